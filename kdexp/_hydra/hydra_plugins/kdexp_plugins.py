@@ -1,0 +1,50 @@
+"""Hydra's way into kdexp for sweeps. Imported whenever Hydra starts: nothing heavy at the top."""
+
+from dataclasses import dataclass
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.plugins.launcher import Launcher
+from omegaconf import OmegaConf
+
+
+@dataclass
+class LauncherConf:
+    _target_: str = "hydra_plugins.kdexp_plugins.KdexpLauncher"
+
+
+@dataclass
+class SweeperConf(BasicSweeperConf):
+    _target_: str = "hydra_plugins.kdexp_plugins.KdexpSweeper"
+
+
+ConfigStore.instance().store(group="hydra/launcher", name="kdexp", node=LauncherConf, provider="kdexp")
+ConfigStore.instance().store(group="hydra/sweeper", name="kdexp", node=SweeperConf, provider="kdexp")
+
+
+class KdexpLauncher(Launcher):
+    """Composes all jobs before the first starts and hands them over together, so that kdexp can share their teachers."""
+
+    def setup(self, *, hydra_context, task_function, config):
+        self.config, self.loader = config, hydra_context.config_loader
+
+    def launch(self, job_overrides, initial_job_idx):
+        from kdexp.sweep import run_jobs
+
+        def composed(overrides):
+            config = self.loader.load_sweep_config(self.config, list(overrides))
+            return OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+
+        run_jobs([composed(overrides) for overrides in job_overrides])
+        return []
+
+
+class KdexpSweeper(BasicSweeper):
+    """Hydra's basic sweeper without its folder, and without composing every job a second time to validate it."""
+
+    def sweep(self, arguments):
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        overrides = parser.parse_overrides(self._parse_config() + list(arguments))
+        for batch in self.split_arguments(overrides, self.max_batch_size):
+            self.launcher.launch(batch, initial_job_idx=0)

@@ -1,0 +1,74 @@
+"""What Hydra must know before it reads the command line, and what is said when it refuses one."""
+
+import contextlib
+import os
+import sys
+
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from kdexp import CONF, SWEEPS, hints
+from kdexp.schema import Config, UsageError
+
+
+def resnet_name(depth: int, widths: list[int]) -> str:
+    """resnet32; resnet8x4 with four times the stages' usual widths and stem 32; other widths are spelt out."""
+    factor = widths[-1] // 64 if widths else 0
+    if list(widths) == [16, 16, 32, 64]:
+        return f"resnet{depth}"
+    if list(widths) == [32, 16 * factor, 32 * factor, 64 * factor]:
+        return f"resnet{depth}x{factor}"
+    return f"resnet{depth}w" + "_".join(str(width) for width in widths)
+
+
+def register() -> None:
+    """Call before Hydra starts."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions come to `messages` instead of being printed by Hydra
+    _register_resolvers()
+    _register_groups()
+
+
+def _register_resolvers() -> None:
+    # omegaconf 2.4 renames register_new_resolver to register_resolver, which in 2.3 is another function
+    add = OmegaConf.register_resolver if hasattr(OmegaConf, "is_tuple") else OmegaConf.register_new_resolver
+    add("kdexp.resnet_name", resnet_name, replace=True)
+
+
+def _register_groups() -> None:
+    """Short names for teacher and student, both cases of distill=, sweeps/ as a group, the schema and the resolvers."""
+    store = ConfigStore.instance()
+    store.store(name="base_config", node=Config, provider="kdexp")
+    for file in sorted((CONF / "model").glob("*.yaml")):
+        for role in ("teacher", "student"):
+            store.store(group=role, name=file.stem, package="_global_", node={}, provider="kdexp")
+            store.store(group=f"model/{role}", name=file.stem, node={"defaults": [{"/model@_here_": file.stem}]}, provider="kdexp")
+    for file in sorted((CONF / "distill").glob("*.yaml")):
+        upper = file.stem.upper()
+        # where the file system takes kd.yaml for KD.yaml it answers itself, and an entry of that name would be taken for its schema
+        if not (CONF / "distill" / f"{upper}.yaml").exists():
+            store.store(group="distill", name=upper, node={"defaults": [file.stem]}, provider="kdexp")
+    for file in sorted(SWEEPS.glob("*.yaml")):
+        axes = OmegaConf.to_container(OmegaConf.load(file))
+        node = {"hydra": {"mode": "MULTIRUN", "sweeper": {"params": {key: _axis(value) for key, value in axes.items()}}}}
+        store.store(group="sweep", name=file.stem, package="_global_", node=node, provider="kdexp")
+
+
+def _axis(value) -> str:
+    return ",".join(str(one) for one in value) if isinstance(value, list) else str(value)
+
+
+@contextlib.contextmanager
+def messages():
+    """A user's mistake ends as one message on stderr and exit code 1; a defect of ours as a traceback."""
+    try:
+        yield
+    except UsageError as error:
+        message = str(error)
+    except (HydraException, OmegaConfBaseException) as error:
+        message = hints.explain(sys.argv[1:], error)
+    else:
+        return
+    print(message, file=sys.stderr)
+    sys.exit(1)

@@ -1,0 +1,59 @@
+"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009) from the original files, through torchvision: its download, its md5 checks."""
+
+import tempfile
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import torch
+import torchvision.datasets
+from torchvision.datasets.utils import check_integrity
+
+from kdexp.datasets import DatasetError, Images
+
+
+def cifar10(root: str | Path) -> tuple[Images, Images]:
+    """50,000 training and 10,000 test images in 10 classes, from `root`/cifar-10-batches-py. Raises DatasetError."""
+    return _read(torchvision.datasets.CIFAR10, Path(root))
+
+
+def cifar100(root: str | Path) -> tuple[Images, Images]:
+    """50,000 training and 10,000 test images in 100 classes, from `root`/cifar-100-python. Raises DatasetError."""
+    return _read(torchvision.datasets.CIFAR100, Path(root))
+
+
+def _read(source, root: Path) -> tuple[Images, Images]:
+    folder = root / source.base_folder
+    files = [(folder / name, md5) for name, md5 in [*source.train_list, *source.test_list, (source.meta["filename"], source.meta["md5"])]]
+    if not all(path.exists() for path, _ in files):
+        _fetch(source, root)
+    for path, md5 in files:
+        if not check_integrity(path, md5):
+            raise DatasetError(f"{path} is damaged: its md5 is not the original's. Delete {folder} and start again to fetch it anew")
+    return tuple(_tensors(source(root, train=train)) for train in (True, False))
+
+
+def _tensors(split) -> Images:
+    return Images(torch.from_numpy(split.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(split.targets))
+
+
+def _fetch(source, root: Path) -> None:
+    """Unpack or download the archive; nothing is written where neither is possible."""
+    archive = root / source.filename
+    if archive.exists() and not check_integrity(archive, source.tgz_md5):
+        raise DatasetError(f"{archive} is damaged: its md5 is not the original's. Delete it and start again to fetch it anew")
+    if not archive.exists():
+        try:
+            urllib.request.urlopen(urllib.request.Request(source.url, method="HEAD"), timeout=5).close()
+        except (urllib.error.URLError, OSError) as error:
+            raise DatasetError(
+                f"not in {root.resolve()} and no download possible ({getattr(error, 'reason', error)}). "
+                f"Put {source.filename} there, or start with dataset=digits, which needs no download"
+            ) from None
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root):
+            pass
+        source(root, download=True)
+    except (OSError, RuntimeError) as error:
+        raise DatasetError(f"could not be fetched into {root.resolve()}: {error}") from None

@@ -1,0 +1,1 @@
+"""Distillation methods: one file each, the formula with its source."""

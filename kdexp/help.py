@@ -1,0 +1,37 @@
+"""`python run.py --help`: what can be chosen, what can be changed, examples. Instant, where Hydra's own listing takes seconds."""
+
+import textwrap
+
+from kdexp import CONF, SWEEPS
+
+HEAD = """kdexp: knowledge-distillation experiments: a teacher, students, methods, seeds -> the table of a paper.
+
+Choose (name=option; with -m several options, separated by commas):"""
+
+TAIL = """
+Change any value (python run.py --cfg job shows them all):
+  seed=2  teacher_seed=1  epochs=60  batch_size=128  device=auto|cpu|cuda|cuda:N|mps  precision=auto|fp32|bf16
+  deterministic=auto|true|false  compile=auto|true|false  tag=NAME  rerun=none|failed|all  share=N
+  dataset.limit=2000  dataset.limit_test=1000  dataset.validation=5000  teacher_checkpoint=FILE
+  distill.temperature=2  distill.weight=500  distill.kd_weight=0.9  optimizer.lr=0.1
+  student=resnet model.student.depth=26                              any ResNet-(6n+2)
+  teacher=wrn model.teacher.depth=22 model.teacher.widen_factor=3    any WRN-(6n+4)-k
+  paths.data=DIR  paths.outputs=DIR                                  or $KDEXP_DATA, $KDEXP_OUTPUTS
+
+Examples
+  python run.py sweep=quickstart                                     minutes, no download
+  python run.py distill=sp teacher=wrn16_4 student=resnet32
+  python run.py -m distill=none,KD,FN,NST,AT,RKD,SP,OD seed=1,2,3
+  python run.py distill=sp distill.kd_weight=0.9                     SP+KD
+  python analysis/summarize.py                                       the table of what is there
+
+What else Hydra can do: python run.py --hydra-help"""
+
+
+def text() -> str:
+    folders = {"dataset": "dataset", "teacher, student": "model", "distill": "distill", "recipe": "recipe", "optimizer": "optimizer",
+               "experiment": "experiment"}
+    groups = {name: sorted(file.stem for file in (CONF / folder).glob("*.yaml")) for name, folder in folders.items()}
+    groups["sweep"] = sorted(file.stem for file in SWEEPS.glob("*.yaml"))
+    lines = [textwrap.fill(f"  {name + '=':18}{'  '.join(options)}", 100, subsequent_indent=" " * 20) for name, options in groups.items() if options]
+    return "\n".join([HEAD, *lines, TAIL])

@@ -1,0 +1,86 @@
+"""After Hydra has refused a command line: what was typed, what is allowed, what to type instead."""
+
+import difflib
+import re
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from kdexp import CONF
+from kdexp.schema import flatten
+
+KIND = {"teacher": "network", "student": "network", "model/teacher": "network", "model/student": "network", "distill": "method",
+        "dataset": "data set", "optimizer": "optimizer", "recipe": "recipe", "sweep": "sweep", "experiment": "experiment"}
+
+
+def explain(arguments: list[str], error: Exception) -> str:
+    """One message for a refused command line; Hydra's own first line where there is nothing better to say."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        options = {group: loader.get_group_options(group) for group in KIND}
+        chosen = [a for a in arguments if a.partition("=")[0] in KIND and set(a.partition("=")[2].split(",")) <= set(options[a.partition("=")[0]])]
+        keys = _keys([re.sub(r",.*", "", a) for a in chosen if not a.startswith("sweep=")])
+        messages = [message for argument in arguments if (message := _about(argument, options, keys))]
+    return "\n".join(messages) or str(error).split("\nfull_key")[0].strip()
+
+
+def _keys(choices: list[str]) -> list[str]:
+    """Every key of the configuration that these choices make."""
+    return list(flatten(OmegaConf.to_container(compose("config", choices))))
+
+
+def _about(argument: str, options: dict[str, list[str]], keys: list[str]) -> str | None:
+    match = re.match(r"^([+~]{0,2})([\w./@]+)=(.*)$", argument)
+    if not match:
+        return None if argument.startswith("-") else f"{argument}: not of the form key=value"
+    _, key, value = match.groups()
+    if key in options:
+        missing = [v for v in value.split(",") if re.fullmatch(r"[\w.-]+", v) and v not in options[key]]
+        return "\n".join(_no_option(key, v, options[key]) for v in missing) or None
+    sections = {k.rpartition(".")[0] for k in keys}
+    if key in keys or key in sections or key.startswith("hydra"):
+        return None
+    section, _, leaf = key.rpartition(".")
+    if section in sections and section:
+        names = [k.rpartition(".")[2] for k in keys if k.rpartition(".")[0] == section]
+        names = [n for n in names if n not in ("_target_", "name", "label", "note")]
+        near = difflib.get_close_matches(leaf, names, 1)
+        return f"{argument}: {section} has no parameter '{leaf}'. {_meant(f'{section}.{near[0]}={value}' if near else '')}It has: {', '.join(names)}"
+    near = difflib.get_close_matches(key, [*options, *keys], 1) or [k for k in keys if k.endswith(f".{key}")][:1]
+    return f"{argument}: there is no option '{key}'. {_meant(f'{near[0]}={value}' if near else '')}python run.py --help shows what there is"
+
+
+def _meant(correction: str) -> str:
+    return f"Did you mean {correction}? " if correction else ""
+
+
+def _no_option(key: str, value: str, known: list[str]) -> str:
+    lowered = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(value.lower().replace("-", "_"), list(lowered), 1)
+    family = re.fullmatch(r"(resnet|wrn|wideresnet|wide_resnet)[_-]?(\d+)(?:[_x-](\d+))?", value.lower())
+    correction = f"{key}={lowered[near[0]]}" if near else ""
+    more = f"There are: {', '.join(known)}"
+    if KIND[key] == "network" and family:
+        correction, more = _network(key, family, lowered, correction)
+    return f"{key}={value}: no such {KIND[key]}. {_meant(correction)}{more}"
+
+
+def _network(key: str, family: re.Match, known: dict[str, str], near: str) -> tuple[str, str]:
+    """resnet26 and wrn22_3 exist without a file of their own; resnet31 does not exist."""
+    name, depth, factor = family[1], int(family[2]), family[3]
+    role = key.rpartition("/")[2]
+    if name == "resnet":
+        rest, rule, spelt, options = 2, "ResNet depths are 6n+2", f"resnet{depth}", f"{key}=resnet model.{role}.depth="
+        tail = f" model.{role}.widths=[32,{16 * int(factor)},{32 * int(factor)},{64 * int(factor)}]" if factor else ""
+    else:
+        rest, rule, spelt, options = 4, "WRN depths are 6n+4", f"wrn{depth}_{factor or 4}", f"{key}=wrn model.{role}.depth="
+        tail = f" model.{role}.widen_factor={factor or 4}"
+    spelt = f"{spelt}x{factor}" if name == "resnet" and factor else spelt
+    if spelt in known:
+        return f"{key}={spelt}", f"There are: {', '.join(known.values())}"
+    if depth % 6 == rest and depth > rest:
+        return f"{options}{depth}{tail}", f"{rule}, and any of them works this way"
+    fitting = max(6 * round((depth - rest) / 6) + rest, 6 + rest)
+    return near, f"{rule}: for instance {options}{fitting}{tail}"

@@ -1,0 +1,76 @@
+"""ResNet for small images: He et al. 2016, "Deep Residual Learning for Image Recognition", section 4.2.
+
+Differs from the paper: (1) shortcuts that change shape are type B (1x1 convolution and BatchNorm, as in RepDistiller and the
+attention-transfer code), the paper's CIFAR networks have type A (zero padding).
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kdexp.models import Output, Tap, initialise
+
+
+class BasicBlock(nn.Module):
+    """conv-BN-ReLU-conv-BN plus shortcut; returns the sum before its ReLU."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.shortcut = nn.Identity()
+        if stride != 1 or in_channels != channels:
+            self.shortcut = nn.Sequential(nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)))
+        return self.bn2(self.conv2(out)) + self.shortcut(x)
+
+
+class ResNet(nn.Module):
+    """ResNet-(6n+2) of basic blocks.
+
+    depth: 6n+2, so 8, 14, 20, ... num_classes: size of the logits. widths: channels of the stem and of the three stages
+    ("resnet8x4" has (32, 64, 128, 256)). image_size: height and width of the images, for the sizes of the taps.
+    Raises ValueError for another depth or number of widths.
+    """
+
+    def __init__(self, depth: int = 32, num_classes: int = 100, widths=(16, 16, 32, 64), image_size: int = 32):
+        super().__init__()
+        blocks, rest = divmod(depth - 2, 6)
+        if rest or blocks < 1:
+            near = [6 * n + 2 for n in (max(blocks, 1), max(blocks, 0) + 1)]
+            raise ValueError(f"depth={depth}: a ResNet has 6n+2 layers: 8, 14, 20, ...; the nearest are {near[0]} and {near[1]}")
+        if len(widths) != 4 or min(widths) < 1:
+            raise ValueError(f"widths={list(widths)}: four positive numbers, the stem's and the three stages' channels")
+        self.depth, self.num_classes, self.widths, self.image_size = depth, num_classes, tuple(widths), image_size
+        self.conv = nn.Conv2d(3, widths[0], 3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(widths[0])
+        self.stages = nn.ModuleList(
+            nn.Sequential(*[BasicBlock(before if i == 0 else width, width, stride if i == 0 else 1) for i in range(blocks)])
+            for before, width, stride in zip(widths, widths[1:], (1, 2, 2))
+        )
+        self.fc = nn.Linear(widths[3], num_classes)
+        initialise(self)
+
+    @property
+    def taps(self) -> dict[str, Tap]:
+        size = self.image_size
+        taps = {"stem": Tap(self.widths[0], size)}
+        for number, (width, stage) in enumerate(zip(self.widths[1:], self.stages), start=1):
+            taps[f"stage{number}"] = Tap(width, size)
+            taps[f"stage{number}_pre"] = Tap(width, size, norm=stage[-1].bn2, signed=True)
+            size = (size + 1) // 2
+        return taps | {"embedding": Tap(self.widths[3], 1)}
+
+    def forward(self, images: Tensor) -> Output:
+        x = F.relu(self.bn(self.conv(images)))
+        features = {"stem": x}
+        for number, stage in enumerate(self.stages, start=1):
+            for block in stage:
+                before_relu = block(x)
+                x = F.relu(before_relu)
+            features[f"stage{number}_pre"], features[f"stage{number}"] = before_relu, x
+        features["embedding"] = x.mean((2, 3))
+        return Output(self.fc(features["embedding"]), features)

@@ -1,0 +1,119 @@
+"""The types of the configuration, its defaults, and the checks that types cannot say."""
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Optional
+
+from omegaconf import MISSING
+
+
+class UsageError(Exception):
+    """Something a user typed or has on disk: reported as one message, without a traceback."""
+
+
+@dataclass
+class Dataset:
+    name: str = MISSING
+    _target_: str = MISSING         # a function of the data folder that returns (train, test)
+    num_classes: int = MISSING
+    image_size: int = MISSING
+    mean: List[float] = MISSING
+    std: List[float] = MISSING
+    padding: int = 4
+    flip: bool = True
+    limit: Optional[int] = None         # train on the first N images
+    limit_test: Optional[int] = None    # score on the first N images
+    validation: int = 0                 # hold out N training images, every class in proportion
+
+
+@dataclass
+class Recipe:
+    name: str = MISSING
+    epochs: int = MISSING
+    batch_size: int = MISSING
+    lr: float = MISSING
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    nesterov: bool = False
+    drops: List[float] = field(default_factory=list)    # fractions of the epochs after which the rate is multiplied
+    drop_factor: float = 0.1
+    padding_mode: str = "constant"
+
+
+@dataclass
+class Models:
+    teacher: Optional[Dict[str, Any]] = None
+    student: Dict[str, Any] = MISSING
+
+
+@dataclass
+class Paths:
+    data: str = "data"
+    outputs: str = "outputs"
+
+
+# What every method has beside its own parameters (its constructor's): see "The loss" in kdexp/train.py.
+DISTILL = {"name": MISSING, "_target_": None, "label": "", "note": "", "weight": 1.0, "ce_weight": 1.0, "kd_weight": 0.0, "kd_temperature": 4.0}
+
+
+@dataclass
+class Config:
+    dataset: Dataset = field(default_factory=Dataset)
+    model: Models = field(default_factory=Models)
+    distill: Dict[str, Any] = field(default_factory=lambda: dict(DISTILL))
+    recipe: Recipe = field(default_factory=Recipe)
+    optimizer: Dict[str, Any] = field(default_factory=dict)
+    seed: int = 1
+    teacher_seed: int = 1
+    teacher_checkpoint: Optional[str] = None
+    epochs: int = MISSING
+    batch_size: int = MISSING
+    device: str = "auto"
+    precision: str = "auto"
+    deterministic: Any = "auto"
+    compile: Any = "auto"
+    tag: str = ""
+    rerun: str = "none"
+    share: int = 0
+    plugins: List[str] = field(default_factory=list)
+    paths: Paths = field(default_factory=Paths)
+
+
+POSITIVE = ("epochs", "batch_size", "dataset.limit", "dataset.limit_test", "optimizer.lr", "recipe.lr", "recipe.epochs", "recipe.batch_size",
+            "distill.kd_temperature")
+NOT_NEGATIVE = ("seed", "teacher_seed", "share", "dataset.validation", "dataset.padding", "optimizer.weight_decay", "recipe.weight_decay",
+                "optimizer.momentum", "recipe.momentum", "recipe.drop_factor", "distill.weight", "distill.ce_weight", "distill.kd_weight")
+CHOICES = {"precision": ("auto", "fp32", "bf16"), "deterministic": ("auto", True, False), "compile": ("auto", True, False),
+           "rerun": ("none", "failed", "all"), "recipe.padding_mode": ("constant", "reflect")}
+DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
+
+
+def flatten(node: dict, prefix: str = "") -> dict[str, Any]:
+    """Nested dict -> {"a.b": value}; lists stay values."""
+    flat = {}
+    for key, value in node.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def check(config: dict) -> None:
+    """Refuse values that have the right type and no sense. Raises UsageError with all of them, a line each."""
+    flat, errors = flatten(config), []
+    unknown = sorted(set(config) - set(Config.__dataclass_fields__))
+    errors += [f"{key}={flat.get(key, '...')}: there is no such option" for key in unknown]
+    for keys, fits, rule in ((POSITIVE, lambda v: v > 0, "greater than 0"), (NOT_NEGATIVE, lambda v: v >= 0, "0 or more")):
+        for key in keys:
+            value = flat.get(key)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not fits(value) or value == float("inf")):
+                errors.append(f"{key}={value}: must be a number {rule}")
+    for key, allowed in CHOICES.items():
+        if not any(flat[key] is value or (flat[key] == value and isinstance(value, str)) for value in allowed):
+            errors.append(f"{key}={flat[key]}: must be one of {', '.join(str(value).lower() for value in allowed)}")
+    kind, _, index = config["device"].partition(":")
+    if kind not in DEVICES or (index and not (kind == "cuda" and index.isdigit())) or config["device"].endswith(":"):
+        errors.append(f"device={config['device']}: must be one of {', '.join(DEVICES)}")
+    if any(not 0 < drop < 1 for drop in config["recipe"]["drops"]):
+        errors.append(f"recipe.drops={config['recipe']['drops']}: fractions of the epochs, between 0 and 1")
+    if config["distill"]["_target_"] is None and config["distill"]["kd_weight"]:
+        errors.append("distill.kd_weight: label-only training has no teacher; add it to a method, as in distill=sp distill.kd_weight=0.9")
+    if errors:
+        raise UsageError("\n".join(errors))

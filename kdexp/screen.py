@@ -1,0 +1,77 @@
+"""What a user sees while runs go: one live block on a terminal, one plain line per epoch and run elsewhere. All of it on stderr."""
+
+import sys
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """One line."""
+    if console.is_terminal:
+        console.print(text, markup=False)
+    else:
+        print(text, file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """14 s, 2 min 10 s, 3 h 5 min, 9 days."""
+    if seconds < 90:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, hours = round(seconds / 60), round(seconds / 3600)
+    if minutes < 60:
+        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+    return f"{minutes // 60} h {minutes % 60} min" if hours < 48 else f"{round(hours / 24)} days"
+
+
+class Bar:
+    """Progress of one group of runs: `step()` after each step, `epoch(lines)` after each epoch, `close()` at the end.
+
+    title: what trains. epochs, steps: of the whole training; start: steps done before. day_hint: said once if it will take over a day.
+    """
+
+    def __init__(self, title: str, epochs: int, steps: int, start: int = 0, day_hint: str = ""):
+        self.title, self.epochs, self.steps, self.done, self.start, self.day_hint = title, epochs, steps, start, start, day_hint
+        self.began, self.first = time.perf_counter(), start
+        self.progress = None
+        if console.is_terminal:
+            columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), TextColumn("{task.fields[text]}", markup=False))
+            self.progress = Progress(*columns, console=console)
+            self.task = self.progress.add_task(title, total=epochs * steps, completed=start, text=f"{start // steps}/{epochs}")
+            self.progress.start()
+        self.summary = ""
+
+    def left(self) -> str:
+        """Time left by the steps since the third; empty before."""
+        counted = self.done - self.first
+        if self.done - self.start < 3 or counted < 1:
+            return ""
+        seconds = (time.perf_counter() - self.began) / counted * (self.epochs * self.steps - self.done)
+        return f"left {duration(seconds)}"
+
+    def step(self) -> None:
+        self.done += 1
+        if self.done - self.start == 2:  # the first steps are slow: memory is taken, kernels are chosen
+            self.began, self.first = time.perf_counter(), self.done
+        if self.done - self.start == 6:
+            per_step = (time.perf_counter() - self.began) / 4
+            total = per_step * (self.epochs * self.steps - self.done)
+            if total > 86400 and self.day_hint:
+                say(f"about {duration(total)} on this device ({per_step:.2f} s a step). Quicker: {self.day_hint}")
+        if self.progress:
+            text = f"{self.done // self.steps}/{self.epochs}   {self.summary}   {self.left()}"
+            self.progress.update(self.task, completed=self.done, text=text)
+
+    def epoch(self, lines: list[str]) -> None:
+        """lines: one for each run that is alive, without the title."""
+        self.summary = lines[0] if len(lines) == 1 else f"{len(lines)} students"
+        if not self.progress:
+            for line in lines:
+                say(f"{self.title if len(lines) == 1 else self.title + ' ·'} {line}   {self.done // self.steps}/{self.epochs}   {self.left()}".rstrip())
+
+    def close(self) -> None:
+        if self.progress:
+            self.progress.stop()

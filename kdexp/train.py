@@ -1,0 +1,190 @@
+"""The only loop. A Learner is a student with its method and optimizer; `fit` trains one or several of them on the same batches."""
+
+import copy
+import time
+import traceback
+from typing import Callable, Iterator, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kdexp.datasets import Images
+from kdexp.datasets.batches import Pixels, TrainBatches
+from kdexp.distill.base import DistillMethod
+from kdexp.distill.kd import kd_loss
+from kdexp.models import Output
+
+
+class Weights(NamedTuple):
+    """loss = ce * cross_entropy + method * method(student, teacher) + kd * KD(kd_temperature)."""
+
+    ce: float = 1.0
+    method: float = 0.0
+    kd: float = 0.0
+    kd_temperature: float = 4.0
+
+
+class Learner:
+    """A student that learns, with all that is its own: connectors, optimizer, position, sums of the running epoch.
+
+    forward: what to call for the student's training pass where that is not the student itself (a compiled one).
+    half: the dtype of autocast, None for float32. The sums stay on the device until the epoch ends.
+    failure: None, or how and why this learner ended early; ("diverged" | "failed", one line, the traceback).
+    """
+
+    def __init__(self, student: nn.Module, optimizer: torch.optim.Optimizer, method: DistillMethod | None = None,
+                 weights: Weights = Weights(), forward: Callable | None = None, half: torch.dtype | None = None):
+        self.student, self.optimizer, self.method, self.weights = student, optimizer, method, weights
+        self.forward, self.half = forward or student, half
+        self.device = next(student.parameters()).device
+        self.peak_lrs = [group["lr"] for group in optimizer.param_groups]
+        self.epoch, self.step, self.seconds = 0, 0, 0.0
+        self.sums = torch.zeros(5, dtype=torch.float64, device=self.device)  # loss, ce, distill, correct, steps before a non-finite loss
+        self.failure: tuple[str, str, str] | None = None
+        self.predictions: Tensor | None = None
+
+    @property
+    def teacher_mode(self) -> str | None:
+        return self.method.teacher_mode if self.method else None
+
+    def learn(self, images: Tensor, labels: Tensor, teacher: Output | None) -> None:
+        """One step. images (batch, 3, H, W) normalised, labels (batch,)."""
+        w = self.weights
+        with torch.autocast(self.device.type, self.half, enabled=self.half is not None):
+            student = self.forward(images)
+            ce = w.ce * F.cross_entropy(student.logits.float(), labels)
+            distill = w.method * self.method(student, teacher) if self.method else torch.zeros_like(ce)
+            if w.kd:
+                distill = distill + w.kd * kd_loss(student.logits, teacher.logits, w.kd_temperature)
+        loss = ce + distill
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            correct = (student.logits.argmax(1) == labels).sum()
+            finite = loss.isfinite() & (self.sums[4] == self.step)
+            self.sums += torch.stack([loss * len(labels), ce * len(labels), distill * len(labels), correct, finite])
+        self.step += 1
+
+    def averages(self, images: int) -> dict[str, float]:
+        """The epoch's means over `images` images; empties the sums. Notes a loss that was not finite as the failure."""
+        loss, ce, distill, correct, finite = self.sums.tolist()
+        if finite < self.step:
+            self.failure = ("diverged", f"diverged at epoch {self.epoch + 1} step {int(finite) + 1}: the loss is not finite", "")
+        self.sums.zero_()
+        return {"train_loss": loss / images, "ce_loss": ce / images, "distill_loss": distill / images, "train_acc": 100 * correct / images}
+
+    def set_rate(self, factor: float) -> float:
+        """Multiply the peak learning rates by `factor`; returns the first group's."""
+        for group, peak in zip(self.optimizer.param_groups, self.peak_lrs):
+            group["lr"] = peak * factor
+        return self.optimizer.param_groups[0]["lr"]
+
+    def state_dict(self) -> dict:
+        """All that `load_state_dict` needs to go on exactly here. The draws of order and crops follow from seed and position."""
+        return {"student": self.student.state_dict(), "method": self.method.state_dict() if self.method else {},
+                "optimizer": self.optimizer.state_dict(), "sums": self.sums,
+                "epoch": self.epoch, "step": self.step, "seconds": self.seconds}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.student.load_state_dict(state["student"])
+        if self.method:
+            self.method.load_state_dict(state["method"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.sums.copy_(state["sums"])
+        self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
+
+
+def teacher_view(teacher: nn.Module, mode: str) -> nn.Module:
+    """A frozen copy of the teacher for one teacher mode; the teacher's own buffers are never touched.
+
+    "eval": running statistics. "batch_stats": every BatchNorm uses the batch's statistics and tracks none. Raises ValueError.
+    """
+    if mode not in ("eval", "batch_stats"):
+        raise ValueError(f"teacher_mode={mode}: must be eval or batch_stats")
+    view = copy.deepcopy(teacher).eval().requires_grad_(False)
+    for module in view.modules():
+        if mode == "batch_stats" and isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.train().track_running_stats = False
+    return view
+
+
+class Score(NamedTuple):
+    """loss: mean cross entropy. acc, top5: percent. predictions: (N,) the class of each image."""
+
+    loss: float
+    acc: float
+    top5: float
+    predictions: Tensor
+
+
+@torch.no_grad()
+def evaluate(network: nn.Module, data: Images, pixels: Pixels, batch_size: int = 1000) -> Score:
+    """Score a network in float32 and eval mode; its mode is put back afterwards."""
+    was_training = network.training
+    network.eval()
+    logits = torch.cat([network(pixels.normalise(part)).logits.float() for part in data.images.split(batch_size)])
+    network.train(was_training)
+    five = logits.topk(min(5, logits.shape[1]), dim=1).indices
+    right = five == data.labels[:, None]
+    return Score(F.cross_entropy(logits, data.labels).item(), 100 * right[:, 0].double().mean().item(),
+                 100 * right.any(1).double().mean().item(), logits.argmax(1))
+
+
+def fit(learners: list[Learner], batches: TrainBatches, teachers: dict[str, Callable], schedule: Callable[[int], float], epochs: int,
+        test: Callable[[nn.Module], Score], validate: Callable[[nn.Module], Score] | None = None,
+        after_step: Callable[[], None] = lambda: None, half: torch.dtype | None = None) -> Iterator[list[dict | None]]:
+    """Train learners that stand at one position in lock step; yields their rows after each epoch (None for one that has failed).
+
+    Each batch is made once and seen by the teacher once per teacher mode in use. teachers: teacher mode -> forward.
+    schedule: epoch (from 0) -> factor of the peak learning rates. after_step runs between two steps, where all learners are
+    whole and can be saved; what it raises ends the training. A learner that raises or diverges ends alone: see `failure`.
+    """
+    assert len({(learner.epoch, learner.step) for learner in learners}) == 1, "learners of a group stand at one position"
+    for epoch in range(learners[0].epoch, epochs):
+        rates = [learner.set_rate(schedule(epoch)) for learner in learners]
+        began, before = time.perf_counter(), [learner.seconds for learner in learners]
+        for images, labels in batches.epoch(epoch, start=next((one.step for one in learners if not one.failure), 0)):
+            active = [learner for learner in learners if not learner.failure]
+            if not active:
+                return
+            outputs = _teach(images, teachers, {learner.teacher_mode for learner in active} - {None}, half)
+            for learner in active:
+                _guarded(learner, images, labels, outputs.get(learner.teacher_mode))
+            for learner, spent in zip(learners, before):
+                learner.seconds = spent + time.perf_counter() - began
+            after_step()
+        rows = [_row(learner, rate, batches, test, validate) for learner, rate in zip(learners, rates)]
+        for learner, spent, row in zip(learners, before, rows):
+            learner.epoch, learner.step, learner.seconds = epoch + 1, 0, 0.0
+            if row is not None:
+                row["seconds"] = spent + time.perf_counter() - began
+        yield rows
+
+
+@torch.no_grad()
+def _teach(images: Tensor, teachers: dict[str, Callable], modes: set[str], half: torch.dtype | None) -> dict[str, Output]:
+    with torch.autocast(images.device.type, half, enabled=half is not None):
+        return {mode: teachers[mode](images) for mode in sorted(modes)}
+
+
+def _guarded(learner: Learner, images: Tensor, labels: Tensor, teacher: Output | None) -> None:
+    """One step; an error is this learner's failure alone. Its text is kept and not the exception, which would keep the memory."""
+    try:
+        learner.learn(images, labels, teacher)
+    except Exception as error:
+        line = f"failed at epoch {learner.epoch + 1} step {learner.step + 1}: {type(error).__name__}: {error}"
+        learner.failure = ("failed", line, traceback.format_exc())
+
+
+def _row(learner: Learner, rate: float, batches: TrainBatches, test: Callable, validate: Callable | None) -> dict | None:
+    if learner.failure:
+        return None
+    means = learner.averages(len(batches.data.labels))
+    if learner.failure:
+        return None
+    score = test(learner.student)
+    learner.predictions = score.predictions
+    return {"epoch": learner.epoch + 1, "lr": rate, **means, "test_loss": score.loss, "test_acc": score.acc, "test_top5": score.top5,
+            "val_acc": validate(learner.student).acc if validate else None}
