@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from omegaconf import OmegaConf
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from kdexp import ROOT, __version__
 from kdexp.datasets import DatasetError, Images, split_validation
@@ -86,20 +87,43 @@ def schedule(config: dict):
     return lambda epoch: recipe["drop_factor"] ** sum(epoch / epochs >= drop for drop in recipe["drops"])
 
 
-def construct(node: dict, given: tuple, plugins, common=(), **more):
-    """Build what a `_target_` node names. Raises UsageError for a parameter it does not have or a value it refuses."""
+def constructor(node: dict, given: int, plugins, common=()):
+    """What a `_target_` node names. Raises UsageError for a parameter that it does not have beside the first `given`."""
     made = target(node, plugins)
-    arguments = parameters(node, common)
-    known = list(inspect.signature(made).parameters)[len(given):]
-    for key in arguments:
+    known = list(inspect.signature(made).parameters)[given:]
+    for key in parameters(node, common):
         if key not in known:
             raise UsageError(f"{node['name']} has no parameter '{key}'. It has: {', '.join([*known, *common])}")
+    return made
+
+
+def construct(node: dict, given: tuple, plugins, common=(), **more):
+    """Build what a `_target_` node names. Raises UsageError for a parameter it does not have or a value it refuses."""
+    made = constructor(node, len(given), plugins, common)
     try:
-        return made(*given, **arguments, **more)
+        return made(*given, **parameters(node, common), **more)
     except (ValueError, TypeError) as error:
         raise UsageError(f"{node['name']}: {error}") from None
     except KeyError as error:
         raise UsageError(f"{node['name']} needs the tap {error}, which this pair of networks does not have") from None
+
+
+class ShapesOnly(TorchFunctionMode):
+    """Inside, random initialisation does nothing: on the meta device it has nothing to fill, and takes seconds to find that out."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if getattr(function, "__name__", "") in ("normal_", "uniform_"):
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **(kwargs or {}))
+
+
+def check_objects(config: dict) -> None:
+    """Let every constructor have its say before anything is made. Raises UsageError."""
+    with torch.device("meta"), ShapesOnly():
+        student = build_network(config["model"]["student"], config["plugins"])
+        teacher = config["model"]["teacher"] and build_network(config["model"]["teacher"], config["plugins"])
+        build_method(config, student, teacher)
+    constructor(config["optimizer"], 1, config["plugins"])
 
 
 def build_network(node: dict, plugins=()) -> nn.Module:

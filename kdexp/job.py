@@ -18,11 +18,7 @@ class Job:
     def __init__(self, config: dict):
         check(config)
         self.config = config
-        with torch.device("meta"):  # shapes without memory: every constructor has its say
-            student = experiment.build_network(config["model"]["student"], config["plugins"])
-            teacher = config["model"]["teacher"] and experiment.build_network(config["model"]["teacher"], config["plugins"])
-            experiment.build_method(config, student, teacher)
-        experiment.construct(config["optimizer"], (student.parameters(),), config["plugins"])
+        experiment.check_objects(config)
         self.record = Record(naming.folder(config))
         self.fingerprint = naming.fingerprint(config)
         self.teacher_config = naming.teacher_of(config)

@@ -134,8 +134,9 @@ def report(jobs: list[Job]) -> None:
         status = job.record.status
         screen.say(f"    {job.label}   {status.get('error') or 'not trained'}   {job.record.folder / 'run.log'}      (again: rerun=failed)")
     if len(jobs) > 1 and len(bad) < len(jobs):
-        from analysis.summarize import print_table
+        from analysis import summarize  # reads records only, so it stands outside of the package
 
-        print_table(jobs[0].config["paths"]["outputs"], [job.record.folder for job in jobs])
+        runs = summarize.load(*(job.record.folder for job in jobs))
+        summarize.print_table(summarize.summarize(runs), runs)
     if bad:
         sys.exit(1)
