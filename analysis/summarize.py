@@ -98,10 +98,11 @@ def print_table(table: pd.DataFrame, runs: pd.DataFrame) -> None:
         if rows.baseline.isna().any():
             console.print(f"  The baseline is missing: {baseline_command(rows.iloc[0])}", markup=False)
         console.print("")
-    alone = table[(table.teacher == "")]
-    if len(alone):
-        console.print("trained on the labels alone, %: " + ",  ".join(f"{row.dataset} {row.student} {row.mean:.2f} (n={row.n}, {row.variant})"
-                                                                    for row in alone.itertuples()), markup=False)
+    taught = table[table.teacher != ""]
+    shown = {(row.dataset, name, row.terms) for row in taught.itertuples() for name in (row.student, row.teacher)}
+    for row in table[table.teacher == ""].itertuples():
+        if (row.dataset, row.student, row.terms) not in shown:
+            console.print(f"{row.dataset}   {row.student} trained on the labels alone: {row.mean:.2f} % (n={row.n})   {row.variant}", markup=False)
     for row in runs[runs.status != "done"].itertuples():
         console.print(f"{row.status}: {row.folder}", markup=False)
 

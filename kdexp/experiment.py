@@ -93,7 +93,8 @@ def constructor(node: dict, given: int, plugins, common=()):
     known = list(inspect.signature(made).parameters)[given:]
     for key in parameters(node, common):
         if key not in known:
-            raise UsageError(f"{node['name']} has no parameter '{key}'. It has: {', '.join([*known, *common])}")
+            allowed = [*known, *(name for name in common if name not in ("label", "note"))]
+            raise UsageError(f"{node['name']} has no parameter '{key}'. It has: {', '.join(allowed)}")
     return made
 
 

@@ -1,5 +1,6 @@
 """After Hydra has refused a command line: what was typed, what is allowed, what to type instead."""
 
+import contextlib
 import difflib
 import re
 
@@ -16,14 +17,17 @@ KIND = {"teacher": "network", "student": "network", "model/teacher": "network", 
 
 def explain(arguments: list[str], error: Exception) -> str:
     """One message for a refused command line; Hydra's own first line where there is nothing better to say."""
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+    ready = GlobalHydra.instance().is_initialized()
+    with contextlib.nullcontext() if ready else initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         options = {group: loader.get_group_options(group) for group in KIND}
         chosen = [a for a in arguments if a.partition("=")[0] in KIND and set(a.partition("=")[2].split(",")) <= set(options[a.partition("=")[0]])]
         keys = _keys([re.sub(r",.*", "", a) for a in chosen if not a.startswith("sweep=")])
         messages = [message for argument in arguments if (message := _about(argument, options, keys))]
-    return "\n".join(messages) or str(error).split("\nfull_key")[0].strip()
+    if messages:
+        return "\n".join(messages)
+    first, cause = str(error).strip().splitlines()[0], error.__cause__ and str(error.__cause__).strip().splitlines()[0]
+    return f"{first.removeprefix('Error merging override ')}: {cause}" if cause else first
 
 
 def _keys(choices: list[str]) -> list[str]:

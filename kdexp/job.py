@@ -35,7 +35,7 @@ class Job:
 
     @property
     def recipe(self) -> str:
-        return f"{self.config['recipe']['name']}, {self.config['epochs']} epochs"
+        return f"{self.config['recipe']['name']}, {self.config['epochs']} epoch{'s' * (self.config['epochs'] != 1)}"
 
     @property
     def label(self) -> str:

@@ -47,7 +47,7 @@ class Bar:
     def left(self) -> str:
         """Time left by the steps since the third; empty before."""
         counted = self.done - self.first
-        if self.done - self.start < 3 or counted < 1:
+        if self.done - self.start < 3 or counted < 1 or self.done == self.epochs * self.steps:
             return ""
         seconds = (time.perf_counter() - self.began) / counted * (self.epochs * self.steps - self.done)
         return f"left {duration(seconds)}"
@@ -70,7 +70,7 @@ class Bar:
         self.summary = lines[0] if len(lines) == 1 else f"{len(lines)} students"
         if not self.progress:
             for line in lines:
-                say(f"{self.title if len(lines) == 1 else self.title + ' ·'} {line}   {self.done // self.steps}/{self.epochs}   {self.left()}".rstrip())
+                say(f"{self.title}   {self.done // self.steps}/{self.epochs}   {line}   {self.left()}".rstrip())
 
     def close(self) -> None:
         if self.progress:

@@ -40,7 +40,7 @@ class ResNet(nn.Module):
         super().__init__()
         blocks, rest = divmod(depth - 2, 6)
         if rest or blocks < 1:
-            near = [6 * n + 2 for n in (max(blocks, 1), max(blocks, 0) + 1)]
+            near = [6 * n + 2 for n in (max(blocks, 1), max(blocks, 1) + 1)]
             raise ValueError(f"depth={depth}: a ResNet has 6n+2 layers: 8, 14, 20, ...; the nearest are {near[0]} and {near[1]}")
         if len(widths) != 4 or min(widths) < 1:
             raise ValueError(f"widths={list(widths)}: four positive numbers, the stem's and the three stages' channels")

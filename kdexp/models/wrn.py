@@ -37,7 +37,7 @@ class WideResNet(nn.Module):
         super().__init__()
         blocks, rest = divmod(depth - 4, 6)
         if rest or blocks < 1:
-            near = [6 * n + 4 for n in (max(blocks, 1), max(blocks, 0) + 1)]
+            near = [6 * n + 4 for n in (max(blocks, 1), max(blocks, 1) + 1)]
             raise ValueError(f"depth={depth}: a WRN has 6n+4 layers: 10, 16, 22, ...; the nearest are {near[0]} and {near[1]}")
         if widen_factor < 1:
             raise ValueError(f"widen_factor={widen_factor}: must be 1 or more")

@@ -1,0 +1,204 @@
+"""The command line as a user has it: real processes on a few digits."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import kdexp
+from conftest import TINY
+from kdexp import ROOT
+
+FILES = {"config.yaml", "epochs.csv", "student.pt", "predictions.npy", "status.json", "result.json", "run.log"}
+COLUMNS = "epoch,lr,train_loss,ce_loss,distill_loss,train_acc,test_loss,test_acc,test_top5,val_acc,seconds"
+VARIANT = "dataset.limit=64,dataset.limit_test=50,epochs=2,recipe=quick"
+
+
+def numbers(folder):
+    """epochs.csv without seconds."""
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(open(folder / "epochs.csv"))]
+
+
+def test_one_run_its_record_and_the_same_command_again(run, tmp_path):
+    done = run("distill=SP", "teacher=wrn16_1", "student=resnet8", check=0)
+    folder = tmp_path / "outputs/digits/wrn16_1-resnet8/sp" / VARIANT / "seed1"
+    assert {path.name for path in folder.iterdir()} == FILES
+    assert (folder / "epochs.csv").read_text().splitlines()[0] == COLUMNS and len(numbers(folder)) == 2
+    result, status = (json.loads((folder / name).read_text()) for name in ("result.json", "status.json"))
+    assert status["status"] == "done" and status["fingerprint"] == result["fingerprint"]
+    last = numbers(folder)[-1]
+    assert result["test_acc"] == float(last["test_acc"]) and (result["teacher"], result["student"], result["distill"]) == ("wrn16_1", "resnet8", "sp")
+    assert set(torch.load(folder / "student.pt", weights_only=True)) and np.load(folder / "predictions.npy").dtype == np.uint8
+    teacher = tmp_path / "outputs/digits/wrn16_1/none" / VARIANT / "seed1"
+    assert json.loads((teacher / "result.json").read_text())["test_acc"] == result["teacher_test_acc"]
+    assert "is missing and trained first" in done.stderr and str(folder) in done.stderr and done.stdout == ""
+    network = kdexp.load(folder)
+    assert not network.training and network.config["distill"]["name"] == "sp"
+    before = (folder / "result.json").stat().st_mtime_ns
+    again = run("distill=sp", check=0)
+    assert "done before   SP seed 1" in again.stderr and "rerun=all" in again.stderr
+    assert (folder / "result.json").stat().st_mtime_ns == before
+    run("distill=sp", "rerun=all", check=0)
+    rerun = json.loads((folder / "result.json").read_text())
+    assert (folder / "result.json").stat().st_mtime_ns > before and rerun["student_sha256"] == result["student_sha256"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["outputs"]  # nothing of Hydra's beside it
+
+
+def test_a_sweep_equals_its_single_runs_and_ends_with_the_table(run, tmp_path):
+    sweep = run("-m", "distill=none,KD,od", "seed=1,2", check=0)
+    assert "6 runs: 0 done before, 6 to run in 2 groups" in sweep.stderr and "6 of 6 done" in sweep.stderr
+    assert re.search(r"none +[\d.]+ +[\d.]+ +2\b", sweep.stdout) and "OD" in sweep.stdout
+    folder = tmp_path / "outputs/digits/wrn16_1-resnet8/od" / VARIANT / "seed2"
+    together = numbers(folder), json.loads((folder / "result.json").read_text())
+    assert together[1]["group_size"] == 3
+    run("distill=od", "seed=2", "rerun=all", check=0)
+    alone = numbers(folder), json.loads((folder / "result.json").read_text())
+    assert alone[0] == together[0] and alone[1]["student_sha256"] == together[1]["student_sha256"] and alone[1]["group_size"] == 1
+    again = run("-m", "distill=none,KD,od", "seed=1,2", check=0)
+    assert "6 done before, 0 to run" in again.stderr and again.stdout.splitlines()[-6:] is not None
+
+
+def test_one_failing_run_does_not_stop_the_others(run, tmp_path):
+    done = run("-m", "distill=kd,none", "optimizer.lr=0.01,1e30", check=1)
+    assert "2 of 4 done, 2 not" in done.stderr and done.stderr.count("the loss is not finite") >= 2
+    states = {}
+    for path in (tmp_path / "outputs").rglob("status.json"):
+        states.setdefault(json.loads(path.read_text())["status"], []).append(path.parent)
+    assert sorted(map(len, states.values())) == [2, 3]
+    assert all("diverged at epoch 1 step" in (folder / "run.log").read_text() for folder in states["diverged"])
+    again = run("-m", "distill=kd,none", "optimizer.lr=0.01,1e30", check=1)
+    assert "loss" not in again.stderr.split("2 of 4 done")[0]  # nothing is trained again
+
+
+def test_two_processes_train_a_missing_teacher_once(tmp_path):
+    command = [sys.executable, str(ROOT / "run.py"), *TINY, f"paths.outputs={tmp_path}"]
+    both = [subprocess.Popen([*command, f"distill={name}"], stderr=subprocess.PIPE, text=True) for name in ("kd", "sp")]
+    told = [process.communicate(timeout=300)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
+    assert sum("is missing and trained first" in text for text in told) == 1
+    log = (tmp_path / "digits/wrn16_1/none" / VARIANT / "seed1/run.log").read_text()
+    assert log.count("done   test") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_stop_and_go_on(run, tmp_path, number):
+    """Interrupted, terminated or killed in the middle, the same command goes on to the numbers of an undisturbed run."""
+    arguments = [*TINY, "-m", "distill=none,fn,od", "epochs=40", "dataset.limit=200"]
+    command = [sys.executable, str(ROOT / "run.py"), *arguments]
+    subprocess.run([*command, f"paths.outputs={tmp_path}/whole"], check=True, capture_output=True)
+    process = subprocess.Popen([*command, f"paths.outputs={tmp_path}/parts"], stderr=subprocess.PIPE, text=True)
+    folder = Path("digits/wrn16_1-resnet8/od/dataset.limit=200,dataset.limit_test=50,epochs=40,recipe=quick/seed1")
+    deadline = time.time() + 120
+    while time.time() < deadline and not ((tmp_path / "parts" / folder / "epochs.csv").exists() and len(numbers(tmp_path / "parts" / folder)) > 5):
+        time.sleep(0.05)
+    process.send_signal(number)
+    told = process.communicate(timeout=60)[1]
+    assert process.returncode == {signal.SIGKILL: -9}.get(number, 130), told
+    assert number == signal.SIGKILL or "Go on: type the same command again" in told
+    assert 5 < len(numbers(tmp_path / "parts" / folder)) < 40
+    done = subprocess.run([*command, f"paths.outputs={tmp_path}/parts"], check=True, capture_output=True, text=True)
+    assert "goes on at epoch" in done.stderr
+    for result in (tmp_path / "whole").rglob("result.json"):
+        part = tmp_path / "parts" / result.relative_to(tmp_path / "whole").parent
+        assert numbers(part) == numbers(result.parent), part
+        assert json.loads((part / "result.json").read_text())["student_sha256"] == json.loads(result.read_text())["student_sha256"]
+
+
+def test_a_teacher_of_ones_own(run, tmp_path):
+    run("distill=none", "student=wrn16_1", check=0)
+    file = tmp_path / "outputs/digits/wrn16_1/none" / VARIANT / "seed1/student.pt"
+    done = run("distill=kd", f"teacher_checkpoint={file}", check=0)
+    assert re.search(r"teacher .*student.pt   test [\d.]+ %", done.stderr)
+    results = [json.loads(path.read_text()) for path in (tmp_path / "outputs/digits/wrn16_1-resnet8").rglob("result.json")]
+    assert len(results) == 1 and len(results[0]["teacher_checkpoint_sha256"]) == 64
+    wrong = run("distill=kd", "teacher=wrn16_2", f"teacher_checkpoint={file}")
+    assert wrong.returncode == 1 and "does not fit wrn16_2: stages.0.0.conv1.weight is 16x16x3x3 in the file, 32x16x3x3 in the network" in wrong.stderr
+
+
+def test_a_changed_teacher_file_is_not_used(run, tmp_path):
+    run("distill=none", "student=wrn16_1", check=0)
+    file = tmp_path / "outputs/digits/wrn16_1/none" / VARIANT / "seed1/student.pt"
+    state = torch.load(file)
+    state["fc.bias"] += 1
+    torch.save(state, file)
+    done = run("distill=kd", check=1)
+    assert "is not the file that was trained" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_another_run_in_the_same_folder_is_refused(run, tmp_path):
+    run("distill=none", "epochs=1", check=0)
+    (config,) = (tmp_path / "outputs").rglob("config.yaml")
+    config.write_text(config.read_text().replace("momentum: 0.9", "momentum: 0.8"))
+    status = config.with_name("status.json")
+    status.write_text(status.read_text().replace(json.loads(status.read_text())["fingerprint"], "0" * 16))
+    done = run("distill=none", "epochs=1", check=1)
+    assert "optimizer.momentum was 0.8, is 0.9" in done.stderr and "tag=NAME" in done.stderr and "rerun=all" in done.stderr
+
+
+MISTAKES = [
+    ("distll=sp", "Did you mean distill=sp?"), ("student=resnet31", "Did you mean student=resnet32?"), ("teacher=wrn_16_4", "Did you mean teacher=wrn16_4?"),
+    ("student=resnet26", "Did you mean student=resnet model.student.depth=26?"), ("distill=spp", "Did you mean distill=sp?"),
+    ("distill.tempp=3", "Did you mean distill.temperature=3?"), ("seed=abc", "seed=abc: Value 'abc'.*Integer"), ("optimizer.lr=-1", "greater than 0"),
+    ("epochs=0", "greater than 0"), ("device=cuda:7", "this machine has"), ("lr=0.1", "Did you mean"), ("dataset=cifar", "Did you mean dataset=cifar10"),
+]
+
+
+def test_mistakes_get_one_message_and_leave_nothing_behind(run, tmp_path):
+    for argument, message in MISTAKES:
+        done = run(argument)
+        assert done.returncode == 1 and re.search(re.escape(message) if "?" in message else message, done.stderr), (argument, done.stderr)
+        assert len(done.stderr.strip().splitlines()) == 1 and "Traceback" not in done.stderr, done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mistake_in_one_job_of_a_sweep_stops_it_before_the_first(run, tmp_path):
+    done = run("-m", "distill=kd,sp", "optimizer.lr=0.1,-1", check=1)
+    assert done.stderr.strip() == "optimizer.lr=-1: must be a number greater than 0" and list(tmp_path.iterdir()) == []
+
+
+def test_no_data(run, tmp_path):
+    """No data and no network: seconds, one message, nothing made."""
+    began = time.time()
+    done = run("dataset=cifar100", "dataset.limit=null", "dataset.limit_test=null", f"paths.data={tmp_path}/data",
+               env={**os.environ, "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"})
+    assert done.returncode == 1 and "no download possible" in done.stderr and "dataset=digits" in done.stderr and "Traceback" not in done.stderr
+    assert time.time() - began < 60 and list(tmp_path.iterdir()) == []
+
+
+def test_outputs_that_cannot_be_written(run, tmp_path):
+    (tmp_path / "outputs").write_text("a file in its place")
+    done = run("distill=none", check=1)
+    assert "cannot be written" in done.stderr and "paths.outputs=DIR" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_help_is_quick_and_without_torch():
+    code = ("import sys, runpy; sys.argv = ['run.py', '--help']\ntry: runpy.run_path(%r, run_name='__main__')\n"
+            "except SystemExit: pass\nassert 'torch' not in sys.modules") % str(ROOT / "run.py")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0 and "quickstart" in done.stdout and "distill=" in done.stdout and "wrn16_4" in done.stdout, done.stderr
+
+
+def test_summarize(run, tmp_path):
+    run("-m", "distill=kd", "seed=1,2", check=0)
+    command = [sys.executable, str(ROOT / "analysis/summarize.py"), str(tmp_path / "outputs")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (missing,) = re.findall(r"The baseline is missing: python run.py (.*)", done.stdout)
+    run(*missing.split(), check=0)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert "missing" not in done.stdout and re.search(r"none +\d", done.stdout)
+    rows = list(csv.DictReader(open(tmp_path / "outputs/summary.csv")))
+    assert {"dataset", "teacher", "student", "distill", "n", "mean", "std"} < set(rows[0]) and {row["distill"] for row in rows} == {"none", "kd"}
+    kd = next(row for row in rows if row["distill"] == "kd")
+    accuracies = [json.loads(path.read_text())["test_acc"] for path in (tmp_path / "outputs/digits/wrn16_1-resnet8").rglob("result.json")]
+    assert float(kd["mean"]) == pytest.approx(np.mean(accuracies)) and float(kd["std"]) == pytest.approx(np.std(accuracies, ddof=1)) and kd["n"] == "2"
+    assert (tmp_path / "outputs/summary.md").read_text().startswith("| dataset")

@@ -1,0 +1,136 @@
+"""conf/ and sweeps/: every file composes; names and fingerprints follow from values; mistakes get an answer."""
+
+import re
+
+import pytest
+import yaml
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from conftest import DISTILL, METHODS, NETWORKS
+from kdexp import CONF, ROOT, SWEEPS, experiment, hints, naming
+from kdexp.job import Job
+from kdexp.schema import UsageError
+
+FILES = [file for file in sorted(CONF.glob("*/*.yaml")) if file.parent.name != "model"]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f"{f.parent.name}-{f.stem}")
+def test_every_option_composes_and_builds(hydra, file):
+    config = hydra(f"{file.parent.name}={file.stem}")
+    if file.parent.name != "experiment":
+        assert config[file.parent.name]["name"] == file.stem
+    Job(config)
+
+
+@pytest.mark.parametrize("role", ["teacher", "student"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_in_both_roles_and_both_spellings(hydra, name, role):
+    short, long = hydra(f"{role}={name}"), hydra(f"model/{role}={name}")
+    assert short == long
+    experiment.check_objects(short)
+
+
+@pytest.mark.parametrize("file", sorted(SWEEPS.glob("*.yaml")), ids=lambda f: f.stem)
+def test_every_sweep_names_real_options(hydra, file):
+    axes = yaml.safe_load(file.read_text())
+    first = [f"{key}={value[0] if isinstance(value, list) else value}" for key, value in axes.items()]
+    for key, values in axes.items():
+        for value in values if isinstance(values, list) else [values]:
+            Job(hydra(*[one for one in first if not one.startswith(f"{key}=")], f"{key}={value}"))
+
+
+@pytest.mark.parametrize("name", DISTILL)
+def test_both_cases_are_one_method(hydra, name):
+    assert hydra(f"distill={name}") == hydra(f"distill={name.upper()}")
+
+
+def test_no_method_is_named_in_code():
+    """Behaviour differs by constructor arguments and methods of objects, never by asking for a name."""
+    for file in [*ROOT.glob("kdexp/**/*.py"), ROOT / "run.py"]:
+        assert not re.search(r"(if|elif)\b.*(==|in)\s*\(?['\"](%s)['\"]" % "|".join(METHODS), file.read_text()), file
+
+
+def test_folders(hydra):
+    def folder(*overrides):
+        return str(naming.folder(hydra(*overrides)))
+
+    assert folder("distill=sp") == "outputs/cifar100/wrn16_4-resnet32/sp/base/seed1"
+    assert folder("distill=SP", "seed=3") == "outputs/cifar100/wrn16_4-resnet32/sp/base/seed3"
+    assert folder("distill=none", "teacher=wrn40_2") == "outputs/cifar100/resnet32/none/base/seed1"
+    assert folder("distill=sp", "epochs=240", "device=cpu", "compile=false", "rerun=all", "share=1") == folder("distill=sp")
+    assert folder("distill=sp", "epochs=2", "dataset.limit=500").endswith("/sp/dataset.limit=500,epochs=2/seed1")
+    assert folder("distill=kd", "distill.temperature=2", "recipe=wrn200").endswith("/kd/distill.temperature=2,recipe=wrn200/seed1")
+    assert folder("recipe.lr=0.1").endswith("/kd/recipe.lr=0.1/seed1")
+    assert folder("optimizer=adamw", "tag=x").endswith("/kd/optimizer=adamw,tag=x/seed1")
+    assert folder("student=resnet", "model.student.depth=26").startswith("outputs/cifar100/wrn16_4-resnet26/")
+    long = folder("recipe.lr=0.1", "recipe.momentum=0.5", "recipe.weight_decay=0.01", "batch_size=32", "dataset.limit=100", "epochs=7")
+    assert len(long.split("/")[4]) == 80 and re.search(r"-[0-9a-f]{8}/seed1$", long)
+
+
+def test_a_teacher_is_the_run_of_distill_none(hydra):
+    """Student-side settings do not reach it; the run's data and recipe do."""
+    shared = ("dataset=digits", "dataset.limit=100", "recipe=quick", "epochs=3", "batch_size=8", "precision=fp32")
+    asked = hydra(*shared, "teacher=wrn16_1", "teacher_seed=5", "distill=sp", "distill.weight=7", "optimizer=adamw", "optimizer.lr=0.5", "tag=mine", "seed=2")
+    direct = hydra(*shared, "student=wrn16_1", "seed=5", "distill=none")
+    teacher = naming.teacher_of(asked)
+    assert naming.folder(teacher) == naming.folder(direct)
+    assert naming.fingerprint(teacher) == naming.fingerprint(direct)
+
+
+CHANGES = ["seed=2", "teacher_seed=2", "epochs=3", "batch_size=8", "dataset.limit=9", "dataset.limit_test=9", "dataset.validation=9", "teacher=wrn16_2",
+           "student=resnet20", "distill=sp", "distill.temperature=2", "distill.kd_weight=1", "optimizer.lr=1", "optimizer=adamw", "recipe=wrn200",
+           "recipe.drop_factor=0.5", "precision=bf16", "deterministic=false", "dataset=cifar10"]
+
+
+def test_the_fingerprint_knows_what_decides_the_numbers(hydra):
+    prints = [naming.fingerprint(hydra(*change)) for change in ([], *([change] for change in CHANGES))]
+    assert len(set(prints)) == len(prints)
+    for change in ("device=cpu", "compile=true", "paths.data=elsewhere", "paths.outputs=elsewhere", "tag=x", "share=2", "rerun=failed"):
+        assert naming.fingerprint(hydra(change)) == prints[0], change
+    assert naming.fingerprint(hydra("student=resnet", "model.student.depth=32")) == prints[0]
+    assert naming.fingerprint(hydra("distill=none")) == naming.fingerprint(hydra("distill=none", "teacher=wrn40_2", "teacher_seed=3"))
+
+
+def test_a_new_key_at_its_default_changes_no_fingerprint(hydra, monkeypatch):
+    config = hydra("distill=sp")
+    before = naming.fingerprint(config)
+    from kdexp.distill.sp import SP
+
+    class Newer(SP):
+        def __init__(self, student_taps, teacher_taps, stages=("stage3",)):
+            super().__init__(student_taps, teacher_taps)
+
+    monkeypatch.setattr("kdexp.distill.sp.SP", Newer)
+    assert naming.fingerprint(config | {"distill": config["distill"] | {"stages": ["stage3"]}}) == before
+    assert naming.fingerprint(config | {"distill": config["distill"] | {"stages": ["stage2"]}}) != before
+    monkeypatch.setattr(Newer, "version", 2)
+    assert naming.fingerprint(config) != before
+
+
+def refused(hydra, *arguments):
+    """What a user reads for a command line that cannot be."""
+    try:
+        Job(hydra(*arguments))
+    except UsageError as error:
+        return str(error)
+    except (HydraException, OmegaConfBaseException) as error:
+        return hints.explain(list(arguments), error)
+    raise AssertionError(f"{arguments} was accepted")
+
+
+MISTAKES = [
+    (("seed=abc",), "seed.*abc.*Integer|abc.*Integer"), (("optimizer.lr=-1",), "optimizer.lr=-1: must be a number greater than 0"),
+    (("epochs=0",), "epochs=0: must be a number greater than 0"), (("+distill.tempp=3",), "kd has no parameter 'tempp'. It has: temperature, weight"),
+    (("device=gpu",), "device=gpu: must be one of auto, cpu"), (("precision=fp16",), "precision=fp16: must be one of auto, fp32, bf16"),
+    (("compile=maybe",), "compile=maybe: must be one of"), (("recipe.drops=[2]",), "between 0 and 1"), (("+colour=red",), "colour=red: there is no such option"),
+    (("distill=none", "distill.kd_weight=1"), "label-only training has no teacher"), (("distill.temperature=0",), "temperature=0: must be greater than 0"),
+    (("student=resnet", "model.student.depth=31"), "6n.2 layers.*26 and 32"), (("distill=od", "distill.teacher_mode=train"), "eval or batch_stats"),
+    (("model.student._target_=os.system",), "only names below kdexp"), (("teacher_checkpoint=nowhere.pt",), "teacher_checkpoint=nowhere.pt: No such file"),
+    (("optimizer.lr=fast",), "optimizer.lr=fast: must be a number"), (("dataset.limit=-5",), "dataset.limit=-5"), (("optimizer.lr=nan",), "optimizer.lr=nan"),
+]
+
+
+@pytest.mark.parametrize("arguments, message", MISTAKES, ids=lambda v: " ".join(v) if isinstance(v, tuple) else "")
+def test_values_without_sense_are_refused(hydra, arguments, message):
+    assert re.search(message, refused(hydra, *arguments))

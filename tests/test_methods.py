@@ -1,0 +1,281 @@
+"""Every method of conf/distill: against the formula written slowly, its properties, its edges, and between any two networks."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings, strategies as st
+from torch import nn
+
+from conftest import METHODS
+from kdexp import experiment
+from kdexp.distill.at import at_loss
+from kdexp.distill.fn import FN, hint_loss
+from kdexp.distill.kd import kd_loss
+from kdexp.distill.nst import nst_loss
+from kdexp.distill.od import od_margin, partial_l2
+from kdexp.distill.rkd import rkd_angle_loss, rkd_distance_loss
+from kdexp.distill.sp import sp_loss
+from kdexp.models import Tap
+from kdexp.train import teacher_view
+
+draws = settings(max_examples=15, deadline=None)
+seeds, small = st.integers(0, 10**6), st.integers(1, 4)
+
+
+def normal(seed, *shape):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def same(ours, slow):
+    torch.testing.assert_close(ours, torch.tensor(slow, dtype=torch.float64), rtol=1e-9, atol=1e-12)
+
+
+def softmax(z):
+    powers = [math.exp(v - max(z)) for v in z]
+    return [p / sum(powers) for p in powers]
+
+
+@draws
+@given(seeds, small, st.integers(2, 5), st.floats(0.5, 8))
+def test_kd_slow(seed, batch, classes, temperature):
+    s, t = normal(seed, batch, classes) * 3, normal(seed + 1, batch, classes) * 3
+    total = 0.0
+    for b in range(batch):
+        p, q = softmax([v / temperature for v in t[b].tolist()]), softmax([v / temperature for v in s[b].tolist()])
+        total += sum(pk * math.log(pk / qk) for pk, qk in zip(p, q))
+    same(kd_loss(s, t, temperature), temperature**2 * total / batch)
+    assert kd_loss(t, t, temperature).abs() < 1e-12
+
+
+@draws
+@given(seeds, small, small, small)
+def test_fn_slow(seed, batch, channels, size):
+    s, t = normal(seed, batch, channels, size, size), normal(seed + 1, batch, channels, size, size)
+    squares = [(a - b) ** 2 for a, b in zip(s.flatten().tolist(), t.flatten().tolist())]
+    same(hint_loss(s, t), sum(squares) / len(squares))
+
+
+def slow_pool(x, size):
+    """Average of equal square windows."""
+    step = x.shape[-1] // size
+    return np.array([[[[x[b, c, i * step:(i + 1) * step, j * step:(j + 1) * step].mean() for j in range(size)] for i in range(size)]
+                      for c in range(x.shape[1])] for b in range(x.shape[0])])
+
+
+@draws
+@given(seeds, small, small, small, st.integers(1, 3), st.sampled_from([(1, 1), (2, 1), (1, 2)]))
+def test_nst_and_at_slow(seed, batch, c_s, c_t, size, ratio):
+    s, t = normal(seed, batch, c_s, size * ratio[0], size * ratio[0]), normal(seed + 1, batch, c_t, size * ratio[1], size * ratio[1])
+    ps, pt = slow_pool(s.numpy(), size), slow_pool(t.numpy(), size)
+    nst, at = 0.0, 0.0
+    for b in range(batch):
+        units = [[m.ravel() / np.linalg.norm(m) for m in maps[b]] for maps in (ps, pt)]
+        mean = lambda xs, ys: sum(float(x @ y) ** 2 for x in xs for y in ys) / len(xs) / len(ys)
+        nst += (mean(units[1], units[1]) + mean(units[0], units[0]) - 2 * mean(units[1], units[0])) / batch
+        maps = [(m[b] ** 2).mean(0).ravel() for m in (ps, pt)]
+        at += sum((a / np.linalg.norm(maps[0]) - c / np.linalg.norm(maps[1])) ** 2 for a, c in zip(*maps)) / (batch * size * size)
+    same(nst_loss(s, t), nst)
+    same(at_loss(s, t), at)
+
+
+@draws
+@given(seeds, st.integers(2, 5), small, small)
+def test_rkd_and_sp_slow(seed, batch, d_s, d_t):
+    s, t = normal(seed, batch, d_s), normal(seed + 1, batch, d_t)
+    huber = lambda x: 0.5 * x * x if abs(x) < 1 else abs(x) - 0.5
+    relations = []
+    for e in (s.numpy(), t.numpy()):
+        distance = {(i, j): np.linalg.norm(e[i] - e[j]) for i in range(batch) for j in range(batch) if i != j}
+        mean = sum(distance.values()) / len(distance)
+        unit = lambda i, j: (e[j] - e[i]) / distance[i, j] if i != j else np.zeros(e.shape[1])
+        angle = {(i, j, k): float(unit(i, j) @ unit(i, k)) for i in range(batch) for j in range(batch) for k in range(batch)}
+        gram = e @ e.T
+        relations.append(({key: value / mean for key, value in distance.items()}, angle, gram / np.linalg.norm(gram, axis=1, keepdims=True)))
+    (ds, cs, gs), (dt, ct, gt) = relations
+    same(rkd_distance_loss(s, t), sum(huber(ds[key] - dt[key]) for key in ds) / batch**2)
+    same(rkd_angle_loss(s, t), sum(huber(cs[key] - ct[key]) for key in cs) / batch**3)
+    same(sp_loss(s, t), float(((gs - gt) ** 2).sum()) / batch**2)
+
+
+@draws
+@given(st.floats(-3, 3), st.floats(0.05, 2))
+def test_od_margin_slow(mean, deviation):
+    """Against the integral of the truncated normal, where it is not cut off."""
+    x = np.linspace(mean - 12 * deviation, 0, 200_001) if mean < 12 * deviation else np.zeros(1)
+    density = np.exp(-((x - mean) / deviation) ** 2 / 2) / (deviation * math.sqrt(2 * math.pi))
+    mass = np.trapezoid(density, x) if len(x) > 1 and x[0] < 0 else 0.0
+    expected = np.trapezoid(density * x, x) / mass if mass > 0.001 else -3 * deviation
+    if abs(mass - 0.001) > 1e-5:
+        margin = od_margin(torch.tensor([-deviation], dtype=torch.float64), torch.tensor([mean], dtype=torch.float64))
+        assert margin.item() == pytest.approx(expected, rel=1e-4, abs=1e-6)
+
+
+@draws
+@given(seeds, small, small)
+def test_od_slow(seed, batch, channels):
+    s, t, margin = normal(seed, batch, channels, 2, 2), normal(seed + 1, batch, channels, 2, 2), -normal(seed + 2, 1, channels, 1, 1).abs()
+    total = 0.0
+    for index in np.ndindex(*s.shape):
+        target = max(t[index].item(), margin[0, index[1], 0, 0].item())
+        value = s[index].item()
+        total += 0.0 if value <= target and target <= 0 else (value - target) ** 2
+    same(partial_l2(s, t, margin), total)
+
+
+@draws
+@given(seeds, st.floats(0.1, 10))
+def test_promised_properties(seed, scale):
+    a, b = normal(seed, 4, 3, 4, 4), normal(seed + 1, 4, 3, 4, 4)
+    for loss in (at_loss, nst_loss, sp_loss):
+        assert loss(a, a) < 1e-12                                           # zero at student = teacher
+        torch.testing.assert_close(loss(a, b), loss(b, a))                  # symmetric
+        torch.testing.assert_close(loss(scale * a, b), loss(a, b))          # the scale of a feature does not matter
+    e, f = a.flatten(1), b.flatten(1)
+    for loss in (rkd_distance_loss, rkd_angle_loss):
+        assert loss(e, e) < 1e-12
+        torch.testing.assert_close(loss(e, f), loss(f, e))
+        torch.testing.assert_close(loss(scale * e + 1.5, f), loss(e, f))    # nor shifts of an embedding
+    channel_order = torch.randperm(3, generator=torch.Generator().manual_seed(seed))
+    torch.testing.assert_close(nst_loss(a[:, channel_order], b), nst_loss(a, b))
+    assert partial_l2(a, a, torch.full((1, 3, 1, 1), -1e9, dtype=torch.float64)) == 0
+
+
+def gradient(loss, student, *rest):
+    student = student.clone().requires_grad_()
+    value = loss(student, *rest)
+    assert value.isfinite()
+    return torch.autograd.grad(value, student)[0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gradients_are_finite_at_the_edges(dtype):
+    e, f = (normal(seed, 6, 8).to(dtype) for seed in (0, 1))
+    twins = e.clone()
+    twins[4] = twins[2]
+    maps, other = (normal(seed, 4, 5, 3, 3).to(dtype) for seed in (2, 3))
+    dead_sample, dead_channel = maps.clone(), maps.clone()
+    dead_sample[1], dead_channel[:, 2] = 0, 0
+    cases = [(rkd_angle_loss, twins, f), (rkd_distance_loss, twins, f), (rkd_angle_loss, torch.zeros_like(e), f),
+             (rkd_distance_loss, torch.zeros_like(e), f), (rkd_distance_loss, e[:1], f[:1]), (rkd_angle_loss, e[:1], f[:1]),
+             (sp_loss, dead_sample, other), (sp_loss, maps[:1], other[:1]), (at_loss, dead_sample, other), (nst_loss, dead_channel, other),
+             (nst_loss, torch.zeros_like(maps), other), (kd_loss, torch.ones_like(e), torch.ones_like(f), 4.0)]
+    for loss, *arguments in cases:
+        assert gradient(loss, *arguments).abs().max() < 1e3, loss.__name__
+    margin = od_margin(torch.tensor([0.0, -0.0, 0.0]), torch.tensor([1.0, -2.0, 0.0]))
+    assert margin.tolist() == [0.0, -2.0, 0.0]
+
+
+@pytest.mark.parametrize("name", ["kd", "hint", "nst", "at", "rkd_d", "rkd_a", "sp", "od"])
+def test_losses_are_float32_under_mixed_precision(name):
+    """Half-precision features under autocast give the loss of the same features in float32."""
+    maps, flat = (normal(0, 8, 6, 4, 4), normal(1, 8, 6, 4, 4)), (normal(2, 8, 30), normal(3, 8, 30))
+    margin = torch.full((1, 6, 1, 1), -0.5)
+    loss, (s, t), rest = {"kd": (kd_loss, flat, (4.0,)), "hint": (hint_loss, maps, ()), "nst": (nst_loss, maps, ()), "at": (at_loss, maps, ()),
+                          "rkd_d": (rkd_distance_loss, flat, ()), "rkd_a": (rkd_angle_loss, flat, ()), "sp": (sp_loss, maps, ()),
+                          "od": (partial_l2, maps, (margin,))}[name]
+    s, t = s.bfloat16(), t.bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = loss(s, t, *rest)
+    assert mixed.dtype == torch.float32
+    assert torch.equal(mixed, loss(s.float(), t.float(), *rest))
+
+
+PAIRS = [("wrn16_1", "resnet8"), ("resnet14", "resnet8"), ("wrn16_2", "wrn16_1"), ("resnet8x4", "wrn16_1"), ("wrn16_1", "wrn16_1")]
+SIZES = [(32, 32), (32, 16), (16, 32), (32, 24), (24, 32)]
+
+
+def pair(config, sizes=(32, 32)):
+    """(student, teacher, method) on images of these sizes."""
+    student = experiment.build_network(config["model"]["student"] | {"image_size": sizes[0]})
+    teacher = experiment.build_network(config["model"]["teacher"] | {"image_size": sizes[1]})
+    return student, teacher, experiment.build_method(config, student, teacher)
+
+
+@pytest.mark.parametrize("teacher, student", PAIRS, ids="-".join)
+@pytest.mark.parametrize("name", METHODS)
+def test_any_pair(hydra, name, teacher, student):
+    """Finite scalar; the gradient reaches student and connectors, never the teacher, whose buffers stay; batch of 1; channels_last."""
+    student, teacher, method = pair(hydra("dataset=cifar10", f"distill={name}", f"teacher={teacher}", f"student={student}"))
+    before = copy.deepcopy(teacher.state_dict())
+    view = teacher_view(teacher, method.teacher_mode)
+    for images in (torch.randn(4, 3, 32, 32), torch.randn(1, 3, 32, 32), torch.randn(4, 3, 32, 32).contiguous(memory_format=torch.channels_last)):
+        with torch.no_grad():
+            target = view(images)
+        loss = method(student.train()(images), target)
+        assert loss.shape == () and loss.isfinite()
+        student.zero_grad()
+        method.zero_grad()
+        loss.backward()
+        touched = [p for p in student.parameters() if p.grad is not None and p.grad.abs().sum() > 0]
+        assert touched or len(images) == 1
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in method.parameters())
+    assert all(p.grad is None for p in [*teacher.parameters(), *view.parameters()])
+    assert all(torch.equal(before[key], value) for key, value in teacher.state_dict().items())
+    assert all(torch.equal(before[key], value) for key, value in view.state_dict().items())
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+@pytest.mark.parametrize("name", METHODS)
+def test_spatial_mismatch(hydra, name, sizes):
+    """Maps of other sizes work, and what is done about them is remarked."""
+    student, teacher, method = pair(hydra("dataset=cifar10", f"distill={name}", "teacher=wrn16_1", "student=resnet8"), sizes)
+    loss = method(student(torch.randn(2, 3, sizes[0], sizes[0])), teacher(torch.randn(2, 3, sizes[1], sizes[1])))
+    assert loss.isfinite()
+    assert bool(method.remarks) == (sizes[0] != sizes[1] and name in ("fn", "nst", "at", "od"))
+
+
+def test_another_number_of_classes_is_refused(hydra):
+    config = hydra("dataset=cifar10", "model.teacher.num_classes=100")
+    with pytest.raises(experiment.UsageError, match="wrn16_4 has 100 classes and resnet32 has 10"):
+        experiment.check_objects(config)
+
+
+def test_batch_statistics_view():
+    """The view normalises with the batch's statistics as train mode does, and no buffer of teacher or view changes."""
+    from kdexp.models.wrn import WideResNet
+
+    teacher, images = WideResNet(10, 1, 10), torch.randn(8, 3, 32, 32)
+    before = copy.deepcopy(teacher.state_dict())
+    view = teacher_view(teacher.eval(), "batch_stats")
+    output = view(images).logits
+    assert all(torch.equal(before[key], value) for source in (teacher, view) for key, value in source.state_dict().items())
+    assert not torch.equal(output, teacher(images).logits)
+    assert torch.allclose(output, teacher.train()(images).logits, atol=1e-6)
+    with pytest.raises(ValueError, match="eval or batch_stats"):
+        teacher_view(teacher, "train")
+
+
+@pytest.mark.parametrize("student, teacher, expected", [(Tap(4, 8), Tap(8, 8), nn.Conv2d), (Tap(4, 16), Tap(8, 8), nn.Conv2d),
+                                                        (Tap(4, 4), Tap(8, 8), nn.ConvTranspose2d)])
+@pytest.mark.parametrize("signed", [False, True])
+def test_fn_regressor_has_a_relu_only_for_hints_that_are_never_negative(student, teacher, expected, signed):
+    method = FN({"stage2": student}, {"stage2": teacher._replace(signed=signed)})
+    assert type(method.regressor.conv) is expected and method.regressor.relu is not signed
+    assert method.regressor(torch.randn(2, 4, student.size, student.size)).shape == (2, 8, 8, 8)
+    assert FN({"stage2": student}, {"stage2": teacher._replace(signed=signed)}, relu=True).regressor.relu
+
+
+class Largest(torch.utils._python_dispatch.TorchDispatchMode):
+    """The number of elements of the largest tensor any operation makes."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, (tuple, list)) else [result]:
+            if isinstance(tensor, torch.Tensor):
+                self.elements = max(self.elements, tensor.numel())
+        return result
+
+
+def test_nst_stays_in_matrix_form():
+    """Batch 64, wrn16_4 to resnet32: no tensor is larger than the features and the Gram matrices; the usual form has 16 times these."""
+    shapes = [(16, 64, 32), (32, 128, 16), (64, 256, 8)]
+    for c_s, c_t, size in shapes:
+        s = torch.randn(64, c_s, size, size, requires_grad=True)
+        with Largest() as largest:
+            nst_loss(s, torch.randn(64, c_t, size, size)).backward()
+        assert largest.elements <= max(64 * c_t * size * size, 64 * c_t * c_t)

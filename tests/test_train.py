@@ -1,0 +1,183 @@
+"""The loop: common random numbers, alone equals together, going on exactly, ends that are not successes."""
+
+import copy
+
+import pytest
+import torch
+
+from conftest import DISTILL, METHODS
+from kdexp import experiment
+from kdexp.models.wrn import WideResNet
+from kdexp.train import Learner, evaluate, fit, teacher_view
+
+CPU = experiment.Machine(torch.device("cpu"), None, True, False)
+TEACHER = ("wrn16_1", 16, 1)
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    torch.manual_seed(0)
+    return WideResNet(16, 1, 10, 8).eval()
+
+
+class Trial:
+    """Learners of some configurations on 64 digits, as Group makes them, without records."""
+
+    def __init__(self, configs, teacher, epochs=2):
+        self.config, self.epochs = configs[0], epochs
+        self.data = experiment.load_data(self.config, CPU.device)
+        self.learners = [experiment.build_learner(config, CPU, teacher) for config in configs]
+        self.views = {mode: teacher_view(teacher, mode) for mode in ("eval", "batch_stats")}
+
+    def rows(self, after_step=lambda: None):
+        test = lambda student: evaluate(student, self.data.test, self.data.pixels)
+        return fit(self.learners, experiment.train_batches(self.config, self.data), self.views, experiment.schedule(self.config), self.epochs, test,
+                   after_step=after_step)
+
+    def train(self, **options):
+        rows = [[{k: v for k, v in row.items() if k != "seconds"} if row else None for row in epoch] for epoch in self.rows(**options)]
+        return [list(each) for each in zip(*rows)], [copy.deepcopy(learner.student.state_dict()) for learner in self.learners]
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_methods_of_one_seed_start_from_one_student_and_see_the_same_batches(tiny, teacher):
+    seen = []
+    for name in DISTILL:
+        config = tiny(f"distill={name}", "seed=3")
+        student = experiment.build_learner(config, CPU, teacher).student.state_dict()
+        batches = experiment.train_batches(config, experiment.load_data(config, CPU.device)).epoch(0)
+        seen.append((student, [next(batches) for _ in range(3)]))
+    for student, batches in seen[1:]:
+        assert equal(student, seen[0][0])
+        assert all(torch.equal(a, b) for one, other in zip(batches, seen[0][1]) for a, b in zip(one, other))
+    other = experiment.build_learner(tiny("distill=none", "seed=4"), CPU, teacher).student.state_dict()
+    assert not equal(other, seen[0][0])
+
+
+def test_alone_equals_together(tiny, teacher):
+    """Weights and numbers of each method in a group of all are bitwise those it has alone."""
+    configs = [tiny(f"distill={name}") for name in DISTILL]
+    rows, weights = Trial(configs, teacher).train()
+    for config, together, weight in zip(configs, rows, weights):
+        (alone,), (weight_alone,) = Trial([config], teacher).train()
+        assert alone == together, config["distill"]["name"]
+        assert equal(weight_alone, weight), config["distill"]["name"]
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("steps", [1, 3, 4, 6])
+def test_going_on_after_a_stop_is_exact(tiny, teacher, steps):
+    """Stopped between any two steps, saved, loaded into new objects: the same rows and weights. 4 steps are an epoch."""
+    configs = [tiny(f"distill={name}") for name in ("none", "fn", "od")]
+    expected = Trial(configs, teacher).train()
+    first, count = Trial(configs, teacher), iter(range(1, 1000))
+
+    def stop():
+        if next(count) == steps:
+            raise Stop
+
+    with pytest.raises(Stop):
+        kept = []
+        for rows in first.rows(after_step=stop):
+            kept.append(rows)
+    second = Trial(configs, teacher)
+    for old, new in zip(first.learners, second.learners):
+        new.load_state_dict(copy.deepcopy(old.state_dict()))
+    rows, weights = second.train()
+    for i in range(3):
+        assert rows[i] == expected[0][i][len(kept):]
+        assert equal(weights[i], expected[1][i])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_learns(tiny, teacher, name):
+    """The training loss falls over ten epochs, the connectors move, the teacher does not."""
+    before = copy.deepcopy(teacher.state_dict())
+    trial = Trial([tiny(f"distill={name}", "recipe.lr=0.02")], teacher, epochs=10)
+    connectors = copy.deepcopy(trial.learners[0].method.state_dict())
+    (rows,), _ = trial.train()
+    assert rows[-1]["train_loss"] < rows[0]["train_loss"]
+    assert not connectors or not equal(connectors, trial.learners[0].method.state_dict())
+    assert equal(before, teacher.state_dict())
+    row = rows[0]
+    assert row["train_loss"] == pytest.approx(row["ce_loss"] + row["distill_loss"], rel=1e-5)
+
+
+def test_connectors_are_no_part_of_the_student(tiny, teacher):
+    plain, fitted = (experiment.build_learner(tiny(f"distill={name}"), CPU, teacher) for name in ("none", "fn"))
+    assert plain.student.state_dict().keys() == fitted.student.state_dict().keys()
+    trained = {id(p) for group in fitted.optimizer.param_groups for p in group["params"]}
+    assert {id(p) for p in fitted.method.parameters()} < trained
+    assert fitted.state_dict()["method"]
+
+
+def test_a_kd_term_is_added(tiny, teacher):
+    """SP + 0.5 KD: the logged loss is that of SP plus half of KD's on the first step."""
+    def first_loss(*overrides):
+        return next(Trial([tiny("batch_size=64", "optimizer.lr=1e-9", *overrides)], teacher, 1).rows())[0]["distill_loss"]
+
+    sp, kd = first_loss("distill=sp"), first_loss("distill=kd", "distill.weight=1")
+    assert first_loss("distill=sp", "distill.kd_weight=0.5") == pytest.approx(sp + 0.5 * kd, rel=1e-5)
+
+
+def test_one_that_diverges_or_raises_ends_alone(tiny, teacher):
+    configs = [tiny("distill=none"), tiny("distill=kd", "optimizer.lr=1e30"), tiny("distill=sp")]
+    trial = Trial(configs, teacher)
+
+    def broken(student, teacher):
+        raise RuntimeError("a method of mine")
+
+    trial.learners[2].method.forward = broken
+    rows, weights = trial.train()
+    assert trial.learners[0].failure is None and rows[0] == Trial([configs[0]], teacher).train()[0][0]
+    state, line, _ = trial.learners[1].failure
+    assert state == "diverged" and line == "diverged at epoch 1 step 2: the loss is not finite"
+    state, line, trace = trial.learners[2].failure
+    assert state == "failed" and "a method of mine" in line and "Traceback" in trace and rows[2] == [None, None]
+
+
+def test_schedule_keeps_its_shape(hydra):
+    def factors(*overrides):
+        config = hydra(*overrides)
+        return [round(experiment.schedule(config)(epoch), 9) for epoch in range(config["epochs"])]
+
+    crd = factors()
+    assert len(crd) == 240 and (crd[149], crd[150], crd[179], crd[180], crd[209], crd[210]) == (1, 0.1, 0.1, 0.01, 0.01, 0.001)
+    assert factors("epochs=24") == crd[::10]
+    wrn = factors("recipe=wrn200")
+    assert (wrn[59], wrn[60], wrn[119], wrn[120], wrn[160]) == (1, 0.2, 0.2, 0.04, 0.008)
+    assert [factors("recipe=od200")[e] for e in (99, 100, 150)] == [1, 0.1, 0.01]
+
+
+def test_evaluate_by_hand(teacher):
+    from kdexp.datasets.batches import Pixels
+    from kdexp.datasets.digits import digits
+
+    data, pixels = digits()[1], Pixels([0.3] * 3, [0.4] * 3)
+    score = evaluate(teacher, data, pixels, batch_size=128)
+    with torch.no_grad():
+        logits = teacher((data.images / 255 - 0.3) / 0.4).logits
+    assert score.predictions.tolist() == logits.argmax(1).tolist()
+    right = [label in logits[i].topk(5).indices for i, label in enumerate(data.labels)]
+    assert score.top5 == pytest.approx(100 * sum(right) / 500)
+    assert score.acc == pytest.approx(100 * (logits.argmax(1) == data.labels).double().mean().item())
+    assert score.loss == pytest.approx(torch.nn.functional.cross_entropy(logits, data.labels).item(), rel=1e-5)
+
+
+def test_learner_works_without_a_configuration():
+    """A notebook user's loop: objects, no files."""
+    from kdexp.datasets.batches import Pixels, TrainBatches
+    from kdexp.datasets.digits import digits
+
+    train, test = digits()
+    student, pixels = WideResNet(10, 1, 10, 8), Pixels([0.3] * 3, [0.4] * 3)
+    learner = Learner(student, torch.optim.SGD(student.parameters(), lr=0.05, momentum=0.9))
+    batches = TrainBatches(train.first(200), pixels, 20, 1, 1, "constant", False)
+    rows = [rows[0] for rows in fit([learner], batches, {}, lambda epoch: 1.0, 4, lambda net: evaluate(net, test, pixels))]
+    assert rows[-1]["test_acc"] > 40 and rows[-1]["train_loss"] < rows[0]["train_loss"]
