@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import sys
 
 from hydra.core.config_store import ConfigStore
@@ -57,6 +58,19 @@ def _register_groups() -> None:
 
 def _axis(value) -> str:
     return ",".join(str(one) for one in value) if isinstance(value, list) else str(value)
+
+
+def arguments(typed: list[str]) -> list[str]:
+    """What was typed, for Hydra: -m may stand anywhere, and a path that exists needs no quotes, though ours contain = and commas."""
+    multirun = [word for word in typed if word in ("-m", "--multirun")]
+    words = [word for word in typed if word not in multirun]
+    return multirun[:1] + [_quoted(*word.partition("=")) for word in words]
+
+
+def _quoted(key: str, equals: str, value: str) -> str:
+    if equals and re.search("[=,]", value) and "'" not in value and os.path.exists(value):
+        value = f"'{value}'"
+    return f"{key}{equals}{value}"
 
 
 @contextlib.contextmanager

@@ -30,12 +30,17 @@ def explain(arguments: list[str], error: Exception) -> str:
     return f"{first.removeprefix('Error merging override ')}: {cause}" if cause else first
 
 
-def _keys(choices: list[str]) -> list[str]:
-    """Every key of the configuration that these choices make."""
-    return list(flatten(OmegaConf.to_container(compose("config", choices))))
+def _keys(choices: list[str]) -> dict:
+    """Every key of the configuration that these choices make, and its value."""
+    return flatten(OmegaConf.to_container(compose("config", choices)))
 
 
-def _about(argument: str, options: dict[str, list[str]], keys: list[str]) -> str | None:
+def _closest(word: str, words: list[str]) -> list[str]:
+    """The one most like it, if any: by letters, else by its first three."""
+    return difflib.get_close_matches(word, words, 1) or [other for other in words if len(word) > 2 and other.startswith(word[:3])][:1]
+
+
+def _about(argument: str, options: dict[str, list[str]], keys: dict) -> str | None:
     match = re.match(r"^([+~]{0,2})([\w./@]+)=(.*)$", argument)
     if not match:
         return None if argument.startswith("-") else f"{argument}: not of the form key=value"
@@ -50,9 +55,9 @@ def _about(argument: str, options: dict[str, list[str]], keys: list[str]) -> str
     if section in sections and section:
         names = [k.rpartition(".")[2] for k in keys if k.rpartition(".")[0] == section]
         names = [n for n in names if n not in ("_target_", "name", "label", "note")]
-        near = difflib.get_close_matches(leaf, names, 1)
-        return f"{argument}: {section} has no parameter '{leaf}'. {_meant(f'{section}.{near[0]}={value}' if near else '')}It has: {', '.join(names)}"
-    near = difflib.get_close_matches(key, [*options, *keys], 1) or [k for k in keys if k.endswith(f".{key}")][:1]
+        near = _closest(leaf, names)
+        return f"{argument}: {keys.get(f'{section}.name', section)} has no parameter '{leaf}'. {_meant(f'{section}.{near[0]}={value}' if near else '')}It has: {', '.join(names)}"
+    near = [k for k in keys if k.endswith(f".{key}")][:1] or _closest(key, [*options, *keys])
     return f"{argument}: there is no option '{key}'. {_meant(f'{near[0]}={value}' if near else '')}python run.py --help shows what there is"
 
 

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -89,26 +88,34 @@ def test_two_processes_train_a_missing_teacher_once(tmp_path):
     assert log.count("done   test") == 1
 
 
+LONG = (*TINY, "-m", "distill=none,fn,od", "epochs=16", "batch_size=4")
+LONG_OD = "digits/wrn16_1-resnet8/od/batch_size=4,dataset.limit=64,dataset.limit_test=50,epochs=16,recipe=quick/seed1"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    outputs = tmp_path_factory.mktemp("undisturbed")
+    subprocess.run([sys.executable, str(ROOT / "run.py"), *LONG, f"paths.outputs={outputs}"], check=True, capture_output=True)
+    return outputs
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_stop_and_go_on(run, tmp_path, number):
+def test_stop_and_go_on(undisturbed, tmp_path, number):
     """Interrupted, terminated or killed in the middle, the same command goes on to the numbers of an undisturbed run."""
-    arguments = [*TINY, "-m", "distill=none,fn,od", "epochs=40", "dataset.limit=200"]
-    command = [sys.executable, str(ROOT / "run.py"), *arguments]
-    subprocess.run([*command, f"paths.outputs={tmp_path}/whole"], check=True, capture_output=True)
-    process = subprocess.Popen([*command, f"paths.outputs={tmp_path}/parts"], stderr=subprocess.PIPE, text=True)
-    folder = Path("digits/wrn16_1-resnet8/od/dataset.limit=200,dataset.limit_test=50,epochs=40,recipe=quick/seed1")
+    command = [sys.executable, str(ROOT / "run.py"), *LONG, f"paths.outputs={tmp_path}"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.time() + 120
-    while time.time() < deadline and not ((tmp_path / "parts" / folder / "epochs.csv").exists() and len(numbers(tmp_path / "parts" / folder)) > 5):
-        time.sleep(0.05)
+    while time.time() < deadline and not ((tmp_path / LONG_OD / "epochs.csv").exists() and len(numbers(tmp_path / LONG_OD)) > 3):
+        time.sleep(0.02)
     process.send_signal(number)
     told = process.communicate(timeout=60)[1]
     assert process.returncode == {signal.SIGKILL: -9}.get(number, 130), told
     assert number == signal.SIGKILL or "Go on: type the same command again" in told
-    assert 5 < len(numbers(tmp_path / "parts" / folder)) < 40
-    done = subprocess.run([*command, f"paths.outputs={tmp_path}/parts"], check=True, capture_output=True, text=True)
+    assert 3 < len(numbers(tmp_path / LONG_OD)) < 16
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert "goes on at epoch" in done.stderr
-    for result in (tmp_path / "whole").rglob("result.json"):
-        part = tmp_path / "parts" / result.relative_to(tmp_path / "whole").parent
+    for result in undisturbed.rglob("result.json"):
+        part = tmp_path / result.relative_to(undisturbed).parent
         assert numbers(part) == numbers(result.parent), part
         assert json.loads((part / "result.json").read_text())["student_sha256"] == json.loads(result.read_text())["student_sha256"]
 
