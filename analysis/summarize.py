@@ -14,22 +14,35 @@ from rich.console import Console
 from rich.table import Table
 
 ORDER = ("none", "kd", "fn", "nst", "at", "rkd", "sp", "od")  # as papers list them; others follow by name
-TERMS = ("dataset", "recipe", "optimizer", "epochs", "batch_size", "deterministic", "tag")  # a run and its baseline agree in these
+TERMS = (
+    "dataset",
+    "recipe",
+    "optimizer",
+    "epochs",
+    "batch_size",
+    "deterministic",
+    "tag",
+)  # a run and its baseline agree in these
 KEYS = ["dataset", "teacher", "student", "distill", "terms", "own"]
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def load(*outputs: str | Path) -> pd.DataFrame:
-    """A row per run below the outputs folders: result.json's fields, `status`, `folder`, `label`, `note`, `terms`, `own`.
+    """A row per run below the outputs folders: result.json's fields, `status`, `folder`, `label`, `note`, `terms`,
+    `own`.
 
-    terms: the settings that a run shares with its baseline. own: those of its method and teacher. Damaged records are named and skipped.
+    terms: the settings that a run shares with its baseline. own: those of its method and teacher. Damaged records
+    are named and skipped.
     """
     rows = []
     for status in sorted(path for folder in outputs for path in Path(folder).rglob("status.json")):
         try:
             rows.append(_row(status.parent))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
-            print(f"left out: {status.parent} is no whole record ({type(error).__name__}: {str(error).splitlines()[0]})", file=sys.stderr)
+            print(
+                f"left out: {status.parent} is no whole record ({type(error).__name__}: {str(error).splitlines()[0]})",
+                file=sys.stderr,
+            )
     return pd.DataFrame(rows)
 
 
@@ -38,39 +51,76 @@ def _row(folder: Path) -> dict:
     config = yaml.load((folder / "config.yaml").read_text(), LOADER)
     method, teacher = config["distill"], config["model"]["teacher"]
     result = json.loads((folder / "result.json").read_text()) if status == "done" else {}
-    where = {key: result.get(key) for key in ("precision", "compile")} | {"device": str(result.get("device", "")).partition(":")[0].partition(" ")[0]}
+    where = {key: result.get(key) for key in ("precision", "compile")} | {
+        "device": str(result.get("device", "")).partition(":")[0].partition(" ")[0]
+    }
     own = {key: value for key, value in method.items() if key not in ("label", "note", "name", "_target_")}
-    own |= {key: config[key] for key in ("teacher_seed",)} | {"teacher_checkpoint": result.get("teacher_checkpoint_sha256")}
-    found = {"dataset": config["dataset"]["name"], "teacher": teacher and teacher["name"], "student": config["model"]["student"]["name"],
-             "distill": method["name"], "seed": config["seed"]}
+    own |= {key: config[key] for key in ("teacher_seed",)} | {
+        "teacher_checkpoint": result.get("teacher_checkpoint_sha256")
+    }
+    found = {
+        "dataset": config["dataset"]["name"],
+        "teacher": teacher and teacher["name"],
+        "student": config["model"]["student"]["name"],
+        "distill": method["name"],
+        "seed": config["seed"],
+    }
     if result and any(result[key] != value for key, value in found.items()):
         raise ValueError("result.json and config.yaml are of different runs")
-    return {**result, **found, "status": status, "folder": str(folder), "label": method["label"] + ("+KD" if method["kd_weight"] else ""),
-            "note": method["note"], "teacher": found["teacher"] or "", "test_acc": float(result["test_acc"]) if result else None,
-            "terms": json.dumps({key: config[key] for key in TERMS}, sort_keys=True), "own": json.dumps(own, sort_keys=True),
-            "where": json.dumps(where)}
+    return {
+        **result,
+        **found,
+        "status": status,
+        "folder": str(folder),
+        "label": method["label"] + ("+KD" if method["kd_weight"] else ""),
+        "note": method["note"],
+        "teacher": found["teacher"] or "",
+        "test_acc": float(result["test_acc"]) if result else None,
+        "terms": json.dumps({key: config[key] for key in TERMS}, sort_keys=True),
+        "own": json.dumps(own, sort_keys=True),
+        "where": json.dumps(where),
+    }
 
 
 def summarize(runs: pd.DataFrame) -> pd.DataFrame:
-    """A row per dataset, teacher, student, method and settings, over seeds: n, mean and std of the last epoch's test accuracy in
-    percent, the teacher's accuracy, the baseline's mean and the gain over it in points. std is empty for n = 1."""
+    """A row per dataset, teacher, student, method and settings, over seeds: n, mean and std of the last epoch's test
+    accuracy in percent, the teacher's accuracy, the baseline's mean and the gain over it in points. std is empty for
+    n = 1."""
     done = runs[runs.status == "done"]
-    table = done.groupby(KEYS, sort=False).agg(
-        n=("test_acc", "size"), mean=("test_acc", "mean"), std=("test_acc", "std"), teacher_acc=("teacher_test_acc", "mean"),
-        label=("label", "first"), note=("note", "first"), variant=("variant", "first"), where=("where", "nunique")).reset_index()
+    table = (
+        done.groupby(KEYS, sort=False)
+        .agg(
+            n=("test_acc", "size"),
+            mean=("test_acc", "mean"),
+            std=("test_acc", "std"),
+            teacher_acc=("teacher_test_acc", "mean"),
+            label=("label", "first"),
+            note=("note", "first"),
+            variant=("variant", "first"),
+            where=("where", "nunique"),
+        )
+        .reset_index()
+    )
     baseline = table[table.distill == "none"].set_index(["dataset", "student", "terms"])["mean"]
     found = [baseline.get(key) for key in zip(table.dataset, table.student, table.terms)]
     table["baseline"] = pd.Series(found, index=table.index, dtype=float)
     table["gain"] = (table["mean"] - table.baseline).where(table.distill != "none")
     rank = {name: position for position, name in enumerate(ORDER)}
     table["rank"] = table.distill.map(lambda name: rank.get(name, len(ORDER)))
-    return table.sort_values(["dataset", "teacher", "student", "terms", "rank", "distill", "variant"], ignore_index=True)
+    return table.sort_values(
+        ["dataset", "teacher", "student", "terms", "rank", "distill", "variant"], ignore_index=True
+    )
 
 
 def pairs(table: pd.DataFrame):
-    """(heading, rows) for each dataset, teacher -> student and settings; the baseline's row stands first in each of its pairs."""
-    for (dataset, teacher, student, terms), rows in table[table.teacher != ""].groupby(["dataset", "teacher", "student", "terms"], sort=False):
-        baseline = table[(table.distill == "none") & (table.dataset == dataset) & (table.student == student) & (table.terms == terms)]
+    """(heading, rows) for each dataset, teacher -> student and settings; the baseline's row stands first in each of
+    its pairs."""
+    for (dataset, teacher, student, terms), rows in table[table.teacher != ""].groupby(
+        ["dataset", "teacher", "student", "terms"], sort=False
+    ):
+        baseline = table[
+            (table.distill == "none") & (table.dataset == dataset) & (table.student == student) & (table.terms == terms)
+        ]
         variant = baseline.variant.iloc[0] if len(baseline) else rows.variant.min()
         heading = f"{dataset}   {teacher} ({rows.teacher_acc.mean():.2f}) -> {student}   test accuracy, last epoch, %   {variant}"
         yield heading, pd.concat([baseline, rows])
@@ -78,13 +128,21 @@ def pairs(table: pd.DataFrame):
 
 def screen_table(heading: str, rows: pd.DataFrame) -> Table:
     """One pair as a table of the terminal."""
-    screen = Table(title=heading, title_justify="left", box=None, title_style="bold", pad_edge=False, padding=(0, 3, 0, 0))
+    screen = Table(
+        title=heading, title_justify="left", box=None, title_style="bold", pad_edge=False, padding=(0, 3, 0, 0)
+    )
     several = rows.groupby("label").size().max() > 1
     for name in ("method", "mean", "std", "n", "gain over none"):
         screen.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)
     for row in rows.itertuples():
         label = f"{row.label}   {row.variant}" if several else row.label
-        screen.add_row(label, f"{row.mean:.2f}", "" if pd.isna(row.std) else f"{row.std:.2f}", str(row.n), "" if pd.isna(row.gain) else f"{row.gain:+.2f}")
+        screen.add_row(
+            label,
+            f"{row.mean:.2f}",
+            "" if pd.isna(row.std) else f"{row.std:.2f}",
+            str(row.n),
+            "" if pd.isna(row.gain) else f"{row.gain:+.2f}",
+        )
     return screen
 
 
@@ -93,7 +151,9 @@ def print_table(table: pd.DataFrame, runs: pd.DataFrame) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for heading, rows in pairs(table):
         console.print(screen_table(heading, rows), "")
-        for note in dict.fromkeys(f"{row.label}: {row.note}" for row in rows.itertuples() if row.note and row.distill != "none"):
+        for note in dict.fromkeys(
+            f"{row.label}: {row.note}" for row in rows.itertuples() if row.note and row.distill != "none"
+        ):
             console.print(f"  {note}", markup=False)
         if rows.baseline.isna().any():
             console.print(f"  The baseline is missing: {baseline_command(rows.iloc[0])}", markup=False)
@@ -102,25 +162,50 @@ def print_table(table: pd.DataFrame, runs: pd.DataFrame) -> None:
     shown = {(row.dataset, name, row.terms) for row in taught.itertuples() for name in (row.student, row.teacher)}
     for row in table[table.teacher == ""].itertuples():
         if (row.dataset, row.student, row.terms) not in shown:
-            console.print(f"{row.dataset}   {row.student} trained on the labels alone: {row.mean:.2f} % (n={row.n})   {row.variant}", markup=False)
+            console.print(
+                f"{row.dataset}   {row.student} trained on the labels alone: {row.mean:.2f} % (n={row.n})   {row.variant}",
+                markup=False,
+            )
     for row in runs[runs.status != "done"].itertuples():
         console.print(f"{row.status}: {row.folder}", markup=False)
 
 
 def baseline_command(row) -> str:
     """The command that trains the baseline of a row, on its terms."""
-    parts = [part for part in row.variant.split(",") if part != "base" and not part.startswith(("distill.", "teacher_"))]
+    parts = [
+        part for part in row.variant.split(",") if part != "base" and not part.startswith(("distill.", "teacher_"))
+    ]
     seeds = ",".join(str(seed) for seed in range(1, row.n + 1))
-    return " ".join(["python run.py -m distill=none", f"dataset={row.dataset}", f"student={row.student}", f"seed={seeds}", *parts])
+    return " ".join(
+        ["python run.py -m distill=none", f"dataset={row.dataset}", f"student={row.student}", f"seed={seeds}", *parts]
+    )
 
 
 def columns(table: pd.DataFrame) -> pd.DataFrame:
     """The table as it is written to files."""
-    return table[["dataset", "teacher", "student", "distill", "label", "variant", "n", "mean", "std", "teacher_acc", "baseline", "gain", "note"]]
+    return table[
+        [
+            "dataset",
+            "teacher",
+            "student",
+            "distill",
+            "label",
+            "variant",
+            "n",
+            "mean",
+            "std",
+            "teacher_acc",
+            "baseline",
+            "gain",
+            "note",
+        ]
+    ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="The table of the records below OUTPUTS: on screen, as summary.csv and as summary.md.")
+    parser = argparse.ArgumentParser(
+        description="The table of the records below OUTPUTS: on screen, as summary.csv and as summary.md."
+    )
     parser.add_argument("outputs", nargs="*", default=["outputs"], help="folders of records (default: outputs)")
     parser.add_argument("--out", help="where to write summary.csv and summary.md (default: the first outputs folder)")
     arguments = parser.parse_args()

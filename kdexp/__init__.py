@@ -19,6 +19,6 @@ def load(run_folder: str | os.PathLike):
 
     Raises FileNotFoundError if the folder has no student.pt yet.
     """
-    from kdexp.experiment import load_network
+    from kdexp.teacher import load_network
 
     return load_network(Path(run_folder))

@@ -44,15 +44,23 @@ def _register_groups() -> None:
     for file in sorted((CONF / "model").glob("*.yaml")):
         for role in ("teacher", "student"):
             store.store(group=role, name=file.stem, package="_global_", node={}, provider="kdexp")
-            store.store(group=f"model/{role}", name=file.stem, node={"defaults": [{"/model@_here_": file.stem}]}, provider="kdexp")
+            store.store(
+                group=f"model/{role}",
+                name=file.stem,
+                node={"defaults": [{"/model@_here_": file.stem}]},
+                provider="kdexp",
+            )
     for file in sorted((CONF / "distill").glob("*.yaml")):
         upper = file.stem.upper()
-        # where the file system takes kd.yaml for KD.yaml it answers itself, and an entry of that name would be taken for its schema
+        # where the file system takes kd.yaml for KD.yaml it answers itself, and an entry of that name would be taken
+        # for its schema
         if not (CONF / "distill" / f"{upper}.yaml").exists():
             store.store(group="distill", name=upper, node={"defaults": [file.stem]}, provider="kdexp")
     for file in sorted(SWEEPS.glob("*.yaml")):
         axes = OmegaConf.to_container(OmegaConf.load(file))
-        node = {"hydra": {"mode": "MULTIRUN", "sweeper": {"params": {key: _axis(value) for key, value in axes.items()}}}}
+        node = {
+            "hydra": {"mode": "MULTIRUN", "sweeper": {"params": {key: _axis(value) for key, value in axes.items()}}}
+        }
         store.store(group="sweep", name=file.stem, package="_global_", node=node, provider="kdexp")
 
 
@@ -61,7 +69,8 @@ def _axis(value) -> str:
 
 
 def arguments(typed: list[str]) -> list[str]:
-    """What was typed, for Hydra: -m may stand anywhere, and a path that exists needs no quotes, though ours contain = and commas."""
+    """What was typed, for Hydra: -m may stand anywhere, and a path that exists needs no quotes, though ours contain
+    = and commas."""
     multirun = [word for word in typed if word in ("-m", "--multirun")]
     words = [word for word in typed if word not in multirun]
     return multirun[:1] + [_quoted(*word.partition("=")) for word in words]

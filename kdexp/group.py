@@ -3,12 +3,12 @@
 import time
 import traceback
 
-import torch
-
 from kdexp import experiment, screen
-from kdexp.job import Job, Teachers
+from kdexp.job import Job
 from kdexp.record import torch_bytes
+from kdexp.result import describe
 from kdexp.schema import UsageError
+from kdexp.teacher import Teachers
 from kdexp.train import Learner, evaluate, fit, teacher_view
 
 SAVE_SECONDS, HEARTBEAT_SECONDS = 300, 60
@@ -19,9 +19,12 @@ class Stopped(Exception):
 
 
 class Group:
-    """The jobs of one group, whose folders this process has locked. interrupted: raises Stopped between two steps when it is time to."""
+    """The jobs of one group, whose folders this process has locked. interrupted: raises Stopped between two steps
+    when it is time to."""
 
-    def __init__(self, jobs: list[Job], where: experiment.Machine, data: dict, teachers: Teachers, interrupted, title: str):
+    def __init__(
+        self, jobs: list[Job], where: experiment.Machine, data: dict, teachers: Teachers, interrupted, title: str
+    ):
         self.jobs = [job for job in jobs if not job.done]  # another process may have finished some in the meantime
         for job in jobs:
             if job.done:
@@ -30,7 +33,8 @@ class Group:
         self.accuracy = None
 
     def train(self) -> None:
-        """Train all jobs to their end. One that fails is recorded and ends alone; a teacher that cannot be had fails its students."""
+        """Train all jobs to their end. One that fails is recorded and ends alone; a teacher that cannot be had fails
+        its students."""
         try:
             learners = self._learners()
             positions = dict.fromkeys((learner.epoch, learner.step) for learner in learners.values())
@@ -51,14 +55,23 @@ class Group:
             for job in pupils:
                 job.record.start(job.config, job.fingerprint)
                 self._fail(job, "failed", str(error), "")
-        self.views = {mode: teacher_view(network, mode) for mode in ("eval", "batch_stats")} if network is not None else {}
+        self.views = (
+            {mode: experiment.forward_of(teacher_view(network, mode), self.where) for mode in ("eval", "batch_stats")}
+            if network is not None
+            else {}
+        )
         learners = {}
         for job in self.jobs:
             if network is not None or not job.teacher_key:
                 try:
                     learners[job] = self._learner(job, network)
                 except Exception as error:  # one job's defect; the others go on
-                    self._fail(job, "failed", f"failed before the first step: {type(error).__name__}: {error}", traceback.format_exc())
+                    self._fail(
+                        job,
+                        "failed",
+                        f"failed before the first step: {type(error).__name__}: {error}",
+                        traceback.format_exc(),
+                    )
         return learners
 
     def _train_teacher(self, teacher: Job) -> None:
@@ -77,8 +90,14 @@ class Group:
             screen.say(f"{job.label}   {remark}")
             job.record.log(remark)
         teacher = job.config["model"]["teacher"]
-        if teacher and teacher["name"] == job.config["model"]["student"]["name"] and job.config["seed"] == job.config["teacher_seed"]:
-            screen.say(f"{job.label}   teacher and student are the same network and seed: the student starts as the teacher did")
+        if (
+            teacher
+            and teacher["name"] == job.config["model"]["student"]["name"]
+            and job.config["seed"] == job.config["teacher_seed"]
+        ):
+            screen.say(
+                f"{job.label}   teacher and student are the same network and seed: the student starts as the teacher did"
+            )
         return learner
 
     def _train_together(self, members: dict[Job, Learner]) -> None:
@@ -88,13 +107,25 @@ class Group:
         position = next(iter(members.values()))
         self.rows = {job: job.record.rows(learner.epoch) for job, learner in members.items()}
         title = self.title if len(members) > 1 else f"{self.title}" if self.title.startswith("teacher") else first.label
-        self.bar = screen.Bar(title, epochs, len(batches), position.epoch * len(batches) + position.step,
-                              "epochs=2 dataset.limit=5000, dataset=digits, or a GPU")
+        self.bar = screen.Bar(
+            title,
+            epochs,
+            len(batches),
+            position.epoch * len(batches) + position.step,
+            "epochs=2 dataset.limit=5000, dataset=digits, or a GPU",
+        )
         self.saved = self.beaten = time.monotonic()
-        training = fit(list(members.values()), batches, self.views, experiment.schedule(first.config), epochs,
-                       lambda student: evaluate(student, data.test, data.pixels),
-                       (lambda student: evaluate(student, data.validation, data.pixels)) if data.validation else None,
-                       self._after_step, self.where.half)
+        training = fit(
+            list(members.values()),
+            batches,
+            self.views,
+            experiment.schedule(first.config),
+            epochs,
+            lambda student: evaluate(student, data.test, data.pixels),
+            (lambda student: evaluate(student, data.validation, data.pixels)) if data.validation else None,
+            self._after_step,
+            self.where.half,
+        )
         try:
             for rows in training:
                 self._after_epoch(dict(zip(members, rows)))
@@ -136,8 +167,15 @@ class Group:
                 continue
             self.rows[job].append(row)
             job.record.save_rows(self.rows[job])
-            terms = f" (ce {row['ce_loss']:.2f} {job.config['distill']['name']} {row['distill_loss']:.2f})" if learner.method else ""
-            lines.append(("" if len(rows) == 1 else f"{job.method}   ") + f"loss {row['train_loss']:.2f}{terms}   test {row['test_acc']:.1f} %")
+            terms = (
+                f" (ce {row['ce_loss']:.2f} {job.config['distill']['name']} {row['distill_loss']:.2f})"
+                if learner.method
+                else ""
+            )
+            lines.append(
+                ("" if len(rows) == 1 else f"{job.method}   ")
+                + f"loss {row['train_loss']:.2f}{terms}   test {row['test_acc']:.1f} %"
+            )
             job.record.log(f"epoch {row['epoch']}   {lines[-1]}   {row['seconds']:.1f} s")
         self._save((job, self.members[job]) for job in self.rows)
         self.bar.epoch(lines)
@@ -149,10 +187,14 @@ class Group:
     def _finish(self, job: Job, learner: Learner, data: experiment.Data, size: int) -> None:
         weights = torch_bytes(learner.student.state_dict())
         rows, accuracy = self.rows[job], self.accuracy if job.teacher_key else None
-        result = experiment.describe(job.config, job.fingerprint, learner, self.where, size, rows, len(data.train.labels), accuracy, weights)
+        result = describe(
+            job.config, job.fingerprint, learner, self.where, size, rows, len(data.train.labels), accuracy, weights
+        )
         job.record.finish(weights, learner.predictions.cpu().numpy(), result)
         job._trained = True
         teacher = f"; teacher {accuracy:.2f}" if accuracy is not None else ""
         line = f"test {result['test_acc']:.2f} % (last epoch{teacher})   {screen.duration(result['seconds'])}"
         job.record.log(f"done   {line}")
-        screen.say(f"done    {job.label if job.config['distill']['_target_'] else job.pair + ' ' + job.label}   {line}   {job.record.folder}")
+        screen.say(
+            f"done    {job.label if job.config['distill']['_target_'] else job.pair + ' ' + job.label}   {line}   {job.record.folder}"
+        )

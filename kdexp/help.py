@@ -1,4 +1,5 @@
-"""`python run.py --help`: what can be chosen, what can be changed, examples. Instant, where Hydra's own listing takes seconds."""
+"""`python run.py --help`: what can be chosen, what can be changed, examples. Instant, where Hydra's own listing
+takes seconds."""
 
 import textwrap
 
@@ -29,9 +30,19 @@ What else Hydra can do: python run.py --hydra-help"""
 
 
 def text() -> str:
-    folders = {"dataset": "dataset", "teacher, student": "model", "distill": "distill", "recipe": "recipe", "optimizer": "optimizer",
-               "experiment": "experiment"}
+    folders = {
+        "dataset": "dataset",
+        "teacher, student": "model",
+        "distill": "distill",
+        "recipe": "recipe",
+        "optimizer": "optimizer",
+        "experiment": "experiment",
+    }
     groups = {name: sorted(file.stem for file in (CONF / folder).glob("*.yaml")) for name, folder in folders.items()}
     groups["sweep"] = sorted(file.stem for file in SWEEPS.glob("*.yaml"))
-    lines = [textwrap.fill(f"  {name + '=':18}{'  '.join(options)}", 100, subsequent_indent=" " * 20) for name, options in groups.items() if options]
+    lines = [
+        textwrap.fill(f"  {name + '=':18}{'  '.join(options)}", 100, subsequent_indent=" " * 20)
+        for name, options in groups.items()
+        if options
+    ]
     return "\n".join([HEAD, *lines, TAIL])

@@ -11,8 +11,18 @@ from omegaconf import OmegaConf
 from kdexp import CONF
 from kdexp.schema import flatten
 
-KIND = {"teacher": "network", "student": "network", "model/teacher": "network", "model/student": "network", "distill": "method",
-        "dataset": "data set", "optimizer": "optimizer", "recipe": "recipe", "sweep": "sweep", "experiment": "experiment"}
+KIND = {
+    "teacher": "network",
+    "student": "network",
+    "model/teacher": "network",
+    "model/student": "network",
+    "distill": "method",
+    "dataset": "data set",
+    "optimizer": "optimizer",
+    "recipe": "recipe",
+    "sweep": "sweep",
+    "experiment": "experiment",
+}
 
 
 def explain(arguments: list[str], error: Exception) -> str:
@@ -21,7 +31,11 @@ def explain(arguments: list[str], error: Exception) -> str:
     with contextlib.nullcontext() if ready else initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         options = {group: loader.get_group_options(group) for group in KIND}
-        chosen = [a for a in arguments if a.partition("=")[0] in KIND and set(a.partition("=")[2].split(",")) <= set(options[a.partition("=")[0]])]
+        chosen = [
+            a
+            for a in arguments
+            if a.partition("=")[0] in KIND and set(a.partition("=")[2].split(",")) <= set(options[a.partition("=")[0]])
+        ]
         keys = _keys([re.sub(r",.*", "", a) for a in chosen if not a.startswith("sweep=")])
         messages = [message for argument in arguments if (message := _about(argument, options, keys))]
     if messages:
@@ -37,7 +51,10 @@ def _keys(choices: list[str]) -> dict:
 
 def _closest(word: str, words: list[str]) -> list[str]:
     """The one most like it, if any: by letters, else by its first three."""
-    return difflib.get_close_matches(word, words, 1) or [other for other in words if len(word) > 2 and other.startswith(word[:3])][:1]
+    return (
+        difflib.get_close_matches(word, words, 1)
+        or [other for other in words if len(word) > 2 and other.startswith(word[:3])][:1]
+    )
 
 
 def _about(argument: str, options: dict[str, list[str]], keys: dict) -> str | None:
@@ -56,9 +73,12 @@ def _about(argument: str, options: dict[str, list[str]], keys: dict) -> str | No
         names = [k.rpartition(".")[2] for k in keys if k.rpartition(".")[0] == section]
         names = [n for n in names if n not in ("_target_", "name", "label", "note")]
         near = _closest(leaf, names)
-        return f"{argument}: {keys.get(f'{section}.name', section)} has no parameter '{leaf}'. {_meant(f'{section}.{near[0]}={value}' if near else '')}It has: {', '.join(names)}"
+        meant = _meant(f"{section}.{near[0]}={value}" if near else "")
+        owner = keys.get(f"{section}.name", section)
+        return f"{argument}: {owner} has no parameter '{leaf}'. {meant}It has: {', '.join(names)}"
     near = [k for k in keys if k.endswith(f".{key}")][:1] or _closest(key, [*options, *keys])
-    return f"{argument}: there is no option '{key}'. {_meant(f'{near[0]}={value}' if near else '')}python run.py --help shows what there is"
+    meant = _meant(f"{near[0]}={value}" if near else "")
+    return f"{argument}: there is no option '{key}'. {meant}python run.py --help shows what there is"
 
 
 def _meant(correction: str) -> str:
@@ -84,7 +104,12 @@ def _network(key: str, family: re.Match, known: dict[str, str], near: str) -> tu
         rest, rule, spelt, options = 2, "ResNet depths are 6n+2", f"resnet{depth}", f"{key}=resnet model.{role}.depth="
         tail = f" model.{role}.widths=[32,{16 * int(factor)},{32 * int(factor)},{64 * int(factor)}]" if factor else ""
     else:
-        rest, rule, spelt, options = 4, "WRN depths are 6n+4", f"wrn{depth}_{factor or 4}", f"{key}=wrn model.{role}.depth="
+        rest, rule, spelt, options = (
+            4,
+            "WRN depths are 6n+4",
+            f"wrn{depth}_{factor or 4}",
+            f"{key}=wrn model.{role}.depth=",
+        )
         tail = f" model.{role}.widen_factor={factor or 4}"
     spelt = f"{spelt}x{factor}" if name == "resnet" and factor else spelt
     if spelt in known:

@@ -1,15 +1,11 @@
-"""One job: a configuration with its folder, and the teacher it needs."""
+"""One job: a configuration with its folder and its fingerprint."""
 
 import json
 from functools import cached_property
-from pathlib import Path
 
-import torch
-
-from kdexp import experiment, naming, screen
+from kdexp import experiment, naming
 from kdexp.record import Record
 from kdexp.schema import UsageError, check
-from kdexp.train import evaluate
 
 
 class Job:
@@ -82,60 +78,16 @@ class Job:
         if theirs == self.fingerprint or self.config["rerun"] == "all":
             return
         then, now = naming.settings(self.record.config), naming.settings(self.config)
-        differ = [f"{key} was {then.get(key, 'the default')}, is {now.get(key, 'the default')}"
-                  for key in sorted({*then, *now}) if then.get(key) != now.get(key)]
-        raise UsageError(f"{self.record.folder} was made with other settings: {'; '.join(differ) or 'another version of ' + self.method}. "
-                         "Keep both with tag=NAME, or train again with rerun=all")
+        differ = [
+            f"{key} was {then.get(key, 'the default')}, is {now.get(key, 'the default')}"
+            for key in sorted({*then, *now})
+            if then.get(key) != now.get(key)
+        ]
+        raise UsageError(
+            f"{self.record.folder} was made with other settings: {'; '.join(differ) or 'another version of ' + self.method}. "
+            "Keep both with tag=NAME, or train again with rerun=all"
+        )
 
     def take(self, wait: bool) -> bool:
         """Lock the folder for this process; False if it is taken and `wait` is not set."""
         return self.record.lock(wait)
-
-
-class Teachers:
-    """The teachers of one command: found, or trained on demand, once; evaluated before use; kept for the groups that follow."""
-
-    def __init__(self, where: experiment.Machine, data: dict):
-        self.where, self.data, self.ready = where, data, {}
-
-    def of(self, job: Job, train) -> tuple[torch.nn.Module, float]:
-        """(network on the device in eval mode, its test accuracy). `train(job)` trains a missing one, under its lock."""
-        if job.teacher_key not in self.ready:
-            given = job.config["teacher_checkpoint"]
-            self.ready[job.teacher_key] = self._given(job, Path(given)) if given else self._made(job, Job(job.teacher_config), train)
-        return self.ready[job.teacher_key]
-
-    def _load(self, job: Job, file: Path) -> tuple[torch.nn.Module, float]:
-        node = job.config["model"]["teacher"]
-        network = experiment.load_weights(experiment.build_network(node, job.config["plugins"]), file, node["name"])
-        network = network.to(self.where.device, memory_format=torch.channels_last).eval()
-        data = self.data[job.data_key]
-        return network, evaluate(network, data.test, data.pixels).acc
-
-    def _given(self, job: Job, file: Path) -> tuple[torch.nn.Module, float]:
-        network, accuracy = self._load(job, file)
-        screen.say(f"teacher {file}   test {accuracy:.2f} %")
-        return network, accuracy
-
-    def _made(self, job: Job, teacher: Job, train) -> tuple[torch.nn.Module, float]:
-        teacher.check_folder()
-        if not teacher.take(wait=False):
-            screen.say(f"waiting for teacher {teacher.pair}: {teacher.holder} is training it   {teacher.record.folder}")
-            teacher.take(wait=True)
-        try:
-            if not teacher.done:
-                screen.say(f"teacher {teacher.pair} seed {teacher.config['seed']} is missing and trained first   {teacher.record.folder}")
-                train(teacher)
-        finally:
-            teacher.record.unlock()
-        if not teacher.done:
-            raise UsageError(f"teacher {teacher.pair}: {teacher.record.status.get('error')}   {teacher.record.folder / 'run.log'}")
-        recorded, file = teacher.record.result, teacher.record.folder / "student.pt"
-        if naming.file_sha256(file) != recorded["student_sha256"]:
-            raise UsageError(f"{file} is not the file that was trained (its sha256 differs from result.json). "
-                             "Train the teacher again: delete its folder")
-        network, accuracy = self._load(job, file)
-        if abs(accuracy - recorded["test_acc"]) > 0.1:
-            raise UsageError(f"{file} scores {accuracy:.2f} % and its record says {recorded['test_acc']:.2f} %. Train the teacher again: delete its folder")
-        screen.say(f"teacher {teacher.record.folder}   test {accuracy:.2f} %, as recorded")
-        return network, accuracy

@@ -2,23 +2,23 @@
 
 import functools
 import hashlib
-import inspect
 import json
 import re
 from pathlib import Path
 
 from hydra import compose
-from hydra.utils import get_class, get_method
 from omegaconf import DictConfig, OmegaConf
 
 from kdexp.schema import DISTILL, Config, Dataset, Recipe, UsageError, flatten
+from kdexp.targets import signature_defaults, target
 
 # Where and how a run is computed, never what: part of neither name nor fingerprint.
 CIRCUMSTANCES = {"device", "compile", "rerun", "share", "plugins", "paths.data", "paths.outputs"}
 
 
 def plain(config: DictConfig) -> dict:
-    """A composed configuration -> the resolved dict that is saved. Label-only training has no teacher, whichever was typed."""
+    """A composed configuration -> the resolved dict that is saved. Label-only training has no teacher, whichever was
+    typed."""
     resolved = OmegaConf.to_container(config, resolve=True)
     if resolved["distill"]["_target_"] is None:
         resolved["model"]["teacher"] = None
@@ -28,7 +28,9 @@ def plain(config: DictConfig) -> dict:
 
 @functools.lru_cache
 def _composed(dataset: str, distill: str, recipe: str, optimizer: str) -> str:
-    config = compose("config", [f"dataset={dataset}", f"distill={distill}", f"recipe={recipe}", f"optimizer={optimizer}"])
+    config = compose(
+        "config", [f"dataset={dataset}", f"distill={distill}", f"recipe={recipe}", f"optimizer={optimizer}"]
+    )
     return json.dumps(OmegaConf.to_container(config))
 
 
@@ -38,13 +40,32 @@ def _chosen(**options: str) -> DictConfig:
 
 
 def teacher_of(config: dict) -> dict | None:
-    """The configuration that trains this run's teacher: `distill=none student=<teacher> seed=<teacher_seed>` with the run's dataset,
-    recipe, epochs, batch_size, precision and deterministic, and the recipe's own optimizer. None without a teacher to train."""
+    """The configuration that trains this run's teacher: `distill=none student=<teacher> seed=<teacher_seed>` with
+    the run's dataset, recipe, epochs, batch_size, precision and deterministic, and the recipe's own optimizer. None
+    without a teacher to train."""
     if config["model"]["teacher"] is None or config["teacher_checkpoint"]:
         return None
-    teacher = _chosen(dataset=config["dataset"]["name"], distill="none", recipe=config["recipe"]["name"], optimizer="sgd")
-    teacher.update({key: config[key] for key in ("dataset", "recipe", "epochs", "batch_size", "precision", "deterministic", "device", "compile",
-                                                 "share", "plugins", "paths")})
+    teacher = _chosen(
+        dataset=config["dataset"]["name"], distill="none", recipe=config["recipe"]["name"], optimizer="sgd"
+    )
+    teacher.update(
+        {
+            key: config[key]
+            for key in (
+                "dataset",
+                "recipe",
+                "epochs",
+                "batch_size",
+                "precision",
+                "deterministic",
+                "device",
+                "compile",
+                "share",
+                "plugins",
+                "paths",
+            )
+        }
+    )
     teacher.model.student, teacher.seed = config["model"]["teacher"], config["teacher_seed"]
     return plain(teacher)
 
@@ -58,14 +79,18 @@ def file_sha256(path: str | Path) -> str:
 
 
 def variant(config: dict) -> str:
-    """`base`, or every value that differs from its option's own file and is not in the path already, in a name of at most 80 characters."""
+    """`base`, or every value that differs from its option's own file and is not in the path already, in a name of at
+    most 80 characters."""
     chosen = _chosen(**{group: config[group]["name"] for group in ("dataset", "distill", "recipe", "optimizer")})
     recipe = flatten({"recipe": OmegaConf.to_container(chosen.recipe)})
-    chosen.recipe = config["recipe"]     # epochs, batch_size and optimizer follow the recipe as it was changed
+    chosen.recipe = config["recipe"]  # epochs, batch_size and optimizer follow the recipe as it was changed
     defaults = flatten(plain(chosen)) | recipe
     defaults |= {"recipe.name": "crd240", "optimizer.name": "sgd"}
-    differing = {key: value for key, value in flatten(config).items()
-                 if value != defaults.get(key) and key not in CIRCUMSTANCES | {"seed"} and not key.startswith("model.")}
+    differing = {
+        key: value
+        for key, value in flatten(config).items()
+        if value != defaults.get(key) and key not in CIRCUMSTANCES | {"seed"} and not key.startswith("model.")
+    }
     if config["teacher_checkpoint"]:
         differing["teacher_checkpoint"] = file_sha256(config["teacher_checkpoint"])[:8]
     text = ",".join(f"{key.removesuffix('.name')}={_short(value)}" for key, value in sorted(differing.items()))
@@ -80,49 +105,46 @@ def _short(value) -> str:
 
 
 def folder(config: dict) -> Path:
-    """outputs/<dataset>/<teacher>-<student>/<distill>/<variant>/seed<k>, or outputs/<dataset>/<network>/none/<variant>/seed<k>."""
+    """outputs/<dataset>/<teacher>-<student>/<distill>/<variant>/seed<k>, or
+    outputs/<dataset>/<network>/none/<variant>/seed<k>."""
     teacher, student = config["model"]["teacher"], config["model"]["student"]
     pair = f"{teacher['name']}-{student['name']}" if teacher else student["name"]
-    return Path(config["paths"]["outputs"], config["dataset"]["name"], pair, config["distill"]["name"], variant(config), f"seed{config['seed']}")
-
-
-def parameters(node: dict, common=()) -> dict:
-    """The constructor's arguments in a `_target_` node: everything but `name`, `_target_` and the keys in `common`."""
-    return {key: value for key, value in node.items() if key not in {"name", "_target_", *common}}
-
-
-def target(node: dict, plugins=()):
-    """The class or function a `_target_` names. Raises UsageError outside kdexp, torch.optim and the packages in `plugins`."""
-    path = node["_target_"]
-    if not any(path.startswith(f"{package}.") for package in ("kdexp", "torch.optim", *plugins)):
-        raise UsageError(f"_target_={path}: only names below kdexp, torch.optim and the packages in plugins=[...] are run")
-    try:
-        found = (get_class if path.rpartition(".")[2][:1].isupper() else get_method)(path)
-    except Exception as error:  # whatever importing a user's module raises
-        raise UsageError(f"_target_={path}: {error}") from None
-    return found
-
-
-def signature_defaults(function) -> dict:
-    """Parameter -> default of a constructor; lists for tuples, as a configuration has them."""
-    return {name: list(p.default) if isinstance(p.default, tuple) else p.default
-            for name, p in inspect.signature(function).parameters.items()}
+    return Path(
+        config["paths"]["outputs"],
+        config["dataset"]["name"],
+        pair,
+        config["distill"]["name"],
+        variant(config),
+        f"seed{config['seed']}",
+    )
 
 
 def settings(config: dict) -> dict:
-    """Everything that decides the numbers, where it differs from the default of the schema or of the constructor: what was asked for,
-    so `auto` stays auto and a new key at its default changes nothing."""
+    """Everything that decides the numbers, where it differs from the default of the schema or of the constructor:
+    what was asked for, so `auto` stays auto and a new key at its default changes nothing."""
     defaults = dict(DISTILL) | {"name": None, "label": config["distill"]["label"], "note": config["distill"]["note"]}
     defaults = {f"distill.{key}": value for key, value in defaults.items()}
     for section, schema in (("dataset", Dataset()), ("recipe", Recipe())):
         defaults |= {f"{section}.{key}": value for key, value in vars(schema).items()}
-    for section, node in (("distill", config["distill"]), ("optimizer", config["optimizer"]), ("model.student", config["model"]["student"])):
+    for section, node in (
+        ("distill", config["distill"]),
+        ("optimizer", config["optimizer"]),
+        ("model.student", config["model"]["student"]),
+    ):
         if node["_target_"]:
             built = signature_defaults(target(node, config["plugins"]))
             defaults |= {f"{section}.{key}": value for key, value in built.items()}
-    top = {key: value for key, value in vars(Config()).items() if key not in ("seed", "teacher_seed", "epochs", "batch_size")}
+    top = {
+        key: value
+        for key, value in vars(Config()).items()
+        if key not in ("seed", "teacher_seed", "epochs", "batch_size")
+    }
     skipped = CIRCUMSTANCES | {"tag", "teacher_checkpoint", "teacher_seed", "model.student.name", "optimizer.name"}
-    flat = {key: value for key, value in flatten(config).items() if not key.startswith("model.teacher") and key not in skipped}
+    flat = {
+        key: value
+        for key, value in flatten(config).items()
+        if not key.startswith("model.teacher") and key not in skipped
+    }
     asked = {key: value for key, value in flat.items() if value != (defaults | top).get(key, MISSING_DEFAULT)}
     if config["distill"]["_target_"] and (version := target(config["distill"], config["plugins"]).version) != 1:
         asked["distill.version"] = version

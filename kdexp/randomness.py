@@ -1,5 +1,5 @@
-"""Every draw of a run comes from a generator keyed by (seed, purpose): adding one never shifts another, and all methods of one
-seed start from the same student and see the same batches."""
+"""Every draw of a run comes from a generator keyed by (seed, purpose): adding one never shifts another, and all
+methods of one seed start from the same student and see the same batches."""
 
 import contextlib
 import hashlib
@@ -19,7 +19,8 @@ def generator(*parts) -> torch.Generator:
 
 @contextlib.contextmanager
 def seeded(*parts):
-    """Inside, torch's global generator starts from (seed, purpose, ...); afterwards it is as before. For initialisation."""
+    """Inside, torch's global generator starts from (seed, purpose, ...); afterwards it is as before. For
+    initialisation."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(*parts))
         yield

@@ -1,4 +1,5 @@
-"""The folder of one run: its lock, its state and its files. Every file is written whole under another name and renamed."""
+"""The folder of one run: its lock, its state and its files. Every file is written whole under another name and
+renamed."""
 
 import csv
 import io
@@ -17,7 +18,19 @@ from omegaconf import OmegaConf
 
 from kdexp.schema import UsageError
 
-COLUMNS = ("epoch", "lr", "train_loss", "ce_loss", "distill_loss", "train_acc", "test_loss", "test_acc", "test_top5", "val_acc", "seconds")
+COLUMNS = (
+    "epoch",
+    "lr",
+    "train_loss",
+    "ce_loss",
+    "distill_loss",
+    "train_acc",
+    "test_loss",
+    "test_acc",
+    "test_top5",
+    "val_acc",
+    "seconds",
+)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -47,7 +60,8 @@ class Record:
         self._lock = None
 
     def lock(self, wait: bool = False) -> bool:
-        """Take the folder for this process; False if another one has it and `wait` is not set. The lock ends with the process."""
+        """Take the folder for this process; False if another one has it and `wait` is not set. The lock ends with
+        the process."""
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
             self._lock = self._lock or FileLock(self.folder.with_name(f".{self.folder.name}.lock"))
@@ -55,7 +69,9 @@ class Record:
         except Timeout:
             return False
         except OSError as error:
-            raise UsageError(f"paths.outputs: {self.folder.parent} cannot be written ({error.strerror}). Choose another with paths.outputs=DIR") from None
+            raise UsageError(
+                f"paths.outputs: {self.folder.parent} cannot be written ({error.strerror}). Choose another with paths.outputs=DIR"
+            ) from None
         return True
 
     def unlock(self) -> None:
@@ -89,8 +105,18 @@ class Record:
     def heartbeat(self, **changes) -> None:
         """Say that this process is at work on the run."""
         known = {key: value for key, value in self.status.items() if key in ("fingerprint", "started")}
-        self._write_json("status.json", {"status": "running", "pid": os.getpid(), "host": socket.gethostname(),
-                                         "heartbeat": time.time(), **known, "error": None, **changes})
+        self._write_json(
+            "status.json",
+            {
+                "status": "running",
+                "pid": os.getpid(),
+                "host": socket.gethostname(),
+                "heartbeat": time.time(),
+                **known,
+                "error": None,
+                **changes,
+            },
+        )
 
     def _write_json(self, name: str, content: dict) -> None:
         write_atomically(self.folder / name, json.dumps(content, indent=1).encode())
@@ -109,7 +135,9 @@ class Record:
         if not epochs or not path.exists():
             return []
         with open(path, newline="") as file:
-            rows = [{key: float(value) if value else None for key, value in row.items()} for row in csv.DictReader(file)]
+            rows = [
+                {key: float(value) if value else None for key, value in row.items()} for row in csv.DictReader(file)
+            ]
         return [{**row, "epoch": int(row["epoch"])} for row in rows[:epochs]]
 
     def save_rows(self, rows: list[dict]) -> None:
@@ -123,7 +151,8 @@ class Record:
         write_atomically(self.folder / "checkpoint.pt", torch_bytes(state))
 
     def checkpoint(self, device: torch.device) -> dict | None:
-        """The state to go on from, or None. A damaged file is set aside as checkpoint.pt.damaged, and said so in run.log."""
+        """The state to go on from, or None. A damaged file is set aside as checkpoint.pt.damaged, and said so in
+        run.log."""
         path = self.folder / "checkpoint.pt"
         if not path.exists():
             return None
@@ -131,7 +160,9 @@ class Record:
             return torch.load(path, map_location=device, weights_only=True)
         except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
             os.replace(path, path.with_name("checkpoint.pt.damaged"))
-            self.log(f"checkpoint.pt is damaged and was set aside ({type(error).__name__}); starting from the first epoch")
+            self.log(
+                f"checkpoint.pt is damaged and was set aside ({type(error).__name__}); starting from the first epoch"
+            )
             return None
 
     def finish(self, weights: bytes, predictions: np.ndarray, result: dict) -> None:

@@ -13,16 +13,16 @@ class UsageError(Exception):
 @dataclass
 class Dataset:
     name: str = MISSING
-    _target_: str = MISSING         # a function of the data folder that returns (train, test)
+    _target_: str = MISSING  # a function of the data folder that returns (train, test)
     num_classes: int = MISSING
     image_size: int = MISSING
     mean: List[float] = MISSING
     std: List[float] = MISSING
     padding: int = 4
     flip: bool = True
-    limit: Optional[int] = None         # train on the first N images
-    limit_test: Optional[int] = None    # score on the first N images
-    validation: int = 0                 # hold out N training images, every class in proportion
+    limit: Optional[int] = None  # train on the first N images
+    limit_test: Optional[int] = None  # score on the first N images
+    validation: int = 0  # hold out N training images, every class in proportion
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 0.0
     nesterov: bool = False
-    drops: List[float] = field(default_factory=list)    # fractions of the epochs after which the rate is multiplied
+    drops: List[float] = field(default_factory=list)  # fractions of the epochs after which the rate is multiplied
     drop_factor: float = 0.1
     padding_mode: str = "constant"
 
@@ -52,7 +52,16 @@ class Paths:
 
 
 # What every method has beside its own parameters (its constructor's): see "The loss" in kdexp/train.py.
-DISTILL = {"name": MISSING, "_target_": None, "label": "", "note": "", "weight": 1.0, "ce_weight": 1.0, "kd_weight": 0.0, "kd_temperature": 4.0}
+DISTILL = {
+    "name": MISSING,
+    "_target_": None,
+    "label": "",
+    "note": "",
+    "weight": 1.0,
+    "ce_weight": 1.0,
+    "kd_weight": 0.0,
+    "kd_temperature": 4.0,
+}
 
 
 @dataclass
@@ -78,12 +87,39 @@ class Config:
     paths: Paths = field(default_factory=Paths)
 
 
-POSITIVE = ("epochs", "batch_size", "dataset.limit", "dataset.limit_test", "optimizer.lr", "recipe.lr", "recipe.epochs", "recipe.batch_size",
-            "distill.kd_temperature")
-NOT_NEGATIVE = ("seed", "teacher_seed", "share", "dataset.validation", "dataset.padding", "optimizer.weight_decay", "recipe.weight_decay",
-                "optimizer.momentum", "recipe.momentum", "recipe.drop_factor", "distill.weight", "distill.ce_weight", "distill.kd_weight")
-CHOICES = {"precision": ("auto", "fp32", "bf16"), "deterministic": ("auto", True, False), "compile": ("auto", True, False),
-           "rerun": ("none", "failed", "all"), "recipe.padding_mode": ("constant", "reflect")}
+POSITIVE = (
+    "epochs",
+    "batch_size",
+    "dataset.limit",
+    "dataset.limit_test",
+    "optimizer.lr",
+    "recipe.lr",
+    "recipe.epochs",
+    "recipe.batch_size",
+    "distill.kd_temperature",
+)
+NOT_NEGATIVE = (
+    "seed",
+    "teacher_seed",
+    "share",
+    "dataset.validation",
+    "dataset.padding",
+    "optimizer.weight_decay",
+    "recipe.weight_decay",
+    "optimizer.momentum",
+    "recipe.momentum",
+    "recipe.drop_factor",
+    "distill.weight",
+    "distill.ce_weight",
+    "distill.kd_weight",
+)
+CHOICES = {
+    "precision": ("auto", "fp32", "bf16"),
+    "deterministic": ("auto", True, False),
+    "compile": ("auto", True, False),
+    "rerun": ("none", "failed", "all"),
+    "recipe.padding_mode": ("constant", "reflect"),
+}
 DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
 
 
@@ -100,10 +136,18 @@ def check(config: dict) -> None:
     flat, errors = flatten(config), []
     unknown = sorted(set(config) - set(Config.__dataclass_fields__))
     errors += [f"{key}={flat.get(key, '...')}: there is no such option" for key in unknown]
-    for keys, fits, rule in ((POSITIVE, lambda v: v > 0, "greater than 0"), (NOT_NEGATIVE, lambda v: v >= 0, "0 or more")):
+    for keys, fits, rule in (
+        (POSITIVE, lambda v: v > 0, "greater than 0"),
+        (NOT_NEGATIVE, lambda v: v >= 0, "0 or more"),
+    ):
         for key in keys:
             value = flat.get(key)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not fits(value) or value == float("inf")):
+            if value is not None and (
+                isinstance(value, bool)
+                or not isinstance(value, (int, float))
+                or not fits(value)
+                or value == float("inf")
+            ):
                 errors.append(f"{key}={value}: must be a number {rule}")
     for key, allowed in CHOICES.items():
         if not any(flat[key] is value or (flat[key] == value and isinstance(value, str)) for value in allowed):
@@ -114,6 +158,8 @@ def check(config: dict) -> None:
     if any(not 0 < drop < 1 for drop in config["recipe"]["drops"]):
         errors.append(f"recipe.drops={config['recipe']['drops']}: fractions of the epochs, between 0 and 1")
     if config["distill"]["_target_"] is None and config["distill"]["kd_weight"]:
-        errors.append("distill.kd_weight: label-only training has no teacher; add it to a method, as in distill=sp distill.kd_weight=0.9")
+        errors.append(
+            "distill.kd_weight: label-only training has no teacher; add it to a method, as in distill=sp distill.kd_weight=0.9"
+        )
     if errors:
         raise UsageError("\n".join(errors))

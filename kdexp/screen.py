@@ -1,4 +1,5 @@
-"""What a user sees while runs go: one live block on a terminal, one plain line per epoch and run elsewhere. All of it on stderr."""
+"""What a user sees while runs go: one live block on a terminal, one plain line per epoch and run elsewhere. All of
+it on stderr."""
 
 import sys
 import time
@@ -30,17 +31,31 @@ def duration(seconds: float) -> str:
 class Bar:
     """Progress of one group of runs: `step()` after each step, `epoch(lines)` after each epoch, `close()` at the end.
 
-    title: what trains. epochs, steps: of the whole training; start: steps done before. day_hint: said once if it will take over a day.
+    title: what trains. epochs, steps: of the whole training; start: steps done before. day_hint: said once if it
+    will take over a day.
     """
 
     def __init__(self, title: str, epochs: int, steps: int, start: int = 0, day_hint: str = ""):
-        self.title, self.epochs, self.steps, self.done, self.start, self.day_hint = title, epochs, steps, start, start, day_hint
+        self.title, self.epochs, self.steps, self.done, self.start, self.day_hint = (
+            title,
+            epochs,
+            steps,
+            start,
+            start,
+            day_hint,
+        )
         self.began, self.first = time.perf_counter(), start
         self.progress = None
         if console.is_terminal:
-            columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), TextColumn("{task.fields[text]}", markup=False))
+            columns = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=24),
+                TextColumn("{task.fields[text]}", markup=False),
+            )
             self.progress = Progress(*columns, console=console)
-            self.task = self.progress.add_task(title, total=epochs * steps, completed=start, text=f"{start // steps}/{epochs}")
+            self.task = self.progress.add_task(
+                title, total=epochs * steps, completed=start, text=f"{start // steps}/{epochs}"
+            )
             self.progress.start()
         self.summary = ""
 

@@ -1,9 +1,11 @@
-"""The only loop. A Learner is a student with its method and optimizer; `fit` trains one or several of them on the same batches."""
+"""The only loop. A Learner is a student with its method and optimizer; `fit` trains one or several of them on the
+same batches."""
 
 import copy
 import time
 import traceback
-from typing import Callable, Iterator, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -33,14 +35,23 @@ class Learner:
     failure: None, or how and why this learner ended early; ("diverged" | "failed", one line, the traceback).
     """
 
-    def __init__(self, student: nn.Module, optimizer: torch.optim.Optimizer, method: DistillMethod | None = None,
-                 weights: Weights = Weights(), forward: Callable | None = None, half: torch.dtype | None = None):
+    def __init__(
+        self,
+        student: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        method: DistillMethod | None = None,
+        weights: Weights = Weights(),
+        forward: Callable | None = None,
+        half: torch.dtype | None = None,
+    ):
         self.student, self.optimizer, self.method, self.weights = student, optimizer, method, weights
         self.forward, self.half = forward or student, half
         self.device = next(student.parameters()).device
         self.peak_lrs = [group["lr"] for group in optimizer.param_groups]
         self.epoch, self.step, self.seconds = 0, 0, 0.0
-        self.sums = torch.zeros(5, dtype=torch.float64, device=self.device)  # loss, ce, distill, correct, steps before a non-finite loss
+        self.sums = torch.zeros(
+            5, dtype=torch.float64, device=self.device
+        )  # loss, ce, distill, correct, steps before a non-finite loss
         self.failure: tuple[str, str, str] | None = None
         self.predictions: Tensor | None = None
 
@@ -71,9 +82,18 @@ class Learner:
         """The epoch's means over `images` images; empties the sums. Notes a loss that was not finite as the failure."""
         loss, ce, distill, correct, finite = self.sums.tolist()
         if finite < self.step:
-            self.failure = ("diverged", f"diverged at epoch {self.epoch + 1} step {int(finite) + 1}: the loss is not finite", "")
+            self.failure = (
+                "diverged",
+                f"diverged at epoch {self.epoch + 1} step {int(finite) + 1}: the loss is not finite",
+                "",
+            )
         self.sums.zero_()
-        return {"train_loss": loss / images, "ce_loss": ce / images, "distill_loss": distill / images, "train_acc": 100 * correct / images}
+        return {
+            "train_loss": loss / images,
+            "ce_loss": ce / images,
+            "distill_loss": distill / images,
+            "train_acc": 100 * correct / images,
+        }
 
     def set_rate(self, factor: float) -> float:
         """Multiply the peak learning rates by `factor`; returns the first group's."""
@@ -82,10 +102,17 @@ class Learner:
         return self.optimizer.param_groups[0]["lr"]
 
     def state_dict(self) -> dict:
-        """All that `load_state_dict` needs to go on exactly here. The draws of order and crops follow from seed and position."""
-        return {"student": self.student.state_dict(), "method": self.method.state_dict() if self.method else {},
-                "optimizer": self.optimizer.state_dict(), "sums": self.sums,
-                "epoch": self.epoch, "step": self.step, "seconds": self.seconds}
+        """All that `load_state_dict` needs to go on exactly here. The draws of order and crops follow from seed and
+        position."""
+        return {
+            "student": self.student.state_dict(),
+            "method": self.method.state_dict() if self.method else {},
+            "optimizer": self.optimizer.state_dict(),
+            "sums": self.sums,
+            "epoch": self.epoch,
+            "step": self.step,
+            "seconds": self.seconds,
+        }
 
     def load_state_dict(self, state: dict) -> None:
         self.student.load_state_dict(state["student"])
@@ -99,7 +126,8 @@ class Learner:
 def teacher_view(teacher: nn.Module, mode: str) -> nn.Module:
     """A frozen copy of the teacher for one teacher mode; the teacher's own buffers are never touched.
 
-    "eval": running statistics. "batch_stats": every BatchNorm uses the batch's statistics and tracks none. Raises ValueError.
+    "eval": running statistics. "batch_stats": every BatchNorm uses the batch's statistics and tracks none. Raises
+    ValueError.
     """
     if mode not in ("eval", "batch_stats"):
         raise ValueError(f"teacher_mode={mode}: must be eval or batch_stats")
@@ -128,20 +156,36 @@ def evaluate(network: nn.Module, data: Images, pixels: Pixels, batch_size: int =
     network.train(was_training)
     five = logits.topk(min(5, logits.shape[1]), dim=1).indices
     right = five == data.labels[:, None]
-    return Score(F.cross_entropy(logits, data.labels).item(), 100 * right[:, 0].double().mean().item(),
-                 100 * right.any(1).double().mean().item(), logits.argmax(1))
+    return Score(
+        F.cross_entropy(logits, data.labels).item(),
+        100 * right[:, 0].double().mean().item(),
+        100 * right.any(1).double().mean().item(),
+        logits.argmax(1),
+    )
 
 
-def fit(learners: list[Learner], batches: TrainBatches, teachers: dict[str, Callable], schedule: Callable[[int], float], epochs: int,
-        test: Callable[[nn.Module], Score], validate: Callable[[nn.Module], Score] | None = None,
-        after_step: Callable[[], None] = lambda: None, half: torch.dtype | None = None) -> Iterator[list[dict | None]]:
-    """Train learners that stand at one position in lock step; yields their rows after each epoch (None for one that has failed).
+def fit(
+    learners: list[Learner],
+    batches: TrainBatches,
+    teachers: dict[str, Callable],
+    schedule: Callable[[int], float],
+    epochs: int,
+    test: Callable[[nn.Module], Score],
+    validate: Callable[[nn.Module], Score] | None = None,
+    after_step: Callable[[], None] = lambda: None,
+    half: torch.dtype | None = None,
+) -> Iterator[list[dict | None]]:
+    """Train learners that stand at one position in lock step; yields their rows after each epoch (None for one that
+    has failed).
 
     Each batch is made once and seen by the teacher once per teacher mode in use. teachers: teacher mode -> forward.
-    schedule: epoch (from 0) -> factor of the peak learning rates. after_step runs between two steps, where all learners are
-    whole and can be saved; what it raises ends the training. A learner that raises or diverges ends alone: see `failure`.
+    schedule: epoch (from 0) -> factor of the peak learning rates. after_step runs between two steps, where all
+    learners are whole and can be saved; what it raises ends the training. A learner that raises or diverges ends
+    alone: see `failure`.
     """
-    assert len({(learner.epoch, learner.step) for learner in learners}) == 1, "learners of a group stand at one position"
+    assert len({(learner.epoch, learner.step) for learner in learners}) == 1, (
+        "learners of a group stand at one position"
+    )
     for epoch in range(learners[0].epoch, epochs):
         rates = [learner.set_rate(schedule(epoch)) for learner in learners]
         began, before = time.perf_counter(), [learner.seconds for learner in learners]
@@ -164,13 +208,16 @@ def fit(learners: list[Learner], batches: TrainBatches, teachers: dict[str, Call
 
 
 @torch.no_grad()
-def _teach(images: Tensor, teachers: dict[str, Callable], modes: set[str], half: torch.dtype | None) -> dict[str, Output]:
+def _teach(
+    images: Tensor, teachers: dict[str, Callable], modes: set[str], half: torch.dtype | None
+) -> dict[str, Output]:
     with torch.autocast(images.device.type, half, enabled=half is not None):
         return {mode: teachers[mode](images) for mode in sorted(modes)}
 
 
 def _guarded(learner: Learner, images: Tensor, labels: Tensor, teacher: Output | None) -> None:
-    """One step; an error is this learner's failure alone. Its text is kept and not the exception, which would keep the memory."""
+    """One step; an error is this learner's failure alone. Its text is kept and not the exception, which would keep
+    the memory."""
     try:
         learner.learn(images, labels, teacher)
     except Exception as error:
@@ -178,7 +225,9 @@ def _guarded(learner: Learner, images: Tensor, labels: Tensor, teacher: Output |
         learner.failure = ("failed", line, traceback.format_exc())
 
 
-def _row(learner: Learner, rate: float, batches: TrainBatches, test: Callable, validate: Callable | None) -> dict | None:
+def _row(
+    learner: Learner, rate: float, batches: TrainBatches, test: Callable, validate: Callable | None
+) -> dict | None:
     if learner.failure:
         return None
     means = learner.averages(len(batches.data.labels))
@@ -186,5 +235,12 @@ def _row(learner: Learner, rate: float, batches: TrainBatches, test: Callable, v
         return None
     score = test(learner.student)
     learner.predictions = score.predictions
-    return {"epoch": learner.epoch + 1, "lr": rate, **means, "test_loss": score.loss, "test_acc": score.acc, "test_top5": score.top5,
-            "val_acc": validate(learner.student).acc if validate else None}
+    return {
+        "epoch": learner.epoch + 1,
+        "lr": rate,
+        **means,
+        "test_loss": score.loss,
+        "test_acc": score.acc,
+        "test_top5": score.top5,
+        "val_acc": validate(learner.student).acc if validate else None,
+    }

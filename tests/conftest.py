@@ -9,7 +9,15 @@ from kdexp import CONF, ROOT, cli, naming
 DISTILL = sorted(file.stem for file in (CONF / "distill").glob("*.yaml"))
 METHODS = [name for name in DISTILL if name != "none"]
 NETWORKS = sorted(file.stem for file in (CONF / "model").glob("*.yaml"))
-TINY = ("dataset=digits", "dataset.limit=64", "dataset.limit_test=50", "recipe=quick", "epochs=2", "teacher=wrn16_1", "student=resnet8")
+TINY = (
+    "dataset=digits",
+    "dataset.limit=64",
+    "dataset.limit_test=50",
+    "recipe=quick",
+    "epochs=2",
+    "teacher=wrn16_1",
+    "student=resnet8",
+)
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +39,13 @@ def run(tmp_path):
     """`run(*arguments)` is `python run.py ...` as a real process; records go below tmp_path/outputs."""
 
     def start(*arguments, tiny=True, check=None, **popen):
-        command = [sys.executable, str(ROOT / "run.py"), *(TINY if tiny else ()), f"paths.outputs={tmp_path}/outputs", *arguments]
+        command = [
+            sys.executable,
+            str(ROOT / "run.py"),
+            *(TINY if tiny else ()),
+            f"paths.outputs={tmp_path}/outputs",
+            *arguments,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300, **popen)
         if check is not None:
             assert done.returncode == check, done.stderr

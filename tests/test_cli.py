@@ -12,9 +12,9 @@ import time
 import numpy as np
 import pytest
 import torch
+from conftest import TINY
 
 import kdexp
-from conftest import TINY
 from kdexp import ROOT
 
 FILES = {"config.yaml", "epochs.csv", "student.pt", "predictions.npy", "status.json", "result.json", "run.log"}
@@ -35,8 +35,15 @@ def test_one_run_its_record_and_the_same_command_again(run, tmp_path):
     result, status = (json.loads((folder / name).read_text()) for name in ("result.json", "status.json"))
     assert status["status"] == "done" and status["fingerprint"] == result["fingerprint"]
     last = numbers(folder)[-1]
-    assert result["test_acc"] == float(last["test_acc"]) and (result["teacher"], result["student"], result["distill"]) == ("wrn16_1", "resnet8", "sp")
-    assert set(torch.load(folder / "student.pt", weights_only=True)) and np.load(folder / "predictions.npy").dtype == np.uint8
+    assert result["test_acc"] == float(last["test_acc"]) and (
+        result["teacher"],
+        result["student"],
+        result["distill"],
+    ) == ("wrn16_1", "resnet8", "sp")
+    assert (
+        set(torch.load(folder / "student.pt", weights_only=True))
+        and np.load(folder / "predictions.npy").dtype == np.uint8
+    )
     teacher = tmp_path / "outputs/digits/wrn16_1/none" / VARIANT / "seed1"
     assert json.loads((teacher / "result.json").read_text())["test_acc"] == result["teacher_test_acc"]
     assert "is missing and trained first" in done.stderr and str(folder) in done.stderr and done.stdout == ""
@@ -61,7 +68,11 @@ def test_a_sweep_equals_its_single_runs_and_ends_with_the_table(run, tmp_path):
     assert together[1]["group_size"] == 3
     run("distill=od", "seed=2", "rerun=all", check=0)
     alone = numbers(folder), json.loads((folder / "result.json").read_text())
-    assert alone[0] == together[0] and alone[1]["student_sha256"] == together[1]["student_sha256"] and alone[1]["group_size"] == 1
+    assert (
+        alone[0] == together[0]
+        and alone[1]["student_sha256"] == together[1]["student_sha256"]
+        and alone[1]["group_size"] == 1
+    )
     again = run("-m", "distill=none,KD,od", "seed=1,2", check=0)
     assert "6 done before, 0 to run" in again.stderr and again.stdout.splitlines()[-6:] is not None
 
@@ -76,6 +87,13 @@ def test_one_failing_run_does_not_stop_the_others(run, tmp_path):
     assert all("diverged at epoch 1 step" in (folder / "run.log").read_text() for folder in states["diverged"])
     again = run("-m", "distill=kd,none", "optimizer.lr=0.01,1e30", check=1)
     assert "loss" not in again.stderr.split("2 of 4 done")[0]  # nothing is trained again
+
+
+def test_a_baseline_can_be_the_teacher_of_others(run, tmp_path):
+    """Self-distillation: the teacher's folder is one of the sweep's own jobs."""
+    done = run("-m", "teacher=wrn16_1", "student=wrn16_1", "distill=kd,none", check=0)
+    assert "missing and trained first" not in done.stderr and "2 of 2 done" in done.stderr
+    assert "the student starts as the teacher did" in done.stderr
 
 
 def test_two_processes_train_a_missing_teacher_once(tmp_path):
@@ -95,17 +113,22 @@ LONG_OD = "digits/wrn16_1-resnet8/od/batch_size=4,dataset.limit=64,dataset.limit
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     outputs = tmp_path_factory.mktemp("undisturbed")
-    subprocess.run([sys.executable, str(ROOT / "run.py"), *LONG, f"paths.outputs={outputs}"], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), *LONG, f"paths.outputs={outputs}"], check=True, capture_output=True
+    )
     return outputs
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_stop_and_go_on(undisturbed, tmp_path, number):
-    """Interrupted, terminated or killed in the middle, the same command goes on to the numbers of an undisturbed run."""
+    """Interrupted, terminated or killed in the middle, the same command goes on to the numbers of an undisturbed
+    run."""
     command = [sys.executable, str(ROOT / "run.py"), *LONG, f"paths.outputs={tmp_path}"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.time() + 120
-    while time.time() < deadline and not ((tmp_path / LONG_OD / "epochs.csv").exists() and len(numbers(tmp_path / LONG_OD)) > 3):
+    while time.time() < deadline and not (
+        (tmp_path / LONG_OD / "epochs.csv").exists() and len(numbers(tmp_path / LONG_OD)) > 3
+    ):
         time.sleep(0.02)
     process.send_signal(number)
     told = process.communicate(timeout=60)[1]
@@ -117,7 +140,10 @@ def test_stop_and_go_on(undisturbed, tmp_path, number):
     for result in undisturbed.rglob("result.json"):
         part = tmp_path / result.relative_to(undisturbed).parent
         assert numbers(part) == numbers(result.parent), part
-        assert json.loads((part / "result.json").read_text())["student_sha256"] == json.loads(result.read_text())["student_sha256"]
+        assert (
+            json.loads((part / "result.json").read_text())["student_sha256"]
+            == json.loads(result.read_text())["student_sha256"]
+        )
 
 
 def test_a_teacher_of_ones_own(run, tmp_path):
@@ -125,10 +151,16 @@ def test_a_teacher_of_ones_own(run, tmp_path):
     file = tmp_path / "outputs/digits/wrn16_1/none" / VARIANT / "seed1/student.pt"
     done = run("distill=kd", f"teacher_checkpoint={file}", check=0)
     assert re.search(r"teacher .*student.pt   test [\d.]+ %", done.stderr)
-    results = [json.loads(path.read_text()) for path in (tmp_path / "outputs/digits/wrn16_1-resnet8").rglob("result.json")]
+    results = [
+        json.loads(path.read_text()) for path in (tmp_path / "outputs/digits/wrn16_1-resnet8").rglob("result.json")
+    ]
     assert len(results) == 1 and len(results[0]["teacher_checkpoint_sha256"]) == 64
     wrong = run("distill=kd", "teacher=wrn16_2", f"teacher_checkpoint={file}")
-    assert wrong.returncode == 1 and "does not fit wrn16_2: stages.0.0.conv1.weight is 16x16x3x3 in the file, 32x16x3x3 in the network" in wrong.stderr
+    assert (
+        wrong.returncode == 1
+        and "does not fit wrn16_2: stages.0.0.conv1.weight is 16x16x3x3 in the file, 32x16x3x3 in the network"
+        in wrong.stderr
+    )
 
 
 def test_a_changed_teacher_file_is_not_used(run, tmp_path):
@@ -148,21 +180,34 @@ def test_another_run_in_the_same_folder_is_refused(run, tmp_path):
     status = config.with_name("status.json")
     status.write_text(status.read_text().replace(json.loads(status.read_text())["fingerprint"], "0" * 16))
     done = run("distill=none", "epochs=1", check=1)
-    assert "optimizer.momentum was 0.8, is 0.9" in done.stderr and "tag=NAME" in done.stderr and "rerun=all" in done.stderr
+    assert (
+        "optimizer.momentum was 0.8, is 0.9" in done.stderr and "tag=NAME" in done.stderr and "rerun=all" in done.stderr
+    )
 
 
 MISTAKES = [
-    ("distll=sp", "Did you mean distill=sp?"), ("student=resnet31", "Did you mean student=resnet32?"), ("teacher=wrn_16_4", "Did you mean teacher=wrn16_4?"),
-    ("student=resnet26", "Did you mean student=resnet model.student.depth=26?"), ("distill=spp", "Did you mean distill=sp?"),
-    ("distill.tempp=3", "Did you mean distill.temperature=3?"), ("seed=abc", "seed=abc: Value 'abc'.*Integer"), ("optimizer.lr=-1", "greater than 0"),
-    ("epochs=0", "greater than 0"), ("device=cuda:7", "this machine has"), ("lr=0.1", "Did you mean"), ("dataset=cifar", "Did you mean dataset=cifar10"),
+    ("distll=sp", "Did you mean distill=sp?"),
+    ("student=resnet31", "Did you mean student=resnet32?"),
+    ("teacher=wrn_16_4", "Did you mean teacher=wrn16_4?"),
+    ("student=resnet26", "Did you mean student=resnet model.student.depth=26?"),
+    ("distill=spp", "Did you mean distill=sp?"),
+    ("distill.tempp=3", "Did you mean distill.temperature=3?"),
+    ("seed=abc", "seed=abc: Value 'abc'.*Integer"),
+    ("optimizer.lr=-1", "greater than 0"),
+    ("epochs=0", "greater than 0"),
+    ("device=cuda:7", "this machine has"),
+    ("lr=0.1", "Did you mean"),
+    ("dataset=cifar", "Did you mean dataset=cifar10"),
 ]
 
 
 def test_mistakes_get_one_message_and_leave_nothing_behind(run, tmp_path):
     for argument, message in MISTAKES:
         done = run(argument)
-        assert done.returncode == 1 and re.search(re.escape(message) if "?" in message else message, done.stderr), (argument, done.stderr)
+        assert done.returncode == 1 and re.search(re.escape(message) if "?" in message else message, done.stderr), (
+            argument,
+            done.stderr,
+        )
         assert len(done.stderr.strip().splitlines()) == 1 and "Traceback" not in done.stderr, done.stderr
     assert list(tmp_path.iterdir()) == []
 
@@ -175,9 +220,19 @@ def test_a_mistake_in_one_job_of_a_sweep_stops_it_before_the_first(run, tmp_path
 def test_no_data(run, tmp_path):
     """No data and no network: seconds, one message, nothing made."""
     began = time.time()
-    done = run("dataset=cifar100", "dataset.limit=null", "dataset.limit_test=null", f"paths.data={tmp_path}/data",
-               env={**os.environ, "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"})
-    assert done.returncode == 1 and "no download possible" in done.stderr and "dataset=digits" in done.stderr and "Traceback" not in done.stderr
+    done = run(
+        "dataset=cifar100",
+        "dataset.limit=null",
+        "dataset.limit_test=null",
+        f"paths.data={tmp_path}/data",
+        env={**os.environ, "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"},
+    )
+    assert (
+        done.returncode == 1
+        and "no download possible" in done.stderr
+        and "dataset=digits" in done.stderr
+        and "Traceback" not in done.stderr
+    )
     assert time.time() - began < 60 and list(tmp_path.iterdir()) == []
 
 
@@ -188,10 +243,14 @@ def test_outputs_that_cannot_be_written(run, tmp_path):
 
 
 def test_help_is_quick_and_without_torch():
-    code = ("import sys, runpy; sys.argv = ['run.py', '--help']\ntry: runpy.run_path(%r, run_name='__main__')\n"
-            "except SystemExit: pass\nassert 'torch' not in sys.modules") % str(ROOT / "run.py")
+    code = (
+        "import sys, runpy; sys.argv = ['run.py', '--help']\ntry: runpy.run_path(%r, run_name='__main__')\n"
+        "except SystemExit: pass\nassert 'torch' not in sys.modules"
+    ) % str(ROOT / "run.py")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0 and "quickstart" in done.stdout and "distill=" in done.stdout and "wrn16_4" in done.stdout, done.stderr
+    assert (
+        done.returncode == 0 and "quickstart" in done.stdout and "distill=" in done.stdout and "wrn16_4" in done.stdout
+    ), done.stderr
 
 
 def test_summarize(run, tmp_path):
@@ -204,8 +263,17 @@ def test_summarize(run, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert "missing" not in done.stdout and re.search(r"none +\d", done.stdout)
     rows = list(csv.DictReader(open(tmp_path / "outputs/summary.csv")))
-    assert {"dataset", "teacher", "student", "distill", "n", "mean", "std"} < set(rows[0]) and {row["distill"] for row in rows} == {"none", "kd"}
+    assert {"dataset", "teacher", "student", "distill", "n", "mean", "std"} < set(rows[0]) and {
+        row["distill"] for row in rows
+    } == {"none", "kd"}
     kd = next(row for row in rows if row["distill"] == "kd")
-    accuracies = [json.loads(path.read_text())["test_acc"] for path in (tmp_path / "outputs/digits/wrn16_1-resnet8").rglob("result.json")]
-    assert float(kd["mean"]) == pytest.approx(np.mean(accuracies)) and float(kd["std"]) == pytest.approx(np.std(accuracies, ddof=1)) and kd["n"] == "2"
+    accuracies = [
+        json.loads(path.read_text())["test_acc"]
+        for path in (tmp_path / "outputs/digits/wrn16_1-resnet8").rglob("result.json")
+    ]
+    assert (
+        float(kd["mean"]) == pytest.approx(np.mean(accuracies))
+        and float(kd["std"]) == pytest.approx(np.std(accuracies, ddof=1))
+        and kd["n"] == "2"
+    )
     assert (tmp_path / "outputs/summary.md").read_text().startswith("| dataset")

@@ -4,10 +4,10 @@ import re
 
 import pytest
 import yaml
+from conftest import DISTILL, METHODS, NETWORKS
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from conftest import DISTILL, METHODS, NETWORKS
 from kdexp import CONF, ROOT, SWEEPS, experiment, hints, naming
 from kdexp.job import Job
 from kdexp.schema import UsageError
@@ -58,38 +58,87 @@ def test_folders(hydra):
     assert folder("distill=sp") == "outputs/cifar100/wrn16_4-resnet32/sp/base/seed1"
     assert folder("distill=SP", "seed=3") == "outputs/cifar100/wrn16_4-resnet32/sp/base/seed3"
     assert folder("distill=none", "teacher=wrn40_2") == "outputs/cifar100/resnet32/none/base/seed1"
-    assert folder("distill=sp", "epochs=240", "device=cpu", "compile=false", "rerun=all", "share=1") == folder("distill=sp")
+    assert folder("distill=sp", "epochs=240", "device=cpu", "compile=false", "rerun=all", "share=1") == folder(
+        "distill=sp"
+    )
     assert folder("distill=sp", "epochs=2", "dataset.limit=500").endswith("/sp/dataset.limit=500,epochs=2/seed1")
-    assert folder("distill=kd", "distill.temperature=2", "recipe=wrn200").endswith("/kd/distill.temperature=2,recipe=wrn200/seed1")
+    assert folder("distill=kd", "distill.temperature=2", "recipe=wrn200").endswith(
+        "/kd/distill.temperature=2,recipe=wrn200/seed1"
+    )
     assert folder("recipe.lr=0.1").endswith("/kd/recipe.lr=0.1/seed1")
     assert folder("optimizer=adamw", "tag=x").endswith("/kd/optimizer=adamw,tag=x/seed1")
     assert folder("student=resnet", "model.student.depth=26").startswith("outputs/cifar100/wrn16_4-resnet26/")
-    long = folder("recipe.lr=0.1", "recipe.momentum=0.5", "recipe.weight_decay=0.01", "batch_size=32", "dataset.limit=100", "epochs=7")
+    long = folder(
+        "recipe.lr=0.1",
+        "recipe.momentum=0.5",
+        "recipe.weight_decay=0.01",
+        "batch_size=32",
+        "dataset.limit=100",
+        "epochs=7",
+    )
     assert len(long.split("/")[4]) == 80 and re.search(r"-[0-9a-f]{8}/seed1$", long)
 
 
 def test_a_teacher_is_the_run_of_distill_none(hydra):
     """Student-side settings do not reach it; the run's data and recipe do."""
     shared = ("dataset=digits", "dataset.limit=100", "recipe=quick", "epochs=3", "batch_size=8", "precision=fp32")
-    asked = hydra(*shared, "teacher=wrn16_1", "teacher_seed=5", "distill=sp", "distill.weight=7", "optimizer=adamw", "optimizer.lr=0.5", "tag=mine", "seed=2")
+    asked = hydra(
+        *shared,
+        "teacher=wrn16_1",
+        "teacher_seed=5",
+        "distill=sp",
+        "distill.weight=7",
+        "optimizer=adamw",
+        "optimizer.lr=0.5",
+        "tag=mine",
+        "seed=2",
+    )
     direct = hydra(*shared, "student=wrn16_1", "seed=5", "distill=none")
     teacher = naming.teacher_of(asked)
     assert naming.folder(teacher) == naming.folder(direct)
     assert naming.fingerprint(teacher) == naming.fingerprint(direct)
 
 
-CHANGES = ["seed=2", "teacher_seed=2", "epochs=3", "batch_size=8", "dataset.limit=9", "dataset.limit_test=9", "dataset.validation=9", "teacher=wrn16_2",
-           "student=resnet20", "distill=sp", "distill.temperature=2", "distill.kd_weight=1", "optimizer.lr=1", "optimizer=adamw", "recipe=wrn200",
-           "recipe.drop_factor=0.5", "precision=bf16", "deterministic=false", "dataset=cifar10"]
+CHANGES = [
+    "seed=2",
+    "teacher_seed=2",
+    "epochs=3",
+    "batch_size=8",
+    "dataset.limit=9",
+    "dataset.limit_test=9",
+    "dataset.validation=9",
+    "teacher=wrn16_2",
+    "student=resnet20",
+    "distill=sp",
+    "distill.temperature=2",
+    "distill.kd_weight=1",
+    "optimizer.lr=1",
+    "optimizer=adamw",
+    "recipe=wrn200",
+    "recipe.drop_factor=0.5",
+    "precision=bf16",
+    "deterministic=false",
+    "dataset=cifar10",
+]
 
 
 def test_the_fingerprint_knows_what_decides_the_numbers(hydra):
     prints = [naming.fingerprint(hydra(*change)) for change in ([], *([change] for change in CHANGES))]
     assert len(set(prints)) == len(prints)
-    for change in ("device=cpu", "compile=true", "paths.data=elsewhere", "paths.outputs=elsewhere", "tag=x", "share=2", "rerun=failed"):
+    for change in (
+        "device=cpu",
+        "compile=true",
+        "paths.data=elsewhere",
+        "paths.outputs=elsewhere",
+        "tag=x",
+        "share=2",
+        "rerun=failed",
+    ):
         assert naming.fingerprint(hydra(change)) == prints[0], change
     assert naming.fingerprint(hydra("student=resnet", "model.student.depth=32")) == prints[0]
-    assert naming.fingerprint(hydra("distill=none")) == naming.fingerprint(hydra("distill=none", "teacher=wrn40_2", "teacher_seed=3"))
+    assert naming.fingerprint(hydra("distill=none")) == naming.fingerprint(
+        hydra("distill=none", "teacher=wrn40_2", "teacher_seed=3")
+    )
 
 
 def test_a_new_key_at_its_default_changes_no_fingerprint(hydra, monkeypatch):
@@ -120,14 +169,24 @@ def refused(hydra, *arguments):
 
 
 MISTAKES = [
-    (("seed=abc",), "seed.*abc.*Integer|abc.*Integer"), (("optimizer.lr=-1",), "optimizer.lr=-1: must be a number greater than 0"),
-    (("epochs=0",), "epochs=0: must be a number greater than 0"), (("+distill.tempp=3",), "kd has no parameter 'tempp'. It has: temperature, weight"),
-    (("device=gpu",), "device=gpu: must be one of auto, cpu"), (("precision=fp16",), "precision=fp16: must be one of auto, fp32, bf16"),
-    (("compile=maybe",), "compile=maybe: must be one of"), (("recipe.drops=[2]",), "between 0 and 1"), (("+colour=red",), "colour=red: there is no such option"),
-    (("distill=none", "distill.kd_weight=1"), "label-only training has no teacher"), (("distill.temperature=0",), "temperature=0: must be greater than 0"),
-    (("student=resnet", "model.student.depth=31"), "6n.2 layers.*26 and 32"), (("distill=od", "distill.teacher_mode=train"), "eval or batch_stats"),
-    (("model.student._target_=os.system",), "only names below kdexp"), (("teacher_checkpoint=nowhere.pt",), "teacher_checkpoint=nowhere.pt: No such file"),
-    (("optimizer.lr=fast",), "optimizer.lr=fast: must be a number"), (("dataset.limit=-5",), "dataset.limit=-5"), (("optimizer.lr=nan",), "optimizer.lr=nan"),
+    (("seed=abc",), "seed.*abc.*Integer|abc.*Integer"),
+    (("optimizer.lr=-1",), "optimizer.lr=-1: must be a number greater than 0"),
+    (("epochs=0",), "epochs=0: must be a number greater than 0"),
+    (("+distill.tempp=3",), "kd has no parameter 'tempp'. It has: temperature, weight"),
+    (("device=gpu",), "device=gpu: must be one of auto, cpu"),
+    (("precision=fp16",), "precision=fp16: must be one of auto, fp32, bf16"),
+    (("compile=maybe",), "compile=maybe: must be one of"),
+    (("recipe.drops=[2]",), "between 0 and 1"),
+    (("+colour=red",), "colour=red: there is no such option"),
+    (("distill=none", "distill.kd_weight=1"), "label-only training has no teacher"),
+    (("distill.temperature=0",), "temperature=0: must be greater than 0"),
+    (("student=resnet", "model.student.depth=31"), "6n.2 layers.*26 and 32"),
+    (("distill=od", "distill.teacher_mode=train"), "eval or batch_stats"),
+    (("model.student._target_=os.system",), "only names below kdexp"),
+    (("teacher_checkpoint=nowhere.pt",), "teacher_checkpoint=nowhere.pt: No such file"),
+    (("optimizer.lr=fast",), "optimizer.lr=fast: must be a number"),
+    (("dataset.limit=-5",), "dataset.limit=-5"),
+    (("optimizer.lr=nan",), "optimizer.lr=nan"),
 ]
 
 

@@ -12,7 +12,10 @@ from kdexp.datasets import DatasetError, Images, cifar, split_validation
 from kdexp.datasets.batches import Pixels, TrainBatches, crop_and_flip
 from kdexp.datasets.digits import digits
 
-READERS = {"cifar10": (torchvision.datasets.CIFAR10, cifar.cifar10, "labels"), "cifar100": (torchvision.datasets.CIFAR100, cifar.cifar100, "fine_labels")}
+READERS = {
+    "cifar10": (torchvision.datasets.CIFAR10, cifar.cifar10, "labels"),
+    "cifar100": (torchvision.datasets.CIFAR100, cifar.cifar100, "fine_labels"),
+}
 
 
 @pytest.fixture(params=READERS)
@@ -41,7 +44,9 @@ def files(request, tmp_path, monkeypatch):
 def test_cifar_is_read_from_the_original_files(files):
     root, source, read, written = files
     for split, part in zip(read(root), (source.train_list, source.test_list)):
-        assert torch.equal(split.images, torch.from_numpy(np.concatenate([written[name][0] for name, _ in part])).view(-1, 3, 32, 32))
+        assert torch.equal(
+            split.images, torch.from_numpy(np.concatenate([written[name][0] for name, _ in part])).view(-1, 3, 32, 32)
+        )
         assert split.labels.tolist() == sum((written[name][1] for name, _ in part), [])
         assert split.images.dtype == torch.uint8 and split.labels.dtype == torch.int64
 
@@ -96,14 +101,22 @@ def outcomes(images):
 
 @pytest.mark.parametrize("mode", ["constant", "reflect"])
 def test_crop_and_flip_has_torchvisions_distribution(mode):
-    """On one image: the same set of 162 possible results as RandomCrop(32, padding=4) and RandomHorizontalFlip, all equally likely."""
+    """On one image: the same set of 162 possible results as RandomCrop(32, padding=4) and RandomHorizontalFlip, all
+    equally likely."""
     image = torch.randint(1, 256, (3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     torch.manual_seed(0)
     transform = v2.Compose([v2.RandomCrop(32, padding=4, padding_mode=mode), v2.RandomHorizontalFlip()])
     theirs = outcomes(torch.stack([transform(image) for _ in range(4000)]))
     count = 16200
-    batches = TrainBatches(Images(image.expand(count, 3, 32, 32), torch.zeros(count, dtype=torch.long)),
-                           Pixels([0, 0, 0], [1 / 255] * 3), count, 1, 4, mode, True)
+    batches = TrainBatches(
+        Images(image.expand(count, 3, 32, 32), torch.zeros(count, dtype=torch.long)),
+        Pixels([0, 0, 0], [1 / 255] * 3),
+        count,
+        1,
+        4,
+        mode,
+        True,
+    )
     ours = outcomes(next(batches.epoch(0))[0].round())
     assert len(set(theirs)) == 162 and set(theirs) == set(ours)
     assert stats.chisquare([ours.count(value) for value in set(ours)]).pvalue > 1e-3
@@ -126,4 +139,7 @@ def test_an_epoch_sees_every_image_once_and_can_be_entered_anywhere():
     assert sorted(torch.cat([labels for _, labels in epoch]).tolist()) == list(range(50))
     for (images, labels), (images2, labels2) in zip(epoch[2:], batches.epoch(3, start=2)):
         assert torch.equal(images, images2) and torch.equal(labels, labels2)
-    assert torch.cat([labels for _, labels in batches.epoch(4)]).tolist() != torch.cat([labels for _, labels in epoch]).tolist()
+    assert (
+        torch.cat([labels for _, labels in batches.epoch(4)]).tolist()
+        != torch.cat([labels for _, labels in epoch]).tolist()
+    )

@@ -43,11 +43,14 @@ def feature(case, name, dtype, relu=True, grad=False):
 def check_loss(value, key):
     expected = golden(key)
     assert value.dtype in (torch.float32, torch.float64)
-    torch.testing.assert_close(value.detach().double(), expected.double(), rtol=1e-9 if value.dtype == torch.float64 else 2e-5, atol=1e-300)
+    torch.testing.assert_close(
+        value.detach().double(), expected.double(), rtol=1e-9 if value.dtype == torch.float64 else 2e-5, atol=1e-300
+    )
 
 
 def check_grad(value, key):
-    """Within 1e-7 (float64) or 2e-5 (float32) of the largest entry; a gradient that is rounding noise must be that too."""
+    """Within 1e-7 (float64) or 2e-5 (float32) of the largest entry; a gradient that is rounding noise must be that
+    too."""
     expected = golden(key).double()
     tolerance = 1e-7 if value.dtype == torch.float64 else 2e-5
     scale = max(expected.abs().max().item(), 1e-9 if value.dtype == torch.float64 else 1e-2)
@@ -65,7 +68,11 @@ def test_kd(classes, dtype):
         check_grad(torch.autograd.grad(value, student, retain_graph=True)[0], f"{key}/{name}_grad_s")
 
 
-PER_STAGE = [("at", c) for c in ("mix", "eq", "spm", "mix_signed")] + [("nst", c) for c in ("mix", "eq", "spm")] + [("sp", "mix"), ("sp", "eq")]
+PER_STAGE = (
+    [("at", c) for c in ("mix", "eq", "spm", "mix_signed")]
+    + [("nst", c) for c in ("mix", "eq", "spm")]
+    + [("sp", "mix"), ("sp", "eq")]
+)
 
 
 @both
@@ -89,14 +96,17 @@ def test_feature_losses(method, case, dtype):
 
 @pytest.mark.parametrize("case", ["mix", "eq"])
 def test_nst_official(case):
-    """The authors' MXNet form: per sample, without the constant teacher term, eps inside the root (hence the tolerances)."""
+    """The authors' MXNet form: per sample, without the constant teacher term, eps inside the root (hence the
+    tolerances)."""
     for i in (1, 2, 3):
         student, teacher = feature(case, f"s{i}", torch.float64, grad=True), feature(case, f"t{i}", torch.float64)
         values = []
         for s, t in zip(student, teacher):
             unit = F.normalize(t.flatten(1), dim=1)
             values.append(nst_loss(s[None], t[None]) - (unit @ unit.T).square().mean())
-        np.testing.assert_allclose(torch.stack(values).detach(), golden(f"nst_official/{case}/per_sample{i}"), atol=1e-5)
+        np.testing.assert_allclose(
+            torch.stack(values).detach(), golden(f"nst_official/{case}/per_sample{i}"), atol=1e-5
+        )
         key = f"nst_official/{case}/grad_s{i}_sum_over_batch"
         if key in ARRAYS:
             expected = golden(key)
@@ -116,7 +126,8 @@ def test_rkd(case, dtype):
 
 @both
 def test_rkd_duplicate_embeddings(dtype):
-    """The losses as the reference has them; its angle gradient of 3e9 is the one golden array that we must not match."""
+    """The losses as the reference has them; its angle gradient of 3e9 is the one golden array that we must not
+    match."""
     student, teacher = golden("rkd/dup/emb_s", dtype, grad=True), golden("rkd/dup/emb_t", dtype)
     distance, angle = rkd_distance_loss(student, teacher), rkd_angle_loss(student, teacher)
     check_loss(distance, "rkd/dup/dist")
@@ -140,7 +151,9 @@ def test_fn_without_regressor(dtype):
 def test_fn_regressor(case, stage, relu, dtype):
     key = f"fn/reg_{case}"
     student, teacher = feature("mix", f"s{stage}", dtype, grad=True), feature("mix", "t2", dtype)
-    regressor = Regressor(Tap(student.shape[1], student.shape[2]), Tap(teacher.shape[1], teacher.shape[2]), relu == "relu").to(dtype)
+    regressor = Regressor(
+        Tap(student.shape[1], student.shape[2]), Tap(teacher.shape[1], teacher.shape[2]), relu == "relu"
+    ).to(dtype)
     names = {k.split("/param.")[1] for k in ARRAYS if k.startswith(f"{key}/param.")}
     ours = dict(regressor.named_parameters())
     assert names == set(ours)
@@ -166,7 +179,7 @@ def test_fn_of_the_rkd_repository(dtype):
 
 def test_od_margin():
     for stored in ["od/margin_edge/"] + [f"od/{case}/" for case in ("mix", "eq")]:
-        for i in ([""] if "edge" in stored else ["1", "2", "3"]):
+        for i in [""] if "edge" in stored else ["1", "2", "3"]:
             gamma, beta = ("gamma", "beta") if not i else (f"bn_gamma{i}", f"bn_beta{i}")
             margin = od_margin(golden(stored + gamma), golden(stored + beta))
             expected = golden(f"{stored}margin_f32{'_' + i if i else ''}")
@@ -186,7 +199,10 @@ def test_od_partial_l2(dtype):
 def test_od(case, dtype):
     key, total, leaves = f"od/{case}", 0.0, {}
     for i in (1, 2, 3):
-        student, teacher = feature(case, f"s{i}", dtype, relu=False, grad=True), feature(case, f"t{i}", dtype, relu=False)
+        student, teacher = (
+            feature(case, f"s{i}", dtype, relu=False, grad=True),
+            feature(case, f"t{i}", dtype, relu=False),
+        )
         bridge = connector(Tap(student.shape[1], student.shape[2]), Tap(teacher.shape[1], teacher.shape[2])).to(dtype)
         parameters = {"conv": bridge[0].weight, "bn_gamma": bridge[1].weight, "bn_beta": bridge[1].bias}
         for name, parameter in parameters.items():

@@ -1,4 +1,5 @@
-"""Every method of conf/distill: against the formula written slowly, its properties, its edges, and between any two networks."""
+"""Every method of conf/distill: against the formula written slowly, its properties, its edges, and between any two
+networks."""
 
 import copy
 import math
@@ -6,10 +7,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from conftest import METHODS
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
-from conftest import METHODS
 from kdexp import experiment
 from kdexp.distill.at import at_loss
 from kdexp.distill.fn import FN, hint_loss
@@ -61,14 +63,27 @@ def test_fn_slow(seed, batch, channels, size):
 def slow_pool(x, size):
     """Average of equal square windows."""
     step = x.shape[-1] // size
-    return np.array([[[[x[b, c, i * step:(i + 1) * step, j * step:(j + 1) * step].mean() for j in range(size)] for i in range(size)]
-                      for c in range(x.shape[1])] for b in range(x.shape[0])])
+    return np.array(
+        [
+            [
+                [
+                    [x[b, c, i * step : (i + 1) * step, j * step : (j + 1) * step].mean() for j in range(size)]
+                    for i in range(size)
+                ]
+                for c in range(x.shape[1])
+            ]
+            for b in range(x.shape[0])
+        ]
+    )
 
 
 @draws
 @given(seeds, small, small, small, st.integers(1, 3), st.sampled_from([(1, 1), (2, 1), (1, 2)]))
 def test_nst_and_at_slow(seed, batch, c_s, c_t, size, ratio):
-    s, t = normal(seed, batch, c_s, size * ratio[0], size * ratio[0]), normal(seed + 1, batch, c_t, size * ratio[1], size * ratio[1])
+    s, t = (
+        normal(seed, batch, c_s, size * ratio[0], size * ratio[0]),
+        normal(seed + 1, batch, c_t, size * ratio[1], size * ratio[1]),
+    )
     ps, pt = slow_pool(s.numpy(), size), slow_pool(t.numpy(), size)
     nst, at = 0.0, 0.0
     for b in range(batch):
@@ -76,7 +91,9 @@ def test_nst_and_at_slow(seed, batch, c_s, c_t, size, ratio):
         mean = lambda xs, ys: sum(float(x @ y) ** 2 for x in xs for y in ys) / len(xs) / len(ys)
         nst += (mean(units[1], units[1]) + mean(units[0], units[0]) - 2 * mean(units[1], units[0])) / batch
         maps = [(m[b] ** 2).mean(0).ravel() for m in (ps, pt)]
-        at += sum((a / np.linalg.norm(maps[0]) - c / np.linalg.norm(maps[1])) ** 2 for a, c in zip(*maps)) / (batch * size * size)
+        at += sum((a / np.linalg.norm(maps[0]) - c / np.linalg.norm(maps[1])) ** 2 for a, c in zip(*maps)) / (
+            batch * size * size
+        )
     same(nst_loss(s, t), nst)
     same(at_loss(s, t), at)
 
@@ -91,9 +108,17 @@ def test_rkd_and_sp_slow(seed, batch, d_s, d_t):
         distance = {(i, j): np.linalg.norm(e[i] - e[j]) for i in range(batch) for j in range(batch) if i != j}
         mean = sum(distance.values()) / len(distance)
         unit = lambda i, j: (e[j] - e[i]) / distance[i, j] if i != j else np.zeros(e.shape[1])
-        angle = {(i, j, k): float(unit(i, j) @ unit(i, k)) for i in range(batch) for j in range(batch) for k in range(batch)}
+        angle = {
+            (i, j, k): float(unit(i, j) @ unit(i, k)) for i in range(batch) for j in range(batch) for k in range(batch)
+        }
         gram = e @ e.T
-        relations.append(({key: value / mean for key, value in distance.items()}, angle, gram / np.linalg.norm(gram, axis=1, keepdims=True)))
+        relations.append(
+            (
+                {key: value / mean for key, value in distance.items()},
+                angle,
+                gram / np.linalg.norm(gram, axis=1, keepdims=True),
+            )
+        )
     (ds, cs, gs), (dt, ct, gt) = relations
     same(rkd_distance_loss(s, t), sum(huber(ds[key] - dt[key]) for key in ds) / batch**2)
     same(rkd_angle_loss(s, t), sum(huber(cs[key] - ct[key]) for key in cs) / batch**3)
@@ -105,7 +130,7 @@ def test_rkd_and_sp_slow(seed, batch, d_s, d_t):
 def test_od_margin_slow(mean, deviation):
     """Against the integral of the truncated normal, where it is not cut off."""
     x = np.linspace(mean - 12 * deviation, 0, 200_001) if mean < 12 * deviation else np.zeros(1)
-    density = np.exp(-((x - mean) / deviation) ** 2 / 2) / (deviation * math.sqrt(2 * math.pi))
+    density = np.exp(-(((x - mean) / deviation) ** 2) / 2) / (deviation * math.sqrt(2 * math.pi))
     mass = np.trapezoid(density, x) if len(x) > 1 and x[0] < 0 else 0.0
     expected = np.trapezoid(density * x, x) / mass if mass > 0.001 else -3 * deviation
     if abs(mass - 0.001) > 1e-5:
@@ -116,7 +141,11 @@ def test_od_margin_slow(mean, deviation):
 @draws
 @given(seeds, small, small)
 def test_od_slow(seed, batch, channels):
-    s, t, margin = normal(seed, batch, channels, 2, 2), normal(seed + 1, batch, channels, 2, 2), -normal(seed + 2, 1, channels, 1, 1).abs()
+    s, t, margin = (
+        normal(seed, batch, channels, 2, 2),
+        normal(seed + 1, batch, channels, 2, 2),
+        -normal(seed + 2, 1, channels, 1, 1).abs(),
+    )
     total = 0.0
     for index in np.ndindex(*s.shape):
         target = max(t[index].item(), margin[0, index[1], 0, 0].item())
@@ -130,14 +159,14 @@ def test_od_slow(seed, batch, channels):
 def test_promised_properties(seed, scale):
     a, b = normal(seed, 4, 3, 4, 4), normal(seed + 1, 4, 3, 4, 4)
     for loss in (at_loss, nst_loss, sp_loss):
-        assert loss(a, a) < 1e-12                                           # zero at student = teacher
-        torch.testing.assert_close(loss(a, b), loss(b, a))                  # symmetric
-        torch.testing.assert_close(loss(scale * a, b), loss(a, b))          # the scale of a feature does not matter
+        assert loss(a, a) < 1e-12  # zero at student = teacher
+        torch.testing.assert_close(loss(a, b), loss(b, a))  # symmetric
+        torch.testing.assert_close(loss(scale * a, b), loss(a, b))  # the scale of a feature does not matter
     e, f = a.flatten(1), b.flatten(1)
     for loss in (rkd_distance_loss, rkd_angle_loss):
         assert loss(e, e) < 1e-12
         torch.testing.assert_close(loss(e, f), loss(f, e))
-        torch.testing.assert_close(loss(scale * e + 1.5, f), loss(e, f))    # nor shifts of an embedding
+        torch.testing.assert_close(loss(scale * e + 1.5, f), loss(e, f))  # nor shifts of an embedding
     channel_order = torch.randperm(3, generator=torch.Generator().manual_seed(seed))
     torch.testing.assert_close(nst_loss(a[:, channel_order], b), nst_loss(a, b))
     assert partial_l2(a, a, torch.full((1, 3, 1, 1), -1e9, dtype=torch.float64)) == 0
@@ -158,10 +187,20 @@ def test_gradients_are_finite_at_the_edges(dtype):
     maps, other = (normal(seed, 4, 5, 3, 3).to(dtype) for seed in (2, 3))
     dead_sample, dead_channel = maps.clone(), maps.clone()
     dead_sample[1], dead_channel[:, 2] = 0, 0
-    cases = [(rkd_angle_loss, twins, f), (rkd_distance_loss, twins, f), (rkd_angle_loss, torch.zeros_like(e), f),
-             (rkd_distance_loss, torch.zeros_like(e), f), (rkd_distance_loss, e[:1], f[:1]), (rkd_angle_loss, e[:1], f[:1]),
-             (sp_loss, dead_sample, other), (sp_loss, maps[:1], other[:1]), (at_loss, dead_sample, other), (nst_loss, dead_channel, other),
-             (nst_loss, torch.zeros_like(maps), other), (kd_loss, torch.ones_like(e), torch.ones_like(f), 4.0)]
+    cases = [
+        (rkd_angle_loss, twins, f),
+        (rkd_distance_loss, twins, f),
+        (rkd_angle_loss, torch.zeros_like(e), f),
+        (rkd_distance_loss, torch.zeros_like(e), f),
+        (rkd_distance_loss, e[:1], f[:1]),
+        (rkd_angle_loss, e[:1], f[:1]),
+        (sp_loss, dead_sample, other),
+        (sp_loss, maps[:1], other[:1]),
+        (at_loss, dead_sample, other),
+        (nst_loss, dead_channel, other),
+        (nst_loss, torch.zeros_like(maps), other),
+        (kd_loss, torch.ones_like(e), torch.ones_like(f), 4.0),
+    ]
     for loss, *arguments in cases:
         assert gradient(loss, *arguments).abs().max() < 1e3, loss.__name__
     margin = od_margin(torch.tensor([0.0, -0.0, 0.0]), torch.tensor([1.0, -2.0, 0.0]))
@@ -173,9 +212,16 @@ def test_losses_are_float32_under_mixed_precision(name):
     """Half-precision features under autocast give the loss of the same features in float32."""
     maps, flat = (normal(0, 8, 6, 4, 4), normal(1, 8, 6, 4, 4)), (normal(2, 8, 30), normal(3, 8, 30))
     margin = torch.full((1, 6, 1, 1), -0.5)
-    loss, (s, t), rest = {"kd": (kd_loss, flat, (4.0,)), "hint": (hint_loss, maps, ()), "nst": (nst_loss, maps, ()), "at": (at_loss, maps, ()),
-                          "rkd_d": (rkd_distance_loss, flat, ()), "rkd_a": (rkd_angle_loss, flat, ()), "sp": (sp_loss, maps, ()),
-                          "od": (partial_l2, maps, (margin,))}[name]
+    loss, (s, t), rest = {
+        "kd": (kd_loss, flat, (4.0,)),
+        "hint": (hint_loss, maps, ()),
+        "nst": (nst_loss, maps, ()),
+        "at": (at_loss, maps, ()),
+        "rkd_d": (rkd_distance_loss, flat, ()),
+        "rkd_a": (rkd_angle_loss, flat, ()),
+        "sp": (sp_loss, maps, ()),
+        "od": (partial_l2, maps, (margin,)),
+    }[name]
     s, t = s.bfloat16(), t.bfloat16()
     with torch.autocast("cpu", torch.bfloat16):
         mixed = loss(s, t, *rest)
@@ -183,7 +229,13 @@ def test_losses_are_float32_under_mixed_precision(name):
     assert torch.equal(mixed, loss(s.float(), t.float(), *rest))
 
 
-PAIRS = [("wrn16_1", "resnet8"), ("resnet14", "resnet8"), ("wrn16_2", "wrn16_1"), ("resnet8x4", "wrn16_1"), ("wrn16_1", "wrn16_1")]
+PAIRS = [
+    ("wrn16_1", "resnet8"),
+    ("resnet14", "resnet8"),
+    ("wrn16_2", "wrn16_1"),
+    ("resnet8x4", "wrn16_1"),
+    ("wrn16_1", "wrn16_1"),
+]
 SIZES = [(32, 32), (32, 16), (16, 32), (32, 24), (24, 32)]
 
 
@@ -197,11 +249,18 @@ def pair(config, sizes=(32, 32)):
 @pytest.mark.parametrize("teacher, student", PAIRS, ids="-".join)
 @pytest.mark.parametrize("name", METHODS)
 def test_any_pair(hydra, name, teacher, student):
-    """Finite scalar; the gradient reaches student and connectors, never the teacher, whose buffers stay; batch of 1; channels_last."""
-    student, teacher, method = pair(hydra("dataset=cifar10", f"distill={name}", f"teacher={teacher}", f"student={student}"))
+    """Finite scalar; the gradient reaches student and connectors, never the teacher, whose buffers stay; batch of 1;
+    channels_last."""
+    student, teacher, method = pair(
+        hydra("dataset=cifar10", f"distill={name}", f"teacher={teacher}", f"student={student}")
+    )
     before = copy.deepcopy(teacher.state_dict())
     view = teacher_view(teacher, method.teacher_mode)
-    for images in (torch.randn(4, 3, 32, 32), torch.randn(1, 3, 32, 32), torch.randn(4, 3, 32, 32).contiguous(memory_format=torch.channels_last)):
+    for images in (
+        torch.randn(4, 3, 32, 32),
+        torch.randn(1, 3, 32, 32),
+        torch.randn(4, 3, 32, 32).contiguous(memory_format=torch.channels_last),
+    ):
         with torch.no_grad():
             target = view(images)
         loss = method(student.train()(images), target)
@@ -221,7 +280,9 @@ def test_any_pair(hydra, name, teacher, student):
 @pytest.mark.parametrize("name", METHODS)
 def test_spatial_mismatch(hydra, name, sizes):
     """Maps of other sizes work, and what is done about them is remarked."""
-    student, teacher, method = pair(hydra("dataset=cifar10", f"distill={name}", "teacher=wrn16_1", "student=resnet8"), sizes)
+    student, teacher, method = pair(
+        hydra("dataset=cifar10", f"distill={name}", "teacher=wrn16_1", "student=resnet8"), sizes
+    )
     loss = method(student(torch.randn(2, 3, sizes[0], sizes[0])), teacher(torch.randn(2, 3, sizes[1], sizes[1])))
     assert loss.isfinite()
     assert bool(method.remarks) == (sizes[0] != sizes[1] and name in ("fn", "nst", "at", "od"))
@@ -241,15 +302,19 @@ def test_batch_statistics_view():
     before = copy.deepcopy(teacher.state_dict())
     view = teacher_view(teacher.eval(), "batch_stats")
     output = view(images).logits
-    assert all(torch.equal(before[key], value) for source in (teacher, view) for key, value in source.state_dict().items())
+    assert all(
+        torch.equal(before[key], value) for source in (teacher, view) for key, value in source.state_dict().items()
+    )
     assert not torch.equal(output, teacher(images).logits)
     assert torch.allclose(output, teacher.train()(images).logits, atol=1e-6)
     with pytest.raises(ValueError, match="eval or batch_stats"):
         teacher_view(teacher, "train")
 
 
-@pytest.mark.parametrize("student, teacher, expected", [(Tap(4, 8), Tap(8, 8), nn.Conv2d), (Tap(4, 16), Tap(8, 8), nn.Conv2d),
-                                                        (Tap(4, 4), Tap(8, 8), nn.ConvTranspose2d)])
+@pytest.mark.parametrize(
+    "student, teacher, expected",
+    [(Tap(4, 8), Tap(8, 8), nn.Conv2d), (Tap(4, 16), Tap(8, 8), nn.Conv2d), (Tap(4, 4), Tap(8, 8), nn.ConvTranspose2d)],
+)
 @pytest.mark.parametrize("signed", [False, True])
 def test_fn_regressor_has_a_relu_only_for_hints_that_are_never_negative(student, teacher, expected, signed):
     method = FN({"stage2": student}, {"stage2": teacher._replace(signed=signed)})
@@ -272,7 +337,8 @@ class Largest(torch.utils._python_dispatch.TorchDispatchMode):
 
 
 def test_nst_stays_in_matrix_form():
-    """Batch 64, wrn16_4 to resnet32: no tensor is larger than the features and the Gram matrices; the usual form has 16 times these."""
+    """Batch 64, wrn16_4 to resnet32: no tensor is larger than the features and the Gram matrices; the usual form has
+    16 times these."""
     shapes = [(16, 64, 32), (32, 128, 16), (64, 256, 8)]
     for c_s, c_t, size in shapes:
         s = torch.randn(64, c_s, size, size, requires_grad=True)

@@ -3,13 +3,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import NETWORKS
 from torch import nn
 
-from conftest import NETWORKS
 from kdexp import experiment
 from kdexp.models import count_parameters
 from kdexp.models.resnet import ResNet
 from kdexp.models.wrn import WideResNet
+from kdexp.targets import ShapesOnly
 
 PUBLISHED = list(csv.DictReader(open(Path(__file__).parent / "data" / "param_counts.csv")))
 TAPS = {"stem", "stage1", "stage2", "stage3", "stage1_pre", "stage2_pre", "stage3_pre", "embedding"}
@@ -21,7 +22,7 @@ def test_parameter_counts(hydra, row):
     dataset = {"10": "cifar10", "100": "cifar100"}[row["num_classes"]]
     config = hydra(f"dataset={dataset}", f"student={row['network']}")
     assert config["model"]["student"]["name"] == row["network"]
-    with torch.device("meta"), experiment.ShapesOnly():
+    with torch.device("meta"), ShapesOnly():
         assert count_parameters(experiment.build_network(config["model"]["student"])) == int(row["params"])
 
 
@@ -44,7 +45,8 @@ def test_every_network(hydra, name):
 
 @pytest.mark.parametrize("network", [ResNet(14, 10), WideResNet(16, 2, 10)], ids=["resnet", "wrn"])
 def test_pre_taps_are_before_the_relu(network):
-    """ResNet: the stage's output is the ReLU of its *_pre tap. WRN: *_pre is the next BatchNorm of the raw stage output."""
+    """ResNet: the stage's output is the ReLU of its *_pre tap. WRN: *_pre is the next BatchNorm of the raw stage
+    output."""
     output = network.eval()(torch.randn(3, 3, 32, 32))
     for stage in ("stage1", "stage2", "stage3"):
         before, after, norm = output.features[f"{stage}_pre"], output.features[stage], network.taps[f"{stage}_pre"].norm
@@ -53,7 +55,8 @@ def test_pre_taps_are_before_the_relu(network):
 
 
 def test_wrn_is_pre_activation():
-    """Against a block written out from the paper: the shortcut of a block that changes shape reads the activated input."""
+    """Against a block written out from the paper: the shortcut of a block that changes shape reads the activated
+    input."""
     torch.manual_seed(0)
     network = WideResNet(10, 2, 10).eval()
     x = network.conv(images := torch.randn(2, 3, 32, 32))
@@ -65,17 +68,31 @@ def test_wrn_is_pre_activation():
     assert torch.allclose(network(images).logits, logits, atol=1e-5)
 
 
-@pytest.mark.parametrize("make, nearest", [(lambda: ResNet(31), "26 and 32"), (lambda: ResNet(2), "8 and 14"), (lambda: WideResNet(17), "16 and 22"),
-                                           (lambda: WideResNet(-5), "10"), (lambda: ResNet(-40), "8")])
+@pytest.mark.parametrize(
+    "make, nearest",
+    [
+        (lambda: ResNet(31), "26 and 32"),
+        (lambda: ResNet(2), "8 and 14"),
+        (lambda: WideResNet(17), "16 and 22"),
+        (lambda: WideResNet(-5), "10"),
+        (lambda: ResNet(-40), "8"),
+    ],
+)
 def test_a_depth_that_does_not_fit_says_which_do(make, nearest):
     with pytest.raises(ValueError, match=nearest):
         make()
 
 
-@pytest.mark.parametrize("overrides, name", [
-    (("student=resnet", "model.student.depth=26"), "resnet26"), (("student=resnet20", "model.student.depth=26"), "resnet26"),
-    (("student=resnet32", "model.student.widths=[32,64,128,256]"), "resnet32x4"), (("student=resnet8x4",), "resnet8x4"),
-    (("student=resnet", "model.student.widths=[16,32,64,128]"), "resnet32w16_32_64_128"),
-    (("student=wrn", "model.student.depth=22", "model.student.widen_factor=3"), "wrn22_3")])
+@pytest.mark.parametrize(
+    "overrides, name",
+    [
+        (("student=resnet", "model.student.depth=26"), "resnet26"),
+        (("student=resnet20", "model.student.depth=26"), "resnet26"),
+        (("student=resnet32", "model.student.widths=[32,64,128,256]"), "resnet32x4"),
+        (("student=resnet8x4",), "resnet8x4"),
+        (("student=resnet", "model.student.widths=[16,32,64,128]"), "resnet32w16_32_64_128"),
+        (("student=wrn", "model.student.depth=22", "model.student.widen_factor=3"), "wrn22_3"),
+    ],
+)
 def test_a_name_follows_from_depth_and_width(hydra, overrides, name):
     assert hydra(*overrides)["model"]["student"]["name"] == name

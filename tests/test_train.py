@@ -4,8 +4,8 @@ import copy
 
 import pytest
 import torch
-
 from conftest import DISTILL, METHODS
+
 from kdexp import experiment
 from kdexp.models.wrn import WideResNet
 from kdexp.train import Learner, evaluate, fit, teacher_view
@@ -31,12 +31,24 @@ class Trial:
 
     def rows(self, after_step=lambda: None):
         test = lambda student: evaluate(student, self.data.test, self.data.pixels)
-        return fit(self.learners, experiment.train_batches(self.config, self.data), self.views, experiment.schedule(self.config), self.epochs, test,
-                   after_step=after_step)
+        return fit(
+            self.learners,
+            experiment.train_batches(self.config, self.data),
+            self.views,
+            experiment.schedule(self.config),
+            self.epochs,
+            test,
+            after_step=after_step,
+        )
 
     def train(self, **options):
-        rows = [[{k: v for k, v in row.items() if k != "seconds"} if row else None for row in epoch] for epoch in self.rows(**options)]
-        return [list(each) for each in zip(*rows)], [copy.deepcopy(learner.student.state_dict()) for learner in self.learners]
+        rows = [
+            [{k: v for k, v in row.items() if k != "seconds"} if row else None for row in epoch]
+            for epoch in self.rows(**options)
+        ]
+        return [list(each) for each in zip(*rows)], [
+            copy.deepcopy(learner.student.state_dict()) for learner in self.learners
+        ]
 
 
 def equal(a, b):
@@ -73,7 +85,8 @@ class Stop(Exception):
 
 @pytest.mark.parametrize("steps", [1, 3, 4, 6])
 def test_going_on_after_a_stop_is_exact(tiny, teacher, steps):
-    """Stopped between any two steps, saved, loaded into new objects: the same rows and weights. 4 steps are an epoch."""
+    """Stopped between any two steps, saved, loaded into new objects: the same rows and weights. 4 steps are an
+    epoch."""
     configs = [tiny(f"distill={name}") for name in ("none", "fn", "od")]
     expected = Trial(configs, teacher).train()
     first, count = Trial(configs, teacher), iter(range(1, 1000))
@@ -91,7 +104,7 @@ def test_going_on_after_a_stop_is_exact(tiny, teacher, steps):
         new.load_state_dict(copy.deepcopy(old.state_dict()))
     rows, weights = second.train()
     for i in range(3):
-        assert rows[i] == expected[0][i][len(kept):]
+        assert rows[i] == expected[0][i][len(kept) :]
         assert equal(weights[i], expected[1][i])
 
 
@@ -119,8 +132,11 @@ def test_connectors_are_no_part_of_the_student(tiny, teacher):
 
 def test_a_kd_term_is_added(tiny, teacher):
     """SP + 0.5 KD: the logged loss is that of SP plus half of KD's on the first step."""
+
     def first_loss(*overrides):
-        return next(Trial([tiny("batch_size=64", "optimizer.lr=1e-9", *overrides)], teacher, 1).rows())[0]["distill_loss"]
+        return next(Trial([tiny("batch_size=64", "optimizer.lr=1e-9", *overrides)], teacher, 1).rows())[0][
+            "distill_loss"
+        ]
 
     sp, kd = first_loss("distill=sp"), first_loss("distill=kd", "distill.weight=1")
     assert first_loss("distill=sp", "distill.kd_weight=0.5") == pytest.approx(sp + 0.5 * kd, rel=1e-5)
@@ -148,7 +164,14 @@ def test_schedule_keeps_its_shape(hydra):
         return [round(experiment.schedule(config)(epoch), 9) for epoch in range(config["epochs"])]
 
     crd = factors()
-    assert len(crd) == 240 and (crd[149], crd[150], crd[179], crd[180], crd[209], crd[210]) == (1, 0.1, 0.1, 0.01, 0.01, 0.001)
+    assert len(crd) == 240 and (crd[149], crd[150], crd[179], crd[180], crd[209], crd[210]) == (
+        1,
+        0.1,
+        0.1,
+        0.01,
+        0.01,
+        0.001,
+    )
     assert factors("epochs=24") == crd[::10]
     wrn = factors("recipe=wrn200")
     assert (wrn[59], wrn[60], wrn[119], wrn[120], wrn[160]) == (1, 0.2, 0.2, 0.04, 0.008)
@@ -179,5 +202,7 @@ def test_learner_works_without_a_configuration():
     student, pixels = WideResNet(10, 1, 10, 8), Pixels([0.3] * 3, [0.4] * 3)
     learner = Learner(student, torch.optim.SGD(student.parameters(), lr=0.05, momentum=0.9))
     batches = TrainBatches(train.first(200), pixels, 20, 1, 1, "constant", False)
-    rows = [rows[0] for rows in fit([learner], batches, {}, lambda epoch: 1.0, 4, lambda net: evaluate(net, test, pixels))]
+    rows = [
+        rows[0] for rows in fit([learner], batches, {}, lambda epoch: 1.0, 4, lambda net: evaluate(net, test, pixels))
+    ]
     assert rows[-1]["test_acc"] > 40 and rows[-1]["train_loss"] < rows[0]["train_loss"]

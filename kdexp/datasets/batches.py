@@ -1,7 +1,8 @@
-"""Batches from tensors that stay on the device: shuffle, pad-crop, flip and normalise are tensor operations on a whole batch."""
+"""Batches from tensors that stay on the device: shuffle, pad-crop, flip and normalise are tensor operations on a
+whole batch."""
 
 import math
-from typing import Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -23,14 +24,17 @@ class Pixels:
 
 
 class TrainBatches:
-    """The training batches of one seed. `epoch(number)` draws a whole epoch's order, crops and flips from generators keyed by
+    """The training batches of one seed. `epoch(number)` draws a whole epoch's order, crops and flips from generators
+    keyed by
     (seed, purpose, epoch), so an epoch can be entered at any step, by any number of students, with the same batches.
 
-    padding: pixels added on each side before the crop to the original size, as RandomCrop(size, padding) does; 0 for none.
-    padding_mode: "constant" (black) or "reflect". flip: mirror half of the images, as RandomHorizontalFlip does.
+    padding: pixels added on each side before the crop to the original size, as RandomCrop(size, padding) does; 0 for
+    none. padding_mode: "constant" (black) or "reflect". flip: mirror half of the images, as RandomHorizontalFlip does.
     """
 
-    def __init__(self, data: Images, pixels: Pixels, batch_size: int, seed: int, padding: int, padding_mode: str, flip: bool):
+    def __init__(
+        self, data: Images, pixels: Pixels, batch_size: int, seed: int, padding: int, padding_mode: str, flip: bool
+    ):
         self.data, self.pixels, self.batch_size, self.seed = data, pixels, batch_size, seed
         self.padding, self.padding_mode, self.flip = padding, padding_mode, flip
 
@@ -38,7 +42,8 @@ class TrainBatches:
         return math.ceil(len(self.data.labels) / self.batch_size)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Normalised images (batch, 3, H, W) and labels (batch,), from step `start` on; the last batch may be smaller."""
+        """Normalised images (batch, 3, H, W) and labels (batch,), from step `start` on; the last batch may be
+        smaller."""
         count, device = len(self.data.labels), self.data.labels.device
         order = torch.randperm(count, generator=generator(self.seed, "order", number)).to(device)
         draws = generator(self.seed, "augment", number)
@@ -46,12 +51,15 @@ class TrainBatches:
         mirrored = (torch.rand(count, generator=draws) < (0.5 if self.flip else 0.0)).to(device)
         for step in range(start, len(self)):
             part = slice(step * self.batch_size, (step + 1) * self.batch_size)
-            images = crop_and_flip(self.data.images[order[part]], shifts[part], mirrored[part], self.padding, self.padding_mode)
+            images = crop_and_flip(
+                self.data.images[order[part]], shifts[part], mirrored[part], self.padding, self.padding_mode
+            )
             yield self.pixels.normalise(images), self.data.labels[order[part]]
 
 
 def crop_and_flip(images: Tensor, shifts: Tensor, mirrored: Tensor, padding: int, padding_mode: str) -> Tensor:
-    """Pad each image by `padding`, cut out the original size at row and column `shifts` (batch, 2), mirror where `mirrored`.
+    """Pad each image by `padding`, cut out the original size at row and column `shifts` (batch, 2), mirror where
+    `mirrored`.
 
     images (batch, 3, H, W) of any dtype -> float32 of the same shape.
     """

@@ -1,4 +1,5 @@
-"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009) from the original files, through torchvision: its download, its md5 checks."""
+"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009) from the original files, through torchvision: its download, its md5
+checks."""
 
 import tempfile
 import urllib.error
@@ -24,12 +25,17 @@ def cifar100(root: str | Path) -> tuple[Images, Images]:
 
 def _read(source, root: Path) -> tuple[Images, Images]:
     folder = root / source.base_folder
-    files = [(folder / name, md5) for name, md5 in [*source.train_list, *source.test_list, (source.meta["filename"], source.meta["md5"])]]
+    files = [
+        (folder / name, md5)
+        for name, md5 in [*source.train_list, *source.test_list, (source.meta["filename"], source.meta["md5"])]
+    ]
     if not all(path.exists() for path, _ in files):
         _fetch(source, root)
     for path, md5 in files:
         if not check_integrity(path, md5):
-            raise DatasetError(f"{path} is damaged: its md5 is not the original's. Delete {folder} and start again to fetch it anew")
+            raise DatasetError(
+                f"{path} is damaged: its md5 is not the original's. Delete {folder} and start again to fetch it anew"
+            )
     return tuple(_tensors(source(root, train=train)) for train in (True, False))
 
 
@@ -41,7 +47,9 @@ def _fetch(source, root: Path) -> None:
     """Unpack or download the archive; nothing is written where neither is possible."""
     archive = root / source.filename
     if archive.exists() and not check_integrity(archive, source.tgz_md5):
-        raise DatasetError(f"{archive} is damaged: its md5 is not the original's. Delete it and start again to fetch it anew")
+        raise DatasetError(
+            f"{archive} is damaged: its md5 is not the original's. Delete it and start again to fetch it anew"
+        )
     if not archive.exists():
         try:
             urllib.request.urlopen(urllib.request.Request(source.url, method="HEAD"), timeout=5).close()

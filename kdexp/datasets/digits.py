@@ -1,4 +1,5 @@
-"""Digits: 1,797 scanned handwritten digits, 8x8 (Alpaydin & Kaynak 1998, UCI), embedded in scikit-learn: nothing to download."""
+"""Digits: 1,797 scanned handwritten digits, 8x8 (Alpaydin & Kaynak 1998, UCI), embedded in scikit-learn: nothing to
+download."""
 
 import torch
 from sklearn.datasets import load_digits

@@ -64,7 +64,8 @@ def same_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
 def unit_rows(x: Tensor, smallest: float = 1e-6) -> Tensor:
     """x divided by its norm along the last dimension; rows with a norm below `smallest` give zero and no gradient.
 
-    Dividing by max(norm, 1e-12), as the reference codes do, gives the same values but gradients of 1e9 and more at such rows.
+    Dividing by max(norm, 1e-12), as the reference codes do, gives the same values but gradients of 1e9 and more at
+    such rows.
     """
     norm = x.norm(dim=-1, keepdim=True)
     return torch.where(norm > smallest, x / norm.clamp(min=smallest), 0.0)

@@ -2,11 +2,11 @@
 
     L = mean over (batch, C_t, H, W) of (r(s) - t)^2,    s, t: stage 2 of student and teacher, r: a regressor
 
-Differs from the paper: (1) one stage: regressor and student train together with the cross entropy, as in RepDistiller; the paper
-trains the student up to the hint first, then all of it with KD. (2) The mean of squares, not half their sum. (3) Weight 100
-(RepDistiller) where the paper's first stage has the hint alone. (4) The regressor is convolution, BatchNorm and, only where
-the hint tap is never negative, a ReLU (`relu=auto`): half of a WRN's raw hints are negative and a ReLU could never fit them.
-RepDistiller's ReLU on every pair is `relu=true`.
+Differs from the paper: (1) one stage: regressor and student train together with the cross entropy, as in
+RepDistiller; the paper trains the student up to the hint first, then all of it with KD. (2) The mean of squares, not
+half their sum. (3) Weight 100 (RepDistiller) where the paper's first stage has the hint alone. (4) The regressor is
+convolution, BatchNorm and, only where the hint tap is never negative, a ReLU (`relu=auto`): half of a WRN's raw hints
+are negative and a ReLU could never fit them. RepDistiller's ReLU on every pair is `relu=true`.
 """
 
 import torch.nn.functional as F
@@ -25,8 +25,9 @@ def hint_loss(student: Tensor, teacher: Tensor) -> Tensor:
 def regressor_conv(student: Tap, teacher: Tap) -> nn.Module:
     """The convolution from the student's channels and size to the teacher's.
 
-    Equal sizes: 1x1. Student twice as large: 3x3, stride 2. Student half as large: 4x4 transposed, stride 2. Student otherwise
-    larger: valid, kernel 1 + H_s - H_t. Student otherwise smaller: 1x1, and the teacher's map is pooled to the student's size.
+    Equal sizes: 1x1. Student twice as large: 3x3, stride 2. Student half as large: 4x4 transposed, stride 2. Student
+    otherwise larger: valid, kernel 1 + H_s - H_t. Student otherwise smaller: 1x1, and the teacher's map is pooled to
+    the student's size.
     """
     s, t = student.size, teacher.size
     if s == 2 * t:
@@ -63,8 +64,10 @@ class FN(DistillMethod):
         student, teacher = student_taps["stage2"], teacher_taps["stage2"]
         self.regressor = Regressor(student, teacher, relu=not teacher.signed if relu == "auto" else relu)
         if student.size != teacher.size:
-            self.remarks.append(f"stage2: the regressor takes the student's {student.size}x{student.size} map to the teacher's "
-                                f"{teacher.size}x{teacher.size}")
+            self.remarks.append(
+                f"stage2: the regressor takes the student's {student.size}x{student.size} map to the teacher's "
+                f"{teacher.size}x{teacher.size}"
+            )
 
     def forward(self, student: Output, teacher: Output) -> Tensor:
         return hint_loss(*same_size(self.regressor(student.features["stage2"]), teacher.features["stage2"]))

@@ -1,13 +1,15 @@
 """OD: Heo et al. 2019, "A Comprehensive Overhaul of Feature Distillation", section 3.
 
-    L = 1/batch * sum_g 2^(g-3) * sum over (b, c, h, w) of (r_g(s_g) - t')^2 * [ r_g(s_g) > t'  or  t' > 0 ],    t' = max(t_g, margin_g)
+    L = 1/batch * sum_g 2^(g-3) * sum over (b, c, h, w) of (r_g(s_g) - t')^2 * [ r_g(s_g) > t'  or  t' > 0 ]
+    t' = max(t_g, margin_g)
 
-s_g, t_g: stage g = 1, 2, 3 before its ReLU, r_g: 1x1 convolution and BatchNorm, margin_g: the mean of the teacher's negative values.
+s_g, t_g: stage g = 1, 2, 3 before its ReLU, r_g: 1x1 convolution and BatchNorm, margin_g: the mean of the teacher's
+negative values.
 
-Differs from the paper: (1) the margin is -3 |gamma| where fewer than 0.001 of the values are negative, as in the authors' code,
-and min(beta, 0) where gamma is 0, where that code divides by zero. (2) For a ResNet teacher the margin is that of the last
-block's second BatchNorm, although the tap is this plus the shortcut, as in the authors' code. (3) Maps of different size are
-average-pooled; the authors' networks have equal sizes.
+Differs from the paper: (1) the margin is -3 |gamma| where fewer than 0.001 of the values are negative, as in the
+authors' code, and min(beta, 0) where gamma is 0, where that code divides by zero. (2) For a ResNet teacher the
+margin is that of the last block's second BatchNorm, although the tap is this plus the shortcut, as in the authors'
+code. (3) Maps of different size are average-pooled; the authors' networks have equal sizes.
 """
 
 import math
@@ -21,7 +23,8 @@ from kdexp.models import Output, Tap
 
 @torch.no_grad()
 def od_margin(gamma: Tensor, beta: Tensor) -> Tensor:
-    """E[x | x < 0] for x ~ N(beta, gamma^2), per channel: (channels,), from the affine parameters of a BatchNorm. Never positive."""
+    """E[x | x < 0] for x ~ N(beta, gamma^2), per channel: (channels,), from the affine parameters of a BatchNorm.
+    Never positive."""
     deviation, mean = gamma.double().abs(), beta.double()
     ratio = mean / deviation.clamp(min=1e-300)
     negative = torch.special.ndtr(-ratio)  # the share of negative values
@@ -32,7 +35,8 @@ def od_margin(gamma: Tensor, beta: Tensor) -> Tensor:
 
 @full_precision
 def partial_l2(source: Tensor, target: Tensor, margin: Tensor) -> Tensor:
-    """Summed squared distance to max(target, margin), left out where both are negative and the source is below the target."""
+    """Summed squared distance to max(target, margin), left out where both are negative and the source is below the
+    target."""
     target = torch.maximum(target, margin)
     counts = (source > target) | (target > 0)
     return ((source - target).square() * counts).sum()
@@ -46,7 +50,8 @@ def connector(student: Tap, teacher: Tap) -> nn.Sequential:
 
 
 class OD(DistillMethod):
-    """Three stages before their ReLU, weighted 1/4, 1/2 and 1. Maps of different size: the larger is average-pooled to the smaller.
+    """Three stages before their ReLU, weighted 1/4, 1/2 and 1. Maps of different size: the larger is average-pooled
+    to the smaller.
 
     teacher_mode: "batch_stats" as the authors run it (their Table 8), or "eval". Raises ValueError for another.
     """
@@ -61,7 +66,9 @@ class OD(DistillMethod):
         self.connectors = nn.ModuleList(connector(student_taps[stage], teacher_taps[stage]) for stage in self.stages)
         for number, stage in enumerate(self.stages):
             norm = teacher_taps[stage].norm
-            self.register_buffer(f"margin{number}", od_margin(norm.weight, norm.bias).view(1, -1, 1, 1), persistent=False)
+            self.register_buffer(
+                f"margin{number}", od_margin(norm.weight, norm.bias).view(1, -1, 1, 1), persistent=False
+            )
             self.remark_pooling(stage, student_taps[stage], teacher_taps[stage])
 
     def forward(self, student: Output, teacher: Output) -> Tensor:

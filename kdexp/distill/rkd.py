@@ -1,7 +1,7 @@
 """RKD: Park et al. 2019, "Relational Knowledge Distillation", equations 3 to 8.
 
-    distance  d_ij = |e_i - e_j| / mean of these over i != j;          L_D = mean over i, j of huber(d_ij^s - d_ij^t)
-    angle     c_ijk = <v_ij, v_ik>,  v_ij = (e_j - e_i) / |e_j - e_i|;  L_A = mean over i, j, k of huber(c_ijk^s - c_ijk^t)
+    L_D = mean over i, j of huber(d_ij^s - d_ij^t),         d_ij = |e_i - e_j| / mean of these over i != j
+    L_A = mean over i, j, k of huber(c_ijk^s - c_ijk^t),    c_ijk = <v_ij, v_ik>, v_ij = (e_j - e_i) / |e_j - e_i|
 
 e: embeddings, huber: quadratic below 1.
 

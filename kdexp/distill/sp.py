@@ -1,9 +1,10 @@
 """SP: Tung & Mori 2019, "Similarity-Preserving Knowledge Distillation", equations 1 to 4.
 
-    G = F F^T, each row divided by its norm;    L = |G_s - G_t|_F^2 / batch^2,    F: stage 3, flattened to (batch, C*H*W)
+    L = |G_s - G_t|_F^2 / batch^2,    G = F F^T, each row divided by its norm,    F: stage 3, (batch, C*H*W)
 
-Differs from the paper: (1) the last stage only, as in RepDistiller, whose code the author confirmed; equation 4 sums over layers.
-(2) Rows of G with a norm below 1e-6 (a sample of zeros) are zero and without gradient; RepDistiller has gradients of 5e10 there.
+Differs from the paper: (1) the last stage only, as in RepDistiller, whose code the author confirmed; equation 4 sums
+over layers. (2) Rows of G with a norm below 1e-6 (a sample of zeros) are zero and without gradient; RepDistiller has gradients of
+5e10 there.
 """
 
 import torch.nn.functional as F

@@ -29,7 +29,8 @@ class Tap(NamedTuple):
 
 
 def initialise(network: nn.Module) -> None:
-    """He initialisation: convolutions N(0, sqrt(2 / (k*k*C_out))), BatchNorm 1 and 0, linear layers as torch has them."""
+    """He initialisation: convolutions N(0, sqrt(2 / (k*k*C_out))), BatchNorm 1 and 0, linear layers as torch has
+    them."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

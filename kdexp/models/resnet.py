@@ -1,7 +1,7 @@
 """ResNet for small images: He et al. 2016, "Deep Residual Learning for Image Recognition", section 4.2.
 
-Differs from the paper: (1) shortcuts that change shape are type B (1x1 convolution and BatchNorm, as in RepDistiller and the
-attention-transfer code), the paper's CIFAR networks have type A (zero padding).
+Differs from the paper: (1) shortcuts that change shape are type B (1x1 convolution and BatchNorm, as in RepDistiller
+and the attention-transfer code), the paper's CIFAR networks have type A (zero padding).
 """
 
 import torch.nn.functional as F
@@ -21,7 +21,9 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(channels)
         self.shortcut = nn.Identity()
         if stride != 1 or in_channels != channels:
-            self.shortcut = nn.Sequential(nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         out = F.relu(self.bn1(self.conv1(x)))
@@ -41,14 +43,18 @@ class ResNet(nn.Module):
         blocks, rest = divmod(depth - 2, 6)
         if rest or blocks < 1:
             near = [6 * n + 2 for n in (max(blocks, 1), max(blocks, 1) + 1)]
-            raise ValueError(f"depth={depth}: a ResNet has 6n+2 layers: 8, 14, 20, ...; the nearest are {near[0]} and {near[1]}")
+            raise ValueError(
+                f"depth={depth}: a ResNet has 6n+2 layers: 8, 14, 20, ...; the nearest are {near[0]} and {near[1]}"
+            )
         if len(widths) != 4 or min(widths) < 1:
             raise ValueError(f"widths={list(widths)}: four positive numbers, the stem's and the three stages' channels")
         self.depth, self.num_classes, self.widths, self.image_size = depth, num_classes, tuple(widths), image_size
         self.conv = nn.Conv2d(3, widths[0], 3, padding=1, bias=False)
         self.bn = nn.BatchNorm2d(widths[0])
         self.stages = nn.ModuleList(
-            nn.Sequential(*[BasicBlock(before if i == 0 else width, width, stride if i == 0 else 1) for i in range(blocks)])
+            nn.Sequential(
+                *[BasicBlock(before if i == 0 else width, width, stride if i == 0 else 1) for i in range(blocks)]
+            )
             for before, width, stride in zip(widths, widths[1:], (1, 2, 2))
         )
         self.fc = nn.Linear(widths[3], num_classes)

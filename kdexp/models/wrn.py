@@ -1,4 +1,5 @@
-"""Wide residual network: Zagoruyko & Komodakis 2016, "Wide Residual Networks", in the pre-activation form of the paper."""
+"""Wide residual network: Zagoruyko & Komodakis 2016, "Wide Residual Networks", in the pre-activation form of the
+paper."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,7 +8,8 @@ from kdexp.models import Output, Tap, initialise
 
 
 class PreActivationBlock(nn.Module):
-    """BN-ReLU-conv-BN-ReLU-conv plus shortcut; a shortcut that changes shape is a 1x1 convolution of the activated input."""
+    """BN-ReLU-conv-BN-ReLU-conv plus shortcut; a shortcut that changes shape is a 1x1 convolution of the activated
+    input."""
 
     def __init__(self, in_channels: int, channels: int, stride: int):
         super().__init__()
@@ -20,7 +22,8 @@ class PreActivationBlock(nn.Module):
             self.shortcut = nn.Conv2d(in_channels, channels, 1, stride, bias=False)
 
     def forward(self, x: Tensor, normed: Tensor) -> Tensor:
-        """x: the raw input. normed: bn1(x), which the network computes once and keeps as the tap of the stage before."""
+        """x: the raw input. normed: bn1(x), which the network computes once and keeps as the tap of the stage
+        before."""
         active = F.relu(normed)
         out = self.conv2(F.relu(self.bn2(self.conv1(active))))
         return out + (x if self.shortcut is None else self.shortcut(active))
@@ -29,8 +32,9 @@ class PreActivationBlock(nn.Module):
 class WideResNet(nn.Module):
     """WRN-depth-widen_factor.
 
-    depth: 6n+4, so 10, 16, 22, ... widen_factor: multiplies the stages' 16, 32 and 64 channels. num_classes: size of the logits.
-    image_size: height and width of the images, for the sizes of the taps. Raises ValueError for another depth or factor.
+    depth: 6n+4, so 10, 16, 22, ... widen_factor: multiplies the stages' 16, 32 and 64 channels. num_classes: size of
+    the logits. image_size: height and width of the images, for the sizes of the taps. Raises ValueError for another
+    depth or factor.
     """
 
     def __init__(self, depth: int = 16, widen_factor: int = 4, num_classes: int = 100, image_size: int = 32):
@@ -38,14 +42,18 @@ class WideResNet(nn.Module):
         blocks, rest = divmod(depth - 4, 6)
         if rest or blocks < 1:
             near = [6 * n + 4 for n in (max(blocks, 1), max(blocks, 1) + 1)]
-            raise ValueError(f"depth={depth}: a WRN has 6n+4 layers: 10, 16, 22, ...; the nearest are {near[0]} and {near[1]}")
+            raise ValueError(
+                f"depth={depth}: a WRN has 6n+4 layers: 10, 16, 22, ...; the nearest are {near[0]} and {near[1]}"
+            )
         if widen_factor < 1:
             raise ValueError(f"widen_factor={widen_factor}: must be 1 or more")
         widths = (16, 16 * widen_factor, 32 * widen_factor, 64 * widen_factor)
         self.depth, self.num_classes, self.widths, self.image_size = depth, num_classes, widths, image_size
         self.conv = nn.Conv2d(3, 16, 3, padding=1, bias=False)
         self.stages = nn.ModuleList(
-            nn.ModuleList(PreActivationBlock(before if i == 0 else width, width, stride if i == 0 else 1) for i in range(blocks))
+            nn.ModuleList(
+                PreActivationBlock(before if i == 0 else width, width, stride if i == 0 else 1) for i in range(blocks)
+            )
             for before, width, stride in zip(widths, widths[1:], (1, 2, 2))
         )
         self.bn = nn.BatchNorm2d(widths[3])

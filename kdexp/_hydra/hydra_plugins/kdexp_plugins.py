@@ -24,7 +24,8 @@ ConfigStore.instance().store(group="hydra/sweeper", name="kdexp", node=SweeperCo
 
 
 class KdexpLauncher(Launcher):
-    """Composes all jobs before the first starts and hands them over together, so that kdexp can share their teachers."""
+    """Composes all jobs before the first starts and hands them over together, so that kdexp can share their
+    teachers."""
 
     def setup(self, *, hydra_context, task_function, config):
         self.config, self.loader = config, hydra_context.config_loader

@@ -1,0 +1,216 @@
+"""How fast is a step here? `python analysis/benchmark.py [--quick]`: ours against a plain textbook loop, on this machine.
+
+Two questions, CIFAR-100 shapes, batch 64: (a) one run, (b) the sweep of the baseline and the seven methods of one seed.
+The textbook loop is what public toolkits do: PIL transforms in worker processes, one method at a time with the teacher's
+pass in each, eager float32, NST in its broadcast form. Both sides train the same networks with the same losses and
+optimizer. They run in alternating blocks; medians and ranges over blocks are printed and written as CSV.
+"""
+
+import argparse
+import csv
+import platform
+import statistics
+import sys
+import time
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from hydra import compose, initialize_config_dir
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from kdexp import CONF, cli, experiment, naming  # noqa: E402
+from kdexp.datasets import Images  # noqa: E402
+from kdexp.distill.nst import NST  # noqa: E402
+from kdexp.schema import UsageError  # noqa: E402
+from kdexp.sweep import prepare_torch  # noqa: E402
+from kdexp.train import evaluate, fit, teacher_view  # noqa: E402
+
+METHODS = ("none", "kd", "fn", "nst", "at", "rkd", "sp", "od")
+
+
+class BroadcastNST(NST):
+    """The usual form: a (batch, C_t, C_s, H*W) tensor of products per stage and pair of maps."""
+
+    def forward(self, student, teacher):
+        def kernel(x, y):
+            return (x.unsqueeze(2) * y.unsqueeze(1)).sum(-1).pow(2).mean()
+
+        total = 0.0
+        for stage in self.stages:
+            s, t = (F.normalize(output.features[stage].flatten(2), dim=2) for output in (student, teacher))
+            total = total + kernel(t, t).detach() + kernel(s, s) - 2 * kernel(t, s)
+        return total
+
+
+class PilImages(Dataset):
+    """One image at a time, decoded and transformed in Python, as torchvision's own data set does."""
+
+    def __init__(self, data: Images, mean, std):
+        self.images, self.labels = data.images.permute(0, 2, 3, 1).cpu().numpy(), data.labels.cpu().tolist()
+        self.transform = transforms.Compose(
+            [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip(), transforms.ToTensor(),
+             transforms.Normalize(mean, std)]
+        )  # fmt: skip
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index):
+        return self.transform(Image.fromarray(self.images[index])), self.labels[index]
+
+
+class Textbook:
+    """One method at a time; `steps(count)` trains count batches."""
+
+    def __init__(self, config: dict, data, teacher, device, workers: int):
+        fp32 = experiment.Machine(device, None, False, False)
+        learner = experiment.build_learner(config, fp32, teacher)
+        self.student = learner.student.to(memory_format=torch.contiguous_format)
+        self.method, self.weights, self.device = learner.method, learner.weights, device
+        if isinstance(self.method, NST):
+            self.method = BroadcastNST(self.student.taps, teacher.taps)
+        parameters = [p for group in learner.optimizer.param_groups for p in group["params"]]
+        self.optimizer = torch.optim.SGD(parameters, lr=0.05, momentum=0.9, weight_decay=5e-4)
+        self.teacher = self.method and teacher_view(teacher, self.method.teacher_mode)
+        node = config["dataset"]
+        loader = DataLoader(
+            PilImages(data.train, node["mean"], node["std"]),
+            64,
+            shuffle=True,
+            num_workers=workers,
+            persistent_workers=True,
+        )
+        self.batches = (batch for _ in iter(int, 1) for batch in loader)
+
+    def steps(self, count: int) -> None:
+        for images, labels in islice(self.batches, count):
+            images, labels = images.to(self.device), labels.to(self.device)
+            output = self.student(images)
+            loss = self.weights.ce * F.cross_entropy(output.logits, labels)
+            if self.method:
+                with torch.no_grad():
+                    target = self.teacher(images)
+                loss = loss + self.weights.method * self.method(output, target)
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            loss.item()  # the running average that such loops keep
+
+
+class Enough(Exception):
+    """The block has run its steps."""
+
+
+class Ours:
+    """Any number of methods side by side, as a sweep trains them."""
+
+    def __init__(self, configs: list[dict], data, teacher, where: experiment.Machine):
+        self.config, self.data, self.where = configs[0], data, where
+        self.learners = [experiment.build_learner(config, where, teacher) for config in configs]
+        modes = {learner.teacher_mode for learner in self.learners} - {None}
+        self.teachers = {mode: experiment.forward_of(teacher_view(teacher, mode), where) for mode in modes}
+
+    def steps(self, count: int) -> None:
+        def enough():
+            nonlocal count
+            count -= 1
+            if not count:
+                raise Enough
+
+        try:
+            batches = experiment.train_batches(self.config, self.data)
+            test = lambda student: evaluate(student, self.data.test, self.data.pixels)
+            for _ in fit(
+                self.learners, batches, self.teachers, lambda epoch: 1.0, 10**6, test, None, enough, self.where.half
+            ):
+                pass
+        except Enough:
+            pass
+
+
+def block(sides: list, count: int, device: torch.device) -> float:
+    """Seconds per step of these sides, one after the other."""
+    began = time.perf_counter()
+    for side in sides:
+        side.steps(count)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return (time.perf_counter() - began) / count
+
+
+def compare(question: str, textbook: list, ours: list, rounds: int, count: int, device: torch.device) -> dict:
+    """Alternating blocks after one that is not counted."""
+    times = {"textbook": [], "ours": []}
+    for number in range(rounds + 1):
+        for name, sides in (("textbook", textbook), ("ours", ours)):
+            seconds = block(sides, count if number else 2, device)
+            if number:
+                times[name].append(seconds)
+    row = {"question": question}
+    for name, values in times.items():
+        row |= {name: statistics.median(values), f"{name}_min": min(values), f"{name}_max": max(values)}
+    return row | {"factor": row["textbook"] / row["ours"]}
+
+
+def dataset(config: dict, device: torch.device):
+    """(data, what they are): real CIFAR-100 where it is at hand, else made images of its shape."""
+    try:
+        if not Path(config["paths"]["data"], "cifar-100-python").exists():
+            raise UsageError("not there")
+        return experiment.load_data(config, device), "real CIFAR-100"
+    except UsageError:
+        rng = np.random.default_rng(0)
+        made = Images(
+            torch.from_numpy(rng.integers(0, 256, (10000, 3, 32, 32), dtype=np.uint8)), torch.arange(10000) % 100
+        )
+        pixels = experiment.Pixels(config["dataset"]["mean"], config["dataset"]["std"], device)
+        return experiment.Data(made.to(device), None, made.first(1000).to(device), pixels), "made images"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter blocks: 3 minutes on two CPU cores")
+    parser.add_argument("--out", default="benchmark.csv", help="where to write the table (default: benchmark.csv)")
+    parser.add_argument(
+        "overrides", nargs="*", help="settings, as for run.py: teacher=wrn40_2 student=wrn16_2 compile=true"
+    )
+    arguments = parser.parse_args()
+    cli.register()
+    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"), cli.messages():
+        configs = [naming.plain(compose("config", [f"distill={name}", *arguments.overrides])) for name in METHODS]
+    where = experiment.machine(configs[0])
+    prepare_torch(where)
+    data, source = dataset(configs[0], where.device)
+    teacher = experiment.build_network(configs[1]["model"]["teacher"])
+    teacher = teacher.to(where.device, memory_format=torch.channels_last)
+    workers = min(4, torch.get_num_threads())
+    texts = [Textbook(config, data, teacher, where.device, workers) for config in configs]
+    rounds, count = (3, 3) if arguments.quick else (7, 10)
+    rows = [
+        compare("one run: KD", texts[1:2], [Ours(configs[1:2], data, teacher, where)], rounds, count, where.device),
+        compare("one seed: none and seven", texts, [Ours(configs, data, teacher, where)], rounds, count, where.device),
+    ]
+    pair = f"{configs[1]['model']['teacher']['name']} -> {configs[1]['model']['student']['name']}"
+    settings = f"{'bf16' if where.half else 'fp32'}, {'compiled' if where.compile else 'eager'}, {torch.get_num_threads()} threads"
+    print(
+        f"{pair}, batch 64, {source}; {where.device}, {platform.machine()}, torch {torch.__version__}; ours: {settings}"
+    )
+    print(f"seconds per step of all methods named, median (min .. max) of {rounds} blocks of {count} steps\n")
+    print(f"{'':28}{'textbook loop':>26}{'ours':>26}{'factor':>10}")
+    for row in rows:
+        cells = [f"{row[n]:.3f} ({row[n + '_min']:.3f} .. {row[n + '_max']:.3f})" for n in ("textbook", "ours")]
+        print(f"{row['question']:28}{cells[0]:>26}{cells[1]:>26}{row['factor']:>10.1f}")
+    with open(arguments.out, "w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()

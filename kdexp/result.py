@@ -1,0 +1,98 @@
+"""result.json: what a finished run was, and with what it was made."""
+
+import hashlib
+import platform
+import resource
+import subprocess
+
+import torch
+
+from kdexp import ROOT, __version__
+from kdexp.experiment import Machine
+from kdexp.models import count_parameters
+from kdexp.naming import file_sha256, variant
+from kdexp.targets import target
+from kdexp.train import Learner
+
+
+def describe(
+    config: dict,
+    job_fingerprint: str,
+    learner: Learner,
+    where: Machine,
+    group_size: int,
+    rows: list[dict],
+    images: int,
+    teacher_acc: float | None,
+    weights: bytes,
+) -> dict:
+    """result.json."""
+    last, node = rows[-1], config["distill"]
+    seconds = sum(row["seconds"] for row in rows)
+    memory = (
+        torch.cuda.max_memory_allocated(where.device)
+        if where.device.type == "cuda"
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    )
+    method_version = {"method": target(node, config["plugins"]).version} if node["_target_"] else {}
+    return {
+        "dataset": config["dataset"]["name"],
+        "teacher": config["model"]["teacher"] and config["model"]["teacher"]["name"],
+        "student": config["model"]["student"]["name"],
+        "distill": node["name"],
+        "seed": config["seed"],
+        "teacher_seed": config["teacher_seed"],
+        "recipe": config["recipe"]["name"],
+        "epochs": config["epochs"],
+        "batch_size": config["batch_size"],
+        "limit": config["dataset"]["limit"],
+        "variant": variant(config),
+        "test_acc": last["test_acc"],
+        "best_test_acc": max(row["test_acc"] for row in rows),
+        "test_top5": last["test_top5"],
+        "test_loss": last["test_loss"],
+        "val_acc": last["val_acc"],
+        "teacher_test_acc": teacher_acc,
+        "params": count_parameters(learner.student),
+        "seconds": seconds,
+        "seconds_per_epoch": seconds / len(rows),
+        "images_per_second": images * len(rows) / seconds,
+        "peak_memory_mb": memory / 2**20,
+        "device": device_name(where.device),
+        "precision": "bf16" if where.half else "fp32",
+        "compile": where.compile,
+        "deterministic": where.deterministic,
+        "threads": torch.get_num_threads(),
+        "group_size": group_size,
+        "fingerprint": job_fingerprint,
+        "student_sha256": hashlib.sha256(weights).hexdigest(),
+        "teacher_checkpoint_sha256": file_sha256(config["teacher_checkpoint"])
+        if config["teacher_checkpoint"]
+        else None,
+        "versions": {
+            "kdexp": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            **method_version,
+        },
+        "git": git_commit(),
+    }
+
+
+def device_name(device: torch.device) -> str:
+    return f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else device.type
+
+
+def git_commit() -> str | None:
+    """The commit of this checkout, "-dirty" with uncommitted changes; None where there is no git."""
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

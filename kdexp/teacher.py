@@ -1,0 +1,106 @@
+"""Teachers: found, trained on demand or given as a file; always checked before use."""
+
+from pathlib import Path
+
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+
+from kdexp import screen
+from kdexp.experiment import Machine, build_network
+from kdexp.job import Job
+from kdexp.naming import file_sha256
+from kdexp.schema import UsageError
+from kdexp.train import evaluate
+
+
+def load_weights(network: nn.Module, file: Path, name: str) -> nn.Module:
+    """Fill a network from a file of weights. Raises UsageError that names the first layer that does not fit."""
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        given = {key: tuple(value.shape) for key, value in state.items()}
+    except Exception as error:  # torch.load has no common base for what a damaged or foreign file raises
+        raise UsageError(
+            f"{file} holds no weights that torch.load(weights_only=True) can read ({type(error).__name__})"
+        ) from None
+    own = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    for key in [*own, *given]:
+        if given.get(key) != own.get(key):
+            has = {
+                where: "x".join(map(str, shapes[key])) or "a number" if key in shapes else "missing"
+                for where, shapes in (("file", given), ("network", own))
+            }
+            raise UsageError(
+                f"{file} does not fit {name}: {key} is {has['file']} in the file, {has['network']} in the network"
+            )
+    network.load_state_dict(state)
+    return network
+
+
+def load_network(run_folder: Path) -> nn.Module:
+    """See kdexp.load."""
+    config = OmegaConf.to_container(OmegaConf.load(run_folder / "config.yaml"))
+    network = build_network(config["model"]["student"], config["plugins"])
+    network.load_state_dict(torch.load(run_folder / "student.pt", map_location="cpu", weights_only=True))
+    network.config = config
+    return network.eval()
+
+
+class Teachers:
+    """The teachers of one command: found, or trained on demand, once; evaluated before use; kept for the groups that
+    follow."""
+
+    def __init__(self, where: Machine, data: dict):
+        self.where, self.data, self.ready = where, data, {}
+
+    def of(self, job: Job, train) -> tuple[torch.nn.Module, float]:
+        """(network on the device in eval mode, its test accuracy). `train(job)` trains a missing one, under its
+        lock."""
+        if job.teacher_key not in self.ready:
+            given = job.config["teacher_checkpoint"]
+            self.ready[job.teacher_key] = (
+                self._given(job, Path(given)) if given else self._made(job, Job(job.teacher_config), train)
+            )
+        return self.ready[job.teacher_key]
+
+    def _load(self, job: Job, file: Path) -> tuple[torch.nn.Module, float]:
+        node = job.config["model"]["teacher"]
+        network = load_weights(build_network(node, job.config["plugins"]), file, node["name"])
+        network = network.to(self.where.device, memory_format=torch.channels_last).eval()
+        data = self.data[job.data_key]
+        return network, evaluate(network, data.test, data.pixels).acc
+
+    def _given(self, job: Job, file: Path) -> tuple[torch.nn.Module, float]:
+        network, accuracy = self._load(job, file)
+        screen.say(f"teacher {file}   test {accuracy:.2f} %")
+        return network, accuracy
+
+    def _made(self, job: Job, teacher: Job, train) -> tuple[torch.nn.Module, float]:
+        teacher.check_folder()
+        if not teacher.take(wait=False):
+            screen.say(f"waiting for teacher {teacher.pair}: {teacher.holder} is training it   {teacher.record.folder}")
+            teacher.take(wait=True)
+        try:
+            if not teacher.done and not teacher.gave_up:
+                which = f"{teacher.pair} seed {teacher.config['seed']}"
+                screen.say(f"teacher {which} is missing and trained first   {teacher.record.folder}")
+                train(teacher)
+        finally:
+            teacher.record.unlock()
+        if not teacher.done:
+            why = teacher.record.status.get("error")
+            raise UsageError(f"no teacher {teacher.pair}: {why}   {teacher.record.folder / 'run.log'}")
+        recorded, file = teacher.record.result, teacher.record.folder / "student.pt"
+        if file_sha256(file) != recorded["student_sha256"]:
+            raise UsageError(
+                f"{file} is not the file that was trained (its sha256 differs from result.json). "
+                "Train the teacher again: delete its folder"
+            )
+        network, accuracy = self._load(job, file)
+        if abs(accuracy - recorded["test_acc"]) > 0.1:
+            raise UsageError(
+                f"{file} scores {accuracy:.2f} % and its record says {recorded['test_acc']:.2f} %. "
+                "Train the teacher again: delete its folder"
+            )
+        screen.say(f"teacher {teacher.record.folder}   test {accuracy:.2f} %, as recorded")
+        return network, accuracy
