@@ -45,7 +45,7 @@ class Learner:
         half: torch.dtype | None = None,
     ):
         self.student, self.optimizer, self.method, self.weights = student, optimizer, method, weights
-        self.forward, self.half = forward or student, half
+        self.forward, self.half = student if forward is None else forward, half
         self.device = next(student.parameters()).device
         self.peak_lrs = [group["lr"] for group in optimizer.param_groups]
         self.epoch, self.step, self.seconds = 0, 0, 0.0
