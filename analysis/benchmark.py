@@ -1,6 +1,6 @@
 """How fast is a step here? `python analysis/benchmark.py [--quick]`: ours against a plain textbook loop, on this machine.
 
-Two questions, CIFAR-100 shapes, batch 64: (a) one run, (b) the sweep of the baseline and the seven methods of one seed.
+Two questions, CIFAR-100 shapes, batch 64: (a) one run, (b) the sweep of the baseline and the seven methods of one seed, or of `--methods`.
 The textbook loop is what public toolkits do: PIL transforms in worker processes, one method at a time with the teacher's
 pass in each, eager float32, NST in its broadcast form. Both sides train the same networks with the same losses and
 optimizer. They run in alternating blocks; medians and ranges over blocks are printed and written as CSV.
@@ -27,11 +27,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from kdexp import CONF, cli, experiment, naming  # noqa: E402
 from kdexp.datasets import Images  # noqa: E402
 from kdexp.distill.nst import NST  # noqa: E402
+from kdexp.machine import Machine, device_of, forward_of, machine, prepare_torch  # noqa: E402
 from kdexp.schema import UsageError  # noqa: E402
-from kdexp.sweep import prepare_torch  # noqa: E402
 from kdexp.train import evaluate, fit, teacher_view  # noqa: E402
 
-METHODS = ("none", "kd", "fn", "nst", "at", "rkd", "sp", "od")
+METHODS = "none,fn,nst,at,rkd,sp,od,kd"
 
 
 class BroadcastNST(NST):
@@ -69,7 +69,7 @@ class Textbook:
     """One method at a time; `steps(count)` trains count batches."""
 
     def __init__(self, config: dict, data, teacher, device, workers: int):
-        fp32 = experiment.Machine(device, None, False, False)
+        fp32 = Machine(device, None, False, False)
         learner = experiment.build_learner(config, fp32, teacher)
         self.student = learner.student.to(memory_format=torch.contiguous_format)
         self.method, self.weights, self.device = learner.method, learner.weights, device
@@ -110,11 +110,13 @@ class Enough(Exception):
 class Ours:
     """Any number of methods side by side, as a sweep trains them."""
 
-    def __init__(self, configs: list[dict], data, teacher, where: experiment.Machine):
+    def __init__(self, configs: list[dict], data, teacher, where: Machine):
         self.config, self.data, self.where = configs[0], data, where
         self.learners = [experiment.build_learner(config, where, teacher) for config in configs]
         modes = {learner.teacher_mode for learner in self.learners} - {None}
-        self.teachers = {mode: experiment.forward_of(teacher_view(teacher, mode), where) for mode in modes}
+        self.teachers = {
+            mode: forward_of(teacher_view(teacher, mode), where, self.config["batch_size"]) for mode in modes
+        }
 
     def steps(self, count: int) -> None:
         def enough():
@@ -180,27 +182,33 @@ def main() -> None:
     parser.add_argument(
         "overrides", nargs="*", help="settings, as for run.py: teacher=wrn40_2 student=wrn16_2 compile=true"
     )
+    parser.add_argument(
+        "--methods", default=METHODS, help=f"of the sweep, the last one for the single run too (default: {METHODS})"
+    )
     arguments = parser.parse_args()
+    names = arguments.methods.split(",")
     cli.register()
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"), cli.messages():
-        configs = [naming.plain(compose("config", [f"distill={name}", *arguments.overrides])) for name in METHODS]
-    where = experiment.machine(configs[0])
+        configs = [naming.plain(compose("config", [f"distill={name}", *arguments.overrides])) for name in names]
+    data, source = dataset(configs[0], device_of(configs[0]))
+    where = machine(configs[0], len(data.train.labels))
     prepare_torch(where)
-    data, source = dataset(configs[0], where.device)
-    teacher = experiment.build_network(configs[1]["model"]["teacher"])
+    teacher = experiment.build_network(configs[-1]["model"]["teacher"])
     teacher = teacher.to(where.device, memory_format=torch.channels_last)
     workers = min(4, torch.get_num_threads())
     texts = [Textbook(config, data, teacher, where.device, workers) for config in configs]
-    rounds, count = (3, 3) if arguments.quick else (7, 10)
+    rounds, count = (3, 2) if arguments.quick else (7, 10)
+    last, label = slice(-1, None), configs[-1]["distill"]["label"]
     rows = [
-        compare("one run: KD", texts[1:2], [Ours(configs[1:2], data, teacher, where)], rounds, count, where.device),
-        compare("one seed: none and seven", texts, [Ours(configs, data, teacher, where)], rounds, count, where.device),
+        compare(
+            f"one run: {label}", texts[last], [Ours(configs[last], data, teacher, where)], rounds, count, where.device
+        ),
+        compare(
+            f"one seed: {len(names)} methods", texts, [Ours(configs, data, teacher, where)], rounds, count, where.device
+        ),
     ]
-    pair = f"{configs[1]['model']['teacher']['name']} -> {configs[1]['model']['student']['name']}"
-    settings = f"{'bf16' if where.half else 'fp32'}, {'compiled' if where.compile else 'eager'}, {torch.get_num_threads()} threads"
-    print(
-        f"{pair}, batch 64, {source}; {where.device}, {platform.machine()}, torch {torch.__version__}; ours: {settings}"
-    )
+    pair = f"{configs[-1]['model']['teacher']['name']} -> {configs[-1]['model']['student']['name']}"
+    print(f"{pair}, batch 64, {source}; {where.device}, {platform.machine()}, torch {torch.__version__}; ours: {where}")
     print(f"seconds per step of all methods named, median (min .. max) of {rounds} blocks of {count} steps\n")
     print(f"{'':28}{'textbook loop':>26}{'ours':>26}{'factor':>10}")
     for row in rows:

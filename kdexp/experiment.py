@@ -7,36 +7,11 @@ from torch import nn
 
 from kdexp.datasets import DatasetError, Images, split_validation
 from kdexp.datasets.batches import Pixels, TrainBatches
+from kdexp.machine import Machine, forward_of
 from kdexp.randomness import seeded
 from kdexp.schema import DISTILL, UsageError
 from kdexp.targets import ShapesOnly, construct, constructor, target
 from kdexp.train import Learner, Weights
-
-
-class Machine(NamedTuple):
-    """Where and how a run is computed, resolved from what was asked for."""
-
-    device: torch.device
-    half: torch.dtype | None
-    deterministic: bool
-    compile: bool
-
-
-def machine(config: dict) -> Machine:
-    """Resolve device, precision, deterministic and compile. Raises UsageError for a device that is not there."""
-    asked = config["device"]
-    best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    device = torch.device(best if asked == "auto" else asked)
-    there = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}[device.type]
-    if (device.index or 0) >= there:
-        raise UsageError(
-            f"device={asked}: this machine has {there or 'no'} {device.type} device{'s' * (there != 1)}. "
-            f"device=auto takes what is there ({best})"
-        )
-    precision = config["precision"] if config["precision"] != "auto" else "bf16" if device.type == "cuda" else "fp32"
-    deterministic = device.type == "cpu" if config["deterministic"] == "auto" else config["deterministic"]
-    compiled = False if config["compile"] == "auto" else config["compile"]
-    return Machine(device, torch.bfloat16 if precision == "bf16" else None, deterministic, compiled)
 
 
 class Data(NamedTuple):
@@ -127,11 +102,6 @@ def build_student(config: dict) -> nn.Module:
         return build_network(config["model"]["student"], config["plugins"])
 
 
-def forward_of(network: nn.Module, where: Machine):
-    """What to call for a network's pass: itself, or compiled. Networks of one architecture share what is compiled."""
-    return torch.compile(network, dynamic=False) if where.compile else network
-
-
 def build_learner(config: dict, where: Machine, teacher: nn.Module | None) -> Learner:
     """Student, method and optimizer on the device."""
     student = build_student(config).to(where.device, memory_format=torch.channels_last)
@@ -143,4 +113,4 @@ def build_learner(config: dict, where: Machine, teacher: nn.Module | None) -> Le
     optimizer = construct(config["optimizer"], (trained,), config["plugins"], **fused)
     node = config["distill"]
     weights = Weights(node["ce_weight"], node["weight"], node["kd_weight"], node["kd_temperature"])
-    return Learner(student, optimizer, method, weights, forward_of(student, where), where.half)
+    return Learner(student, optimizer, method, weights, forward_of(student, where, config["batch_size"]), where.half)

@@ -41,9 +41,9 @@ class Job:
 
     @property
     def done(self) -> bool:
-        return bool(self.record.result) and self.config["rerun"] != "all" or self._trained
+        return bool(self.record.result) and self.config["rerun"] != "all" or self.trained
 
-    _trained = False  # set when this process has trained it, which is enough under rerun=all
+    trained = False  # set when this process has trained it, which is enough under rerun=all
 
     @property
     def gave_up(self) -> bool:
@@ -57,7 +57,7 @@ class Job:
 
     @cached_property
     def data_key(self) -> str:
-        return json.dumps([self.config["dataset"], self.config["paths"]["data"]])
+        return json.dumps([self.config["dataset"], self.config["paths"]["data"], self.config["device"]])
 
     @cached_property
     def batch_key(self) -> str:
@@ -87,7 +87,3 @@ class Job:
             f"{self.record.folder} was made with other settings: {'; '.join(differ) or 'another version of ' + self.method}. "
             "Keep both with tag=NAME, or train again with rerun=all"
         )
-
-    def take(self, wait: bool) -> bool:
-        """Lock the folder for this process; False if it is taken and `wait` is not set."""
-        return self.record.lock(wait)

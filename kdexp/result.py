@@ -4,11 +4,13 @@ import hashlib
 import platform
 import resource
 import subprocess
+import sys
 
 import torch
 
 from kdexp import ROOT, __version__
-from kdexp.experiment import Machine
+from kdexp.job import Job
+from kdexp.machine import Machine
 from kdexp.models import count_parameters
 from kdexp.naming import file_sha256, variant
 from kdexp.targets import target
@@ -16,8 +18,7 @@ from kdexp.train import Learner
 
 
 def describe(
-    config: dict,
-    job_fingerprint: str,
+    job: Job,
     learner: Learner,
     where: Machine,
     group_size: int,
@@ -26,14 +27,9 @@ def describe(
     teacher_acc: float | None,
     weights: bytes,
 ) -> dict:
-    """result.json."""
-    last, node = rows[-1], config["distill"]
-    seconds = sum(row["seconds"] for row in rows)
-    memory = (
-        torch.cuda.max_memory_allocated(where.device)
-        if where.device.type == "cuda"
-        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    )
+    """The result of a run from its epochs' rows. `images`: trained on in an epoch. `weights`: student.pt."""
+    config, last, node = job.config, rows[-1], job.config["distill"]
+    given, seconds = config["teacher_checkpoint"], sum(row["seconds"] for row in rows)
     method_version = {"method": target(node, config["plugins"]).version} if node["_target_"] else {}
     return {
         "dataset": config["dataset"]["name"],
@@ -57,18 +53,16 @@ def describe(
         "seconds": seconds,
         "seconds_per_epoch": seconds / len(rows),
         "images_per_second": images * len(rows) / seconds,
-        "peak_memory_mb": memory / 2**20,
+        "peak_memory_mb": peak_memory(where.device) / 2**20,
         "device": device_name(where.device),
         "precision": "bf16" if where.half else "fp32",
         "compile": where.compile,
         "deterministic": where.deterministic,
         "threads": torch.get_num_threads(),
         "group_size": group_size,
-        "fingerprint": job_fingerprint,
+        "fingerprint": job.fingerprint,
         "student_sha256": hashlib.sha256(weights).hexdigest(),
-        "teacher_checkpoint_sha256": file_sha256(config["teacher_checkpoint"])
-        if config["teacher_checkpoint"]
-        else None,
+        "teacher_checkpoint_sha256": file_sha256(given) if given else None,
         "versions": {
             "kdexp": __version__,
             "python": platform.python_version(),
@@ -77,6 +71,13 @@ def describe(
         },
         "git": git_commit(),
     }
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: the device's tensors on CUDA, else the whole process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def device_name(device: torch.device) -> str:

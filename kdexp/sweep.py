@@ -5,12 +5,10 @@ import signal
 import sys
 from contextlib import contextmanager
 
-import torch
-
-from kdexp import experiment, naming, screen
+from kdexp import naming, screen
 from kdexp.group import Group, Stopped
 from kdexp.job import Job
-from kdexp.result import device_name
+from kdexp.machine import machine
 from kdexp.schema import UsageError
 from kdexp.teacher import Teachers
 
@@ -19,24 +17,20 @@ def run_jobs(configs) -> None:
     """Plan, train and report the jobs of one command. Raises UsageError before anything starts, SystemExit(1) if a
     run did not succeed."""
     jobs = plan(configs)
-    where = experiment.machine(jobs[0].config)
-    prepare_torch(where)
-    announce(jobs, where)
     todo = [job for job in jobs if not job.done and not job.gave_up]
     for job in jobs:
         if job.done:
+            again = "      (again: rerun=all)" if len(jobs) == 1 else ""
             screen.say(
-                f"done before   {job.label}   test {job.record.result['test_acc']:.2f} %   {job.record.folder}"
-                + ("      (again: rerun=all)" if len(jobs) == 1 else "")
+                f"done before   {job.label}   test {job.record.result['test_acc']:.2f} %   {job.record.folder}{again}"
             )
-    data = {}
+    teachers = Teachers()
     for job in todo:  # missing or damaged data stop the command here, before any work
-        if job.data_key not in data:
-            data[job.data_key] = experiment.load_data(job.config, where.device)
-    teachers = Teachers(where, data)
+        teachers.data_of(job)
+    announce(jobs, todo, teachers)
     with deferred_interrupt() as interrupted:
         try:
-            train_groups(grouped(todo), where, data, teachers, interrupted)
+            train_groups(grouped(todo), teachers, interrupted)
         except Stopped:
             screen.say("stopped after this step, saved.   Go on: type the same command again.")
             sys.exit(130)
@@ -59,29 +53,20 @@ def plan(configs) -> list[Job]:
     return list(jobs.values())
 
 
-def prepare_torch(where: experiment.Machine) -> None:
-    torch.use_deterministic_algorithms(where.deterministic)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs time
-    torch.backends.cudnn.benchmark = not where.deterministic
+def announce(jobs: list[Job], todo: list[Job], teachers: Teachers) -> None:
+    """What is about to happen: one line, and the plan of a sweep."""
 
-
-def announce(jobs: list[Job], where: experiment.Machine) -> None:
     def words(values):
         return " ".join(dict.fromkeys(str(value) for value in values))
 
-    pairs = words(job.pair for job in jobs)
-    precision = "bf16" if where.half else "fp32"
-    device = f"cpu, {torch.get_num_threads()} threads" if where.device.type == "cpu" else device_name(where.device)
-    screen.say(
-        f"{words(job.config['dataset']['name'] for job in jobs)} · {pairs} · {words(job.method for job in jobs)} seed "
-        f"{words(job.config['seed'] for job in jobs)} · {words(job.recipe for job in jobs)} · {device}, {precision}"
-        + (", compiled" if where.compile else "")
-    )
+    if todo:
+        where = words(machine(job.config, len(teachers.data_of(job).train.labels)) for job in todo)
+        datasets, pairs = words(job.config["dataset"]["name"] for job in todo), words(job.pair for job in todo)
+        methods, seeds = words(job.method for job in todo), words(job.config["seed"] for job in todo)
+        screen.say(f"{datasets} · {pairs} · {methods} seed {seeds} · {words(job.recipe for job in todo)} · {where}")
     if len(jobs) > 1:
-        todo = [job for job in jobs if not job.done and not job.gave_up]
-        screen.say(
-            f"plan    {len(jobs)} runs: {len(jobs) - len(todo)} done before, {len(todo)} to run in {len(grouped(todo))} groups"
-        )
+        done = len(jobs) - len(todo)
+        screen.say(f"plan    {len(jobs)} runs: {done} done before, {len(todo)} to run in {len(grouped(todo))} groups")
 
 
 def grouped(jobs: list[Job]) -> list[list[Job]]:
@@ -107,24 +92,18 @@ def side_by_side(jobs: list[Job]) -> list[list[Job]]:
     return sorted(parts, key=lambda members: jobs.index(members[0]))
 
 
-def train_groups(groups: list[list[Job]], where, data, teachers: Teachers, interrupted) -> None:
+def train_groups(groups: list[list[Job]], teachers: Teachers, interrupted) -> None:
     """Train what is free first; then wait, one by one, for the runs that other processes are at."""
     busy = []
     for number, members in enumerate(groups, start=1):
-        mine = [job for job in members if job.take(wait=False)]
+        mine = [job for job in members if job.record.lock()]
         busy += [job for job in members if job not in mine]
-        Group(
-            mine,
-            where,
-            data,
-            teachers,
-            interrupted,
-            f"group {number} of {len(groups)} · seed {members[0].config['seed']}",
-        ).train()
+        title = f"group {number} of {len(groups)} · seed {members[0].config['seed']}"
+        Group(mine, teachers, interrupted, title).train()
     for job in busy:
         screen.say(f"waiting for {job.label}: {job.holder} is training it   {job.record.folder}")
-        job.take(wait=True)
-        Group([job], where, data, teachers, interrupted, job.label).train()
+        job.record.lock(wait=True)
+        Group([job], teachers, interrupted, job.label).train()
 
 
 @contextmanager

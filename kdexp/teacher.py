@@ -7,8 +7,9 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from kdexp import screen
-from kdexp.experiment import Machine, build_network
+from kdexp.experiment import Data, build_network, load_data
 from kdexp.job import Job
+from kdexp.machine import device_of
 from kdexp.naming import file_sha256
 from kdexp.schema import UsageError
 from kdexp.train import evaluate
@@ -50,8 +51,14 @@ class Teachers:
     """The teachers of one command: found, or trained on demand, once; evaluated before use; kept for the groups that
     follow."""
 
-    def __init__(self, where: Machine, data: dict):
-        self.where, self.data, self.ready = where, data, {}
+    def __init__(self):
+        self.data, self.ready = {}, {}
+
+    def data_of(self, job: Job) -> Data:
+        """The job's data on its device, read once."""
+        if job.data_key not in self.data:
+            self.data[job.data_key] = load_data(job.config, device_of(job.config))
+        return self.data[job.data_key]
 
     def of(self, job: Job, train) -> tuple[torch.nn.Module, float]:
         """(network on the device in eval mode, its test accuracy). `train(job)` trains a missing one, under its
@@ -66,8 +73,8 @@ class Teachers:
     def _load(self, job: Job, file: Path) -> tuple[torch.nn.Module, float]:
         node = job.config["model"]["teacher"]
         network = load_weights(build_network(node, job.config["plugins"]), file, node["name"])
-        network = network.to(self.where.device, memory_format=torch.channels_last).eval()
-        data = self.data[job.data_key]
+        network = network.to(device_of(job.config), memory_format=torch.channels_last).eval()
+        data = self.data_of(job)
         return network, evaluate(network, data.test, data.pixels).acc
 
     def _given(self, job: Job, file: Path) -> tuple[torch.nn.Module, float]:
@@ -77,9 +84,9 @@ class Teachers:
 
     def _made(self, job: Job, teacher: Job, train) -> tuple[torch.nn.Module, float]:
         teacher.check_folder()
-        if not teacher.take(wait=False):
+        if not teacher.record.lock():
             screen.say(f"waiting for teacher {teacher.pair}: {teacher.holder} is training it   {teacher.record.folder}")
-            teacher.take(wait=True)
+            teacher.record.lock(wait=True)
         try:
             if not teacher.done and not teacher.gave_up:
                 which = f"{teacher.pair} seed {teacher.config['seed']}"

@@ -15,6 +15,7 @@ TINY = (
     "dataset.limit_test=50",
     "recipe=quick",
     "epochs=2",
+    "batch_size=16",
     "teacher=wrn16_1",
     "student=resnet8",
 )

@@ -7,10 +7,11 @@ import torch
 from conftest import DISTILL, METHODS
 
 from kdexp import experiment
+from kdexp.machine import Machine, forward_of, machine
 from kdexp.models.wrn import WideResNet
 from kdexp.train import Learner, evaluate, fit, teacher_view
 
-CPU = experiment.Machine(torch.device("cpu"), None, True, False)
+CPU = Machine(torch.device("cpu"), None, True, False)
 TEACHER = ("wrn16_1", 16, 1)
 
 
@@ -23,11 +24,14 @@ def teacher():
 class Trial:
     """Learners of some configurations on 64 digits, as Group makes them, without records."""
 
-    def __init__(self, configs, teacher, epochs=2):
+    def __init__(self, configs, teacher, epochs=2, where=CPU):
         self.config, self.epochs = configs[0], epochs
         self.data = experiment.load_data(self.config, CPU.device)
-        self.learners = [experiment.build_learner(config, CPU, teacher) for config in configs]
-        self.views = {mode: teacher_view(teacher, mode) for mode in ("eval", "batch_stats")}
+        self.learners = [experiment.build_learner(config, where, teacher) for config in configs]
+        self.views = {
+            mode: forward_of(teacher_view(teacher, mode), where, self.config["batch_size"])
+            for mode in ("eval", "batch_stats")
+        }
 
     def rows(self, after_step=lambda: None):
         test = lambda student: evaluate(student, self.data.test, self.data.pixels)
@@ -77,6 +81,19 @@ def test_alone_equals_together(tiny, teacher):
         (alone,), (weight_alone,) = Trial([config], teacher).train()
         assert alone == together, config["distill"]["name"]
         assert equal(weight_alone, weight), config["distill"]["name"]
+
+
+def test_compiled_alone_equals_together_run_after_run(tiny, teacher):
+    """compile=true on the CPU: the same bits alone, in a group and again, as deterministic=true promises."""
+    compiled = CPU._replace(compile=True)
+    configs = [tiny(f"distill={name}", "epochs=1") for name in ("none", "fn", "od")]
+    rows, weights = Trial(configs, teacher, 1, compiled).train()
+    assert Trial(configs, teacher, 1, compiled).train()[0] == rows
+    for config, together, weight in zip(configs, rows, weights):
+        (alone,), (weight_alone,) = Trial([config], teacher, 1, compiled).train()
+        assert alone == together and equal(weight_alone, weight), config["distill"]["name"]
+    (eager,), _ = Trial(configs[:1], teacher, 1).train()
+    assert eager[0]["train_loss"] == pytest.approx(rows[0][0]["train_loss"], rel=1e-3)
 
 
 class Stop(Exception):
@@ -176,6 +193,28 @@ def test_schedule_keeps_its_shape(hydra):
     wrn = factors("recipe=wrn200")
     assert (wrn[59], wrn[60], wrn[119], wrn[120], wrn[160]) == (1, 0.2, 0.2, 0.04, 0.008)
     assert [factors("recipe=od200")[e] for e in (99, 100, 150)] == [1, 0.1, 0.01]
+
+
+def test_compile_is_decided_by_the_settings_alone(hydra):
+    """Long runs are compiled, whatever the group and whatever is left; deterministic CUDA runs are not."""
+    decided = lambda *overrides: machine(hydra("device=cpu", *overrides), 50_000).compile
+    assert decided() and not decided("epochs=6") and decided("epochs=7")
+    assert not decided("compile=false") and decided("compile=true", "epochs=1")
+
+
+def test_without_a_compiler_it_goes_on_and_says_so_once(hydra, monkeypatch, capsys):
+    from kdexp import machine as module
+
+    def broken(function):
+        raise RuntimeError("no C++ compiler\nmore")
+
+    module.can_compile.cache_clear()
+    monkeypatch.setattr(torch, "compile", broken)
+    assert not machine(hydra("device=cpu", "compile=true"), 100).compile
+    assert not machine(hydra("device=cpu", "compile=true"), 100).compile
+    module.can_compile.cache_clear()
+    told = capsys.readouterr().err
+    assert told.count("compile: not possible here, going on without (RuntimeError: no C++ compiler)") == 1
 
 
 def test_evaluate_by_hand(teacher):

@@ -1,0 +1,88 @@
+"""Where and how a run is computed: device, precision, determinism, compilation; resolved from what was asked for."""
+
+import functools
+import math
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from kdexp import screen
+from kdexp.schema import UsageError
+
+# Compiling costs about a minute and saves some percent of a step: it pays in runs of this many steps and more.
+LONG_RUN = 5000
+
+
+class Machine(NamedTuple):
+    """half: the dtype of autocast, None for float32."""
+
+    device: torch.device
+    half: torch.dtype | None
+    deterministic: bool
+    compile: bool
+
+    def __str__(self) -> str:
+        name = f"{self.device} {torch.cuda.get_device_name(self.device)}" if self.device.type == "cuda" else self.device
+        threads = f", {torch.get_num_threads()} threads" if self.device.type == "cpu" else ""
+        return f"{name}{threads}, {'bf16' if self.half else 'fp32'}, {'compiled' if self.compile else 'eager'}"
+
+
+def device_of(config: dict) -> torch.device:
+    """The device asked for, or the best there is. Raises UsageError for one that is not there."""
+    asked = config["device"]
+    best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    device = torch.device(best if asked == "auto" else asked)
+    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    there = counts[device.type]
+    if (device.index or 0) >= there:
+        raise UsageError(
+            f"device={asked}: this machine has {there or 'no'} {device.type} device{'s' * (there != 1)}. "
+            f"device=auto takes what is there ({best})"
+        )
+    return device
+
+
+def machine(config: dict, images: int) -> Machine:
+    """Resolve the settings of a run that trains on `images` images: from these alone, so that a run that is resumed,
+    alone or in a group, is computed as it began. Raises UsageError for a device that is not there."""
+    device = device_of(config)
+    precision = config["precision"] if config["precision"] != "auto" else "bf16" if device.type == "cuda" else "fp32"
+    deterministic = device.type == "cpu" if config["deterministic"] == "auto" else config["deterministic"]
+    compiled = config["compile"]
+    if compiled == "auto":
+        # tests show that compiling keeps the bits on the CPU; elsewhere it is left out where bits are promised
+        exact = device.type == "cpu" or not deterministic
+        compiled = exact and config["epochs"] * math.ceil(images / config["batch_size"]) >= LONG_RUN
+    half = torch.bfloat16 if precision == "bf16" else None
+    return Machine(device, half, deterministic, compiled and can_compile(device.type))
+
+
+@functools.cache
+def can_compile(device: str) -> bool:
+    """Whether torch.compile works here (it needs a C++ compiler on the CPU); said once where it does not."""
+    try:
+        torch.compile(lambda x: x + 1)(torch.ones(2, device=device))
+    except Exception as error:  # torch.compile has no common base for what it lacks
+        screen.say(
+            f"compile: not possible here, going on without ({type(error).__name__}: {str(error).splitlines()[0]})"
+        )
+        return False
+    return True
+
+
+def prepare_torch(where: Machine) -> None:
+    """torch's own switches for this machine."""
+    torch.use_deterministic_algorithms(where.deterministic)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs time
+    torch.backends.cudnn.benchmark = not where.deterministic
+
+
+def forward_of(network: nn.Module, where: Machine, batch_size: int):
+    """What to call for a network's pass: itself, or compiled for whole batches (the last, smaller one of an epoch is not
+    worth compiling for). Networks of one architecture share what was compiled."""
+    if not where.compile:
+        return network
+    torch._dynamo.config.recompile_limit = 64  # a sweep may hold many architectures of one class
+    compiled = torch.compile(network, dynamic=False)
+    return lambda images: compiled(images) if len(images) == batch_size else network(images)
