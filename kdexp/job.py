@@ -36,7 +36,11 @@ class Job:
     @property
     def label(self) -> str:
         variant = self.record.folder.parent.name
-        parts = [part for part in variant.split(",") if not part.startswith(("recipe=", "epochs=", "dataset."))]
+        parts = [
+            part
+            for part in variant.split(",")
+            if not part.startswith(("recipe=", "epochs=", "batch_size=", "dataset."))
+        ]
         return " ".join([self.method, *(part for part in parts if part != "base"), f"seed {self.config['seed']}"])
 
     @property
