@@ -26,10 +26,13 @@ from torchvision import transforms
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from kdexp import CONF, cli, experiment, naming  # noqa: E402
 from kdexp.datasets import Images  # noqa: E402
+from kdexp.datasets.batches import Pixels  # noqa: E402
 from kdexp.distill.nst import NST  # noqa: E402
+from kdexp.evaluate import evaluate  # noqa: E402
 from kdexp.machine import Machine, device_of, forward_of, machine, prepare_torch  # noqa: E402
 from kdexp.schema import UsageError  # noqa: E402
-from kdexp.train import evaluate, fit, teacher_view  # noqa: E402
+from kdexp.teacher import teacher_view  # noqa: E402
+from kdexp.train import fit  # noqa: E402
 
 METHODS = "none,fn,nst,at,rkd,sp,od,kd"
 
@@ -171,7 +174,7 @@ def dataset(config: dict, device: torch.device):
         made = Images(
             torch.from_numpy(rng.integers(0, 256, (10000, 3, 32, 32), dtype=np.uint8)), torch.arange(10000) % 100
         )
-        pixels = experiment.Pixels(config["dataset"]["mean"], config["dataset"]["std"], device)
+        pixels = Pixels(config["dataset"]["mean"], config["dataset"]["std"], device)
         return experiment.Data(made.to(device), None, made.first(1000).to(device), pixels), "made images"
 
 

@@ -5,6 +5,7 @@ Numbers come from result.json, states from status.json, settings from config.yam
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -206,7 +207,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description="The table of the records below OUTPUTS: on screen, as summary.csv and as summary.md."
     )
-    parser.add_argument("outputs", nargs="*", default=["outputs"], help="folders of records (default: outputs)")
+    parser.add_argument(
+        "outputs",
+        nargs="*",
+        default=[os.environ.get("KDEXP_OUTPUTS", "outputs")],
+        help="folders of records",
+    )
     parser.add_argument("--out", help="where to write summary.csv and summary.md (default: the first outputs folder)")
     arguments = parser.parse_args()
     runs = load(*arguments.outputs)

@@ -6,13 +6,15 @@ import traceback
 import torch
 
 from kdexp import experiment, screen
+from kdexp.evaluate import evaluate
 from kdexp.job import Job
 from kdexp.machine import Machine, forward_of, machine, prepare_torch
+from kdexp.memory import free_bytes, how_many
 from kdexp.record import torch_bytes
 from kdexp.result import describe
 from kdexp.schema import UsageError
-from kdexp.teacher import Teachers
-from kdexp.train import Learner, evaluate, fit, teacher_view
+from kdexp.teacher import Teachers, teacher_view
+from kdexp.train import Learner, fit
 
 SAVE_SECONDS, HEARTBEAT_SECONDS = 300, 60
 QUICKER = "epochs=2 dataset.limit=5000, dataset=digits, or a GPU"
@@ -51,10 +53,21 @@ class Group:
         if network is not None:
             for mode in ("eval", "batch_stats"):
                 self.views[mode] = forward_of(teacher_view(network, mode), self.where, first.config["batch_size"])
-        learners = {job: learner for job in self.jobs if (learner := self._learner(job, network))}
-        # runs that were stopped at different places go on one after the other
-        for position in dict.fromkeys((learner.epoch, learner.step) for learner in learners.values()):
-            self._train_together({job: one for job, one in learners.items() if (one.epoch, one.step) == position})
+        cap = self._cap()
+        for start in range(0, len(self.jobs), cap):
+            part = self.jobs[start : start + cap]
+            learners = {job: learner for job in part if (learner := self._learner(job, network))}
+            # runs that were stopped at different places go on one after the other
+            for position in dict.fromkeys((learner.epoch, learner.step) for learner in learners.values()):
+                self._train_together({job: one for job, one in learners.items() if (one.epoch, one.step) == position})
+
+    def _cap(self) -> int:
+        """How many of the jobs free memory allows at a time; said where it is fewer than there are."""
+        count = len(self.jobs)
+        fits = min((how_many(job.config, free_bytes(self.where.device)) or count for job in self.jobs), default=1)
+        if fits < count:
+            screen.say(f"{self.title}: memory is free for {fits} of {count} students at a time")
+        return max(1, min(fits, count))
 
     def _teacher(self) -> tuple[torch.nn.Module | None, float | None]:
         """The teacher of those that have one. If it cannot be had, they fail; baselines go on."""

@@ -85,36 +85,44 @@ def _meant(correction: str) -> str:
     return f"Did you mean {correction}? " if correction else ""
 
 
+def _resnet(depth: int, factor: str | None) -> tuple[str, str]:
+    """The name of a ResNet, and the words that ask for it without a file of its own."""
+    times = int(factor or 1)
+    widths = f" model.ROLE.widths=[32,{16 * times},{32 * times},{64 * times}]" if factor else ""
+    return f"resnet{depth}" + (f"x{factor}" if factor else ""), f"resnet model.ROLE.depth={depth}{widths}"
+
+
+def _wrn(depth: int, factor: str | None) -> tuple[str, str]:
+    """The same for a WRN."""
+    factor = factor or "4"
+    return f"wrn{depth}_{factor}", f"wrn model.ROLE.depth={depth} model.ROLE.widen_factor={factor}"
+
+
+# how a name begins -> (what its depth leaves when divided by 6, the rule in words, how it is spelt)
+FAMILIES = dict.fromkeys(("wrn", "wideresnet", "wide_resnet"), (4, "WRN depths are 6n+4", _wrn))
+FAMILIES["resnet"] = (2, "ResNet depths are 6n+2", _resnet)
+
+
 def _no_option(key: str, value: str, known: list[str]) -> str:
     lowered = {name.lower(): name for name in known}
     near = difflib.get_close_matches(value.lower().replace("-", "_"), list(lowered), 1)
-    family = re.fullmatch(r"(resnet|wrn|wideresnet|wide_resnet)[_-]?(\d+)(?:[_x-](\d+))?", value.lower())
-    correction = f"{key}={lowered[near[0]]}" if near else ""
-    more = f"There are: {', '.join(known)}"
-    if KIND[key] == "network" and family:
-        correction, more = _network(key, family, lowered, correction)
+    correction, more = f"{key}={lowered[near[0]]}" if near else "", f"There are: {', '.join(known)}"
+    typed = re.fullmatch(rf"({'|'.join(FAMILIES)})[_-]?(\d+)(?:[_x-](\d+))?", value.lower())
+    if KIND[key] == "network" and typed:
+        correction, more = _network(key, *typed.groups(), lowered, correction)
     return f"{key}={value}: no such {KIND[key]}. {_meant(correction)}{more}"
 
 
-def _network(key: str, family: re.Match, known: dict[str, str], near: str) -> tuple[str, str]:
-    """resnet26 and wrn22_3 exist without a file of their own; resnet31 does not exist."""
-    name, depth, factor = family[1], int(family[2]), family[3]
-    role = key.rpartition("/")[2]
-    if name == "resnet":
-        rest, rule, spelt, options = 2, "ResNet depths are 6n+2", f"resnet{depth}", f"{key}=resnet model.{role}.depth="
-        tail = f" model.{role}.widths=[32,{16 * int(factor)},{32 * int(factor)},{64 * int(factor)}]" if factor else ""
-    else:
-        rest, rule, spelt, options = (
-            4,
-            "WRN depths are 6n+4",
-            f"wrn{depth}_{factor or 4}",
-            f"{key}=wrn model.{role}.depth=",
-        )
-        tail = f" model.{role}.widen_factor={factor or 4}"
-    spelt = f"{spelt}x{factor}" if name == "resnet" and factor else spelt
-    if spelt in known:
-        return f"{key}={spelt}", f"There are: {', '.join(known.values())}"
+def _network(
+    key: str, family: str, depth: str, factor: str | None, known: dict[str, str], near: str
+) -> tuple[str, str]:
+    """(what was meant, the rule): resnet26 and wrn22_3 exist without a file of their own, resnet31 does not."""
+    rest, rule, spelt = FAMILIES[family]
+    role, depth = key.rpartition("/")[2], int(depth)
+    name, words = spelt(depth, factor)
+    if name in known:
+        return f"{key}={name}", f"There are: {', '.join(known.values())}"
     if depth % 6 == rest and depth > rest:
-        return f"{options}{depth}{tail}", f"{rule}, and any of them works this way"
+        return f"{key}={words.replace('ROLE', role)}", f"{rule}, and any of them works this way"
     fitting = max(6 * round((depth - rest) / 6) + rest, 6 + rest)
-    return near, f"{rule}: for instance {options}{fitting}{tail}"
+    return near, f"{rule}: for instance {key}={spelt(fitting, factor)[1].replace('ROLE', role)}"

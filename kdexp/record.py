@@ -171,8 +171,8 @@ class Record:
         buffer = io.BytesIO()
         np.save(buffer, predictions.astype(np.uint8))
         write_atomically(self.folder / "predictions.npy", buffer.getvalue())
-        self._write_json("result.json", result)
         self.heartbeat(status="done")
+        self._write_json("result.json", result)
         (self.folder / "checkpoint.pt").unlink(missing_ok=True)
 
     def fail(self, state: str, line: str, trace: str) -> None:

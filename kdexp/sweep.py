@@ -65,8 +65,9 @@ def announce(jobs: list[Job], todo: list[Job], teachers: Teachers) -> None:
         methods, seeds = words(job.method for job in todo), words(job.config["seed"] for job in todo)
         screen.say(f"{datasets} · {pairs} · {methods} seed {seeds} · {words(job.recipe for job in todo)} · {where}")
     if len(jobs) > 1:
-        done = len(jobs) - len(todo)
-        screen.say(f"plan    {len(jobs)} runs: {done} done before, {len(todo)} to run in {len(grouped(todo))} groups")
+        done, groups = len(jobs) - len(todo), len(grouped(todo))
+        where = f" in {groups} group{'s' * (groups != 1)}" if groups else ""
+        screen.say(f"plan    {len(jobs)} runs: {done} done before, {len(todo)} to run{where}")
 
 
 def grouped(jobs: list[Job]) -> list[list[Job]]:

@@ -1,5 +1,6 @@
 """Teachers: found, trained on demand or given as a file; always checked before use."""
 
+import copy
 from pathlib import Path
 
 import torch
@@ -7,12 +8,27 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from kdexp import screen
+from kdexp.evaluate import evaluate
 from kdexp.experiment import Data, build_network, load_data
 from kdexp.job import Job
 from kdexp.machine import device_of
 from kdexp.naming import file_sha256
 from kdexp.schema import UsageError
-from kdexp.train import evaluate
+
+
+def teacher_view(teacher: nn.Module, mode: str) -> nn.Module:
+    """A frozen copy of the teacher for one teacher mode; the teacher's own buffers are never touched.
+
+    "eval": running statistics. "batch_stats": every BatchNorm uses the batch's statistics and tracks none. Raises
+    ValueError.
+    """
+    if mode not in ("eval", "batch_stats"):
+        raise ValueError(f"teacher_mode={mode}: must be eval or batch_stats")
+    view = copy.deepcopy(teacher).eval().requires_grad_(False)
+    for module in view.modules():
+        if mode == "batch_stats" and isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.train().track_running_stats = False
+    return view
 
 
 def load_weights(network: nn.Module, file: Path, name: str) -> nn.Module:

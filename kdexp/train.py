@@ -1,7 +1,6 @@
 """The only loop. A Learner is a student with its method and optimizer; `fit` trains one or several of them on the
 same batches."""
 
-import copy
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -11,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdexp.datasets import Images
-from kdexp.datasets.batches import Pixels, TrainBatches
+from kdexp.datasets.batches import TrainBatches
 from kdexp.distill.base import DistillMethod
 from kdexp.distill.kd import kd_loss
+from kdexp.evaluate import Score
 from kdexp.models import Output
 
 
@@ -49,15 +48,14 @@ class Learner:
         self.device = next(student.parameters()).device
         self.peak_lrs = [group["lr"] for group in optimizer.param_groups]
         self.epoch, self.step, self.seconds = 0, 0, 0.0
-        self.sums = torch.zeros(
-            5, dtype=torch.float64, device=self.device
-        )  # loss, ce, distill, correct, steps before a non-finite loss
+        exact = torch.float32 if self.device.type == "mps" else torch.float64
+        self.sums = torch.zeros(5, dtype=exact, device=self.device)  # loss, ce, distill, correct, finite steps
         self.failure: tuple[str, str, str] | None = None
         self.predictions: Tensor | None = None
 
     @property
     def teacher_mode(self) -> str | None:
-        return self.method.teacher_mode if self.method else None
+        return self.method.teacher_mode if self.method is not None else None
 
     def learn(self, images: Tensor, labels: Tensor, teacher: Output | None) -> None:
         """One step. images (batch, 3, H, W) normalised, labels (batch,)."""
@@ -65,7 +63,7 @@ class Learner:
         with torch.autocast(self.device.type, self.half, enabled=self.half is not None):
             student = self.forward(images)
             ce = w.ce * F.cross_entropy(student.logits.float(), labels)
-            distill = w.method * self.method(student, teacher) if self.method else torch.zeros_like(ce)
+            distill = torch.zeros_like(ce) if self.method is None else w.method * self.method(student, teacher)
             if w.kd:
                 distill = distill + w.kd * kd_loss(student.logits, teacher.logits, w.kd_temperature)
         loss = ce + distill
@@ -106,7 +104,7 @@ class Learner:
         position."""
         return {
             "student": self.student.state_dict(),
-            "method": self.method.state_dict() if self.method else {},
+            "method": {} if self.method is None else self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "sums": self.sums,
             "epoch": self.epoch,
@@ -116,52 +114,11 @@ class Learner:
 
     def load_state_dict(self, state: dict) -> None:
         self.student.load_state_dict(state["student"])
-        if self.method:
+        if self.method is not None:
             self.method.load_state_dict(state["method"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.sums.copy_(state["sums"])
         self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
-
-
-def teacher_view(teacher: nn.Module, mode: str) -> nn.Module:
-    """A frozen copy of the teacher for one teacher mode; the teacher's own buffers are never touched.
-
-    "eval": running statistics. "batch_stats": every BatchNorm uses the batch's statistics and tracks none. Raises
-    ValueError.
-    """
-    if mode not in ("eval", "batch_stats"):
-        raise ValueError(f"teacher_mode={mode}: must be eval or batch_stats")
-    view = copy.deepcopy(teacher).eval().requires_grad_(False)
-    for module in view.modules():
-        if mode == "batch_stats" and isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.train().track_running_stats = False
-    return view
-
-
-class Score(NamedTuple):
-    """loss: mean cross entropy. acc, top5: percent. predictions: (N,) the class of each image."""
-
-    loss: float
-    acc: float
-    top5: float
-    predictions: Tensor
-
-
-@torch.no_grad()
-def evaluate(network: nn.Module, data: Images, pixels: Pixels, batch_size: int = 1000) -> Score:
-    """Score a network in float32 and eval mode; its mode is put back afterwards."""
-    was_training = network.training
-    network.eval()
-    logits = torch.cat([network(pixels.normalise(part)).logits.float() for part in data.images.split(batch_size)])
-    network.train(was_training)
-    five = logits.topk(min(5, logits.shape[1]), dim=1).indices
-    right = five == data.labels[:, None]
-    return Score(
-        F.cross_entropy(logits, data.labels).item(),
-        100 * right[:, 0].double().mean().item(),
-        100 * right.any(1).double().mean().item(),
-        logits.argmax(1),
-    )
 
 
 def fit(

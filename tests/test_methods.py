@@ -20,8 +20,8 @@ from kdexp.distill.nst import nst_loss
 from kdexp.distill.od import od_margin, partial_l2
 from kdexp.distill.rkd import rkd_angle_loss, rkd_distance_loss
 from kdexp.distill.sp import sp_loss
-from kdexp.models import Tap
-from kdexp.train import teacher_view
+from kdexp.models import SignedTap, Tap
+from kdexp.teacher import teacher_view
 
 draws = settings(max_examples=15, deadline=None)
 seeds, small = st.integers(0, 10**6), st.integers(1, 4)
@@ -317,10 +317,11 @@ def test_batch_statistics_view():
 )
 @pytest.mark.parametrize("signed", [False, True])
 def test_fn_regressor_has_a_relu_only_for_hints_that_are_never_negative(student, teacher, expected, signed):
-    method = FN({"stage2": student}, {"stage2": teacher._replace(signed=signed)})
+    teacher = SignedTap(*teacher) if signed else teacher
+    method = FN({"stage2": student}, {"stage2": teacher})
     assert type(method.regressor.conv) is expected and method.regressor.relu is not signed
     assert method.regressor(torch.randn(2, 4, student.size, student.size)).shape == (2, 8, 8, 8)
-    assert FN({"stage2": student}, {"stage2": teacher._replace(signed=signed)}, relu=True).regressor.relu
+    assert FN({"stage2": student}, {"stage2": teacher}, relu=True).regressor.relu
 
 
 class Largest(torch.utils._python_dispatch.TorchDispatchMode):

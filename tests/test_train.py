@@ -6,10 +6,12 @@ import pytest
 import torch
 from conftest import DISTILL, METHODS
 
-from kdexp import experiment
+from kdexp import experiment, memory
+from kdexp.evaluate import evaluate
 from kdexp.machine import Machine, forward_of, machine
 from kdexp.models.wrn import WideResNet
-from kdexp.train import Learner, evaluate, fit, teacher_view
+from kdexp.teacher import teacher_view
+from kdexp.train import Learner, fit
 
 CPU = Machine(torch.device("cpu"), None, True, False)
 TEACHER = ("wrn16_1", 16, 1)
@@ -215,6 +217,26 @@ def test_without_a_compiler_it_goes_on_and_says_so_once(hydra, monkeypatch, caps
     module.can_compile.cache_clear()
     told = capsys.readouterr().err
     assert told.count("compile: not possible here, going on without (RuntimeError: no C++ compiler)") == 1
+
+
+def test_memory_caps_a_group(hydra):
+    """A resnet32 keeps four times its weights; its pass at batch 64 takes what autograd saves, seen on the CPU as well."""
+    config = hydra("dataset=cifar100", "student=resnet32")
+    kept, taken = memory.student_bytes(config)
+    student = experiment.build_network(config["model"]["student"])
+    saved = {}
+
+    def note(tensor):
+        saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        output = student(torch.randn(64, 3, 32, 32))
+    weights = sum(p.nbytes for p in student.parameters())
+    assert output.logits.shape == (64, 100) and kept == 4 * weights
+    assert taken - weights == pytest.approx(2 * sum(saved.values()), rel=0.05)
+    assert memory.how_many(config, None) is None and memory.how_many(config, 0) == 1
+    assert memory.how_many(config, int((taken + 10.5 * kept) / 0.8)) == 10
 
 
 def test_evaluate_by_hand(teacher):

@@ -25,12 +25,12 @@ from kdexp.models import Output, Tap
 def od_margin(gamma: Tensor, beta: Tensor) -> Tensor:
     """E[x | x < 0] for x ~ N(beta, gamma^2), per channel: (channels,), from the affine parameters of a BatchNorm.
     Never positive."""
-    deviation, mean = gamma.double().abs(), beta.double()
+    deviation, mean = gamma.cpu().double().abs(), beta.cpu().double()
     ratio = mean / deviation.clamp(min=1e-300)
     negative = torch.special.ndtr(-ratio)  # the share of negative values
     density = torch.exp(-ratio.square() / 2) / math.sqrt(2 * math.pi)
     margin = torch.where(negative > 0.001, mean - deviation * density / negative.clamp(min=0.001), -3 * deviation)
-    return torch.where(deviation > 0, margin, mean.clamp(max=0)).to(gamma.dtype)
+    return torch.where(deviation > 0, margin, mean.clamp(max=0)).to(gamma)
 
 
 @full_precision

@@ -18,14 +18,20 @@ class Output(NamedTuple):
 class Tap(NamedTuple):
     """One tap of a network, known before any batch.
 
-    channels: channels of the feature map. size: its height and width (1 for the embedding).
-    norm: the BatchNorm behind a `*_pre` tap. signed: True where the values may be negative, as before a ReLU.
+    channels: of the feature map. size: its height and width, 1 for the embedding. norm: the BatchNorm behind a `*_pre`
+    tap. `signed` is True where the values may be negative, as before a ReLU: see SignedTap.
     """
 
     channels: int
     size: int
     norm: nn.BatchNorm2d | None = None
-    signed: bool = False
+    signed = False
+
+
+class SignedTap(Tap):
+    """A tap whose values may be negative."""
+
+    signed = True
 
 
 def initialise(network: nn.Module) -> None:

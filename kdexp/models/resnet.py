@@ -7,7 +7,7 @@ and the attention-transfer code), the paper's CIFAR networks have type A (zero p
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdexp.models import Output, Tap, initialise
+from kdexp.models import Output, SignedTap, Tap, initialise
 
 
 class BasicBlock(nn.Module):
@@ -66,7 +66,7 @@ class ResNet(nn.Module):
         taps = {"stem": Tap(self.widths[0], size)}
         for number, (width, stage) in enumerate(zip(self.widths[1:], self.stages), start=1):
             taps[f"stage{number}"] = Tap(width, size)
-            taps[f"stage{number}_pre"] = Tap(width, size, norm=stage[-1].bn2, signed=True)
+            taps[f"stage{number}_pre"] = SignedTap(width, size, norm=stage[-1].bn2)
             size = (size + 1) // 2
         return taps | {"embedding": Tap(self.widths[3], 1)}
 

@@ -1,0 +1,36 @@
+"""The score of a network on images."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kdexp.datasets import Images
+from kdexp.datasets.batches import Pixels
+
+
+class Score(NamedTuple):
+    """loss: mean cross entropy. acc, top5: percent. predictions: (N,) the class of each image."""
+
+    loss: float
+    acc: float
+    top5: float
+    predictions: Tensor
+
+
+@torch.no_grad()
+def evaluate(network: nn.Module, data: Images, pixels: Pixels, batch_size: int = 1000) -> Score:
+    """Score a network in float32 and eval mode; its mode is put back afterwards."""
+    was_training = network.training
+    network.eval()
+    logits = torch.cat([network(pixels.normalise(part)).logits.float() for part in data.images.split(batch_size)])
+    network.train(was_training)
+    five = logits.topk(min(5, logits.shape[1]), dim=1).indices
+    right = five == data.labels[:, None]
+    return Score(
+        F.cross_entropy(logits, data.labels).item(),
+        100 * right[:, 0].sum().item() / len(right),
+        100 * right.any(1).sum().item() / len(right),
+        logits.argmax(1),
+    )

@@ -1,0 +1,51 @@
+"""How many students fit side by side: counted before any memory is taken."""
+
+from pathlib import Path
+
+import torch
+
+from kdexp.experiment import build_network
+from kdexp.targets import ShapesOnly
+
+SHARE_OF_FREE = 0.8
+MEMINFO = Path("/proc/meminfo")  # Linux
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Free memory of the device; None where the system does not say."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    if device.type == "cpu" and MEMINFO.exists():
+        available = next(line for line in MEMINFO.read_text().splitlines() if line.startswith("MemAvailable:"))
+        return int(available.split()[1]) * 1024
+    return None
+
+
+def student_bytes(config: dict) -> tuple[int, int]:
+    """(what a student keeps between its steps, what its training pass needs and gives back), in float32.
+
+    Kept: weights, momentum, and the copies of a checkpoint. A pass: what autograd saves for the backward pass, its
+    gradients and the weights' gradients. Students of a group take their passes one after the other.
+    """
+    saved: dict[int, int] = {}
+
+    def note(tensor):
+        storage = tensor.untyped_storage()
+        saved[storage._cdata] = storage.nbytes()
+        return tensor
+
+    node, size = config["model"]["student"], config["dataset"]["image_size"]
+    with torch.device("meta"), ShapesOnly():
+        network = build_network(node, config["plugins"])
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            network(torch.empty(config["batch_size"], 3, size, size))
+    weights = sum(parameter.nbytes for parameter in network.parameters())
+    return 4 * weights, 2 * sum(saved.values()) + weights
+
+
+def how_many(config: dict, free: int | None) -> int | None:
+    """How many students like this one train side by side in `free` bytes, at least one; None for any number."""
+    if free is None:
+        return None
+    kept, taken = student_bytes(config)
+    return max(1, int((SHARE_OF_FREE * free - taken) // kept))
