@@ -2,6 +2,7 @@
 
 import functools
 import math
+import os
 from typing import NamedTuple
 
 import torch
@@ -73,6 +74,10 @@ def can_compile(device: str) -> bool:
 
 def prepare_torch(where: Machine) -> None:
     """torch's own switches for this machine."""
+    if where.deterministic:
+        os.environ.setdefault(
+            "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+        )  # cuBLAS gives equal bits only with one of two sizes
     torch.use_deterministic_algorithms(where.deterministic)
     torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs time
     torch.backends.cudnn.benchmark = not where.deterministic

@@ -76,6 +76,9 @@ class Bar:
             total = per_step * (self.epochs * self.steps - self.done)
             if total > 86400 and self.day_hint:
                 say(f"about {duration(total)} on this device ({per_step:.2f} s a step). Quicker: {self.day_hint}")
+        self._redraw()
+
+    def _redraw(self) -> None:
         if self.progress:
             text = f"{self.done // self.steps}/{self.epochs}   {self.summary}   {self.left()}"
             self.progress.update(self.task, completed=self.done, text=text)
@@ -83,6 +86,7 @@ class Bar:
     def epoch(self, lines: list[str]) -> None:
         """lines: one for each run that is alive, without the title."""
         self.summary = lines[0] if len(lines) == 1 else f"{len(lines)} students"
+        self._redraw()
         if not self.progress:
             for line in lines:
                 say(f"{self.title}   {self.done // self.steps}/{self.epochs}   {line}   {self.left()}".rstrip())

@@ -28,7 +28,7 @@ class Trial:
 
     def __init__(self, configs, teacher, epochs=2, where=CPU):
         self.config, self.epochs = configs[0], epochs
-        self.data = experiment.load_data(self.config, CPU.device)
+        self.data = experiment.load_data(self.config, where.device)
         self.learners = [experiment.build_learner(config, where, teacher) for config in configs]
         self.views = {
             mode: forward_of(teacher_view(teacher, mode), where, self.config["batch_size"])

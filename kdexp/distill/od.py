@@ -25,12 +25,13 @@ from kdexp.models import Output, Tap
 def od_margin(gamma: Tensor, beta: Tensor) -> Tensor:
     """E[x | x < 0] for x ~ N(beta, gamma^2), per channel: (channels,), from the affine parameters of a BatchNorm.
     Never positive."""
-    deviation, mean = gamma.cpu().double().abs(), beta.cpu().double()
-    ratio = mean / deviation.clamp(min=1e-300)
+    exact = torch.float32 if gamma.device.type == "mps" else torch.float64
+    deviation, mean = gamma.to(exact).abs(), beta.to(exact)
+    ratio = mean / deviation.clamp(min=1e-30)
     negative = torch.special.ndtr(-ratio)  # the share of negative values
     density = torch.exp(-ratio.square() / 2) / math.sqrt(2 * math.pi)
     margin = torch.where(negative > 0.001, mean - deviation * density / negative.clamp(min=0.001), -3 * deviation)
-    return torch.where(deviation > 0, margin, mean.clamp(max=0)).to(gamma)
+    return torch.where(deviation > 0, margin, mean.clamp(max=0)).to(gamma.dtype)
 
 
 @full_precision

@@ -1,0 +1,47 @@
+"""The same promises on CUDA, where there is one: a group within a tolerance of its single runs, bitwise when deterministic."""
+
+import pytest
+import torch
+from test_train import Trial, equal
+
+from kdexp.machine import Machine, prepare_torch
+from kdexp.models.wrn import WideResNet
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+MODES = {
+    "fp32": (None, False, False),
+    "bf16": (torch.bfloat16, False, False),
+    "deterministic": (None, True, False),
+    "compiled": (torch.bfloat16, False, True),
+}
+
+
+@pytest.fixture(params=MODES)
+def where(request):
+    machine = Machine(torch.device("cuda"), *MODES[request.param])
+    prepare_torch(machine)
+    yield machine
+    prepare_torch(Machine(torch.device("cpu"), None, True, False))
+
+
+def test_a_group_equals_its_single_runs_on_cuda(tiny, where):
+    torch.manual_seed(0)
+    teacher = WideResNet(16, 1, 10, 8).eval().to(where.device)
+    configs = [tiny(f"distill={name}", "device=cuda", "recipe.lr=0.02") for name in ("none", "kd", "nst", "od")]
+    rows, weights = Trial(configs, teacher, 2, where).train()
+    for config, together, weight in zip(configs, rows, weights):
+        (alone,), (weight_alone,) = Trial([config], teacher, 2, where).train()
+        if where.deterministic:
+            assert alone == together and equal(weight_alone, weight)
+        assert alone[0]["train_loss"] == pytest.approx(together[0]["train_loss"], rel=0.02)
+
+
+def test_cuda_agrees_with_the_cpu(tiny, where):
+    """The first epoch's loss, from the same weights and batches."""
+    losses = []
+    for machine in (Machine(torch.device("cpu"), None, True, False), where):
+        torch.manual_seed(0)
+        teacher = WideResNet(16, 1, 10, 8).eval().to(machine.device)
+        trial = Trial([tiny("distill=sp", f"device={machine.device}", "optimizer.lr=1e-6")], teacher, 1, machine)
+        losses.append(trial.train()[0][0][0]["train_loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3 if where.half is None else 0.05)
