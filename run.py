@@ -20,6 +20,6 @@ def main(config):
 if __name__ == "__main__":
     if {"-h", "--help"} & set(sys.argv[1:]):
         sys.exit(print(help.text()))
-    sys.argv[1:] = cli.arguments(sys.argv[1:])
     with cli.messages():
+        sys.argv[1:] = cli.arguments(sys.argv[1:])
         main()

@@ -72,7 +72,7 @@ class Textbook:
     """One method at a time; `steps(count)` trains count batches."""
 
     def __init__(self, config: dict, data, teacher, device, workers: int):
-        fp32 = Machine(device, None, False, False)
+        fp32 = Machine(device, None, False, False, torch.get_num_threads())
         learner = experiment.build_learner(config, fp32, teacher)
         self.student = learner.student.to(memory_format=torch.contiguous_format)
         self.method, self.weights, self.device = learner.method, learner.weights, device

@@ -10,7 +10,8 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kdexp import CONF, SWEEPS, hints
+from kdexp import CONF, ROOT, SWEEPS, hints
+from kdexp.compose import without_pair
 from kdexp.schema import Config, UsageError
 
 
@@ -27,6 +28,9 @@ def resnet_name(depth: int, widths: list[int]) -> str:
 def register() -> None:
     """Call before Hydra starts."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions come to `messages` instead of being printed by Hydra
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if str(ROOT) not in paths:  # for the processes that engines start
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, paths)])
     _register_resolvers()
     _register_groups()
 
@@ -58,6 +62,8 @@ def _register_groups() -> None:
             store.store(group="distill", name=upper, node={"defaults": [file.stem]}, provider="kdexp")
     for file in sorted(SWEEPS.glob("*.yaml")):
         axes = OmegaConf.to_container(OmegaConf.load(file))
+        if "pairs" in axes:
+            axes["pair"] = axes.pop("pairs")
         node = {
             "hydra": {"mode": "MULTIRUN", "sweeper": {"params": {key: _axis(value) for key, value in axes.items()}}}
         }
@@ -72,8 +78,9 @@ def arguments(typed: list[str]) -> list[str]:
     """What was typed, for Hydra: -m may stand anywhere, and a path that exists needs no quotes, though ours contain
     = and commas."""
     multirun = [word for word in typed if word in ("-m", "--multirun")]
-    words = [word for word in typed if word not in multirun]
-    return multirun[:1] + [_quoted(*word.partition("=")) for word in words]
+    words = [_quoted(*word.partition("=")) for word in typed if word not in multirun]
+    several = any(word.startswith("pair=") and "," in word for word in words)
+    return multirun[:1] + (words if several else without_pair(words))
 
 
 def _quoted(key: str, equals: str, value: str) -> str:

@@ -1,5 +1,7 @@
 """From configuration to objects: the only file that knows both."""
 
+import functools
+import json
 from typing import NamedTuple
 
 import torch
@@ -7,11 +9,11 @@ from torch import nn
 
 from kdexp.datasets import DatasetError, Images, split_validation
 from kdexp.datasets.batches import Pixels, TrainBatches
+from kdexp.learner import Learner, Weights
 from kdexp.machine import Machine, forward_of
 from kdexp.randomness import seeded
 from kdexp.schema import DISTILL, UsageError
 from kdexp.targets import ShapesOnly, construct, constructor, target
-from kdexp.train import Learner, Weights
 
 
 class Data(NamedTuple):
@@ -65,7 +67,13 @@ def schedule(config: dict):
 
 
 def check_objects(config: dict) -> None:
-    """Let every constructor have its say before anything is made. Raises UsageError."""
+    """Let every constructor have its say before anything is made; once for each choice. Raises UsageError."""
+    _check_objects(json.dumps([config[key] for key in ("model", "distill", "optimizer", "plugins")]))
+
+
+@functools.cache
+def _check_objects(chosen: str) -> None:
+    config = {"seed": 1} | dict(zip(("model", "distill", "optimizer", "plugins"), json.loads(chosen)))
     with torch.device("meta"), ShapesOnly():
         student = build_network(config["model"]["student"], config["plugins"])
         teacher = config["model"]["teacher"] and build_network(config["model"]["teacher"], config["plugins"])

@@ -1,27 +1,19 @@
-"""Jobs that train side by side: from locked folders to finished records."""
+"""Jobs that share their batches and their teacher: from locked folders to finished records."""
 
-import time
+import gc
 import traceback
 
 import torch
 
 from kdexp import experiment, screen
-from kdexp.evaluate import evaluate
 from kdexp.job import Job
-from kdexp.machine import Machine, forward_of, machine, prepare_torch
+from kdexp.learner import Learner
+from kdexp.lockstep import Lockstep, made_with, note_failure
+from kdexp.machine import forward_of, machine, prepare_torch
 from kdexp.memory import free_bytes, how_many
-from kdexp.record import torch_bytes
-from kdexp.result import describe
 from kdexp.schema import UsageError
 from kdexp.teacher import Teachers, teacher_view
-from kdexp.train import Learner, fit
-
-SAVE_SECONDS, HEARTBEAT_SECONDS = 300, 60
-QUICKER = "epochs=2 dataset.limit=5000, dataset=digits, or a GPU"
-
-
-class Stopped(Exception):
-    """The user asked to stop; everything is saved."""
+from kdexp.train import OutOfMemory
 
 
 class Group:
@@ -31,6 +23,8 @@ class Group:
     """
 
     def __init__(self, jobs: list[Job], teachers: Teachers, interrupted, title: str):
+        for job in jobs:
+            job.inspect()
         self.locked, self.jobs = jobs, [job for job in jobs if not job.done]  # another process may have done some
         self.teachers, self.interrupted, self.title = teachers, interrupted, title
 
@@ -48,18 +42,16 @@ class Group:
         self.data = self.teachers.data_of(first)
         self.where = machine(first.config, len(self.data.train.labels))
         prepare_torch(self.where)
-        network, self.accuracy = self._teacher()
+        self.network, self.accuracy = self._teacher()
         self.views = {}
-        if network is not None:
+        if self.network is not None:
             for mode in ("eval", "batch_stats"):
-                self.views[mode] = forward_of(teacher_view(network, mode), self.where, first.config["batch_size"])
+                self.views[mode] = forward_of(teacher_view(self.network, mode), self.where, first.config["batch_size"])
+        for job in self.jobs:
+            job.begin()
         cap = self._cap()
         for start in range(0, len(self.jobs), cap):
-            part = self.jobs[start : start + cap]
-            learners = {job: learner for job in part if (learner := self._learner(job, network))}
-            # runs that were stopped at different places go on one after the other
-            for position in dict.fromkeys((learner.epoch, learner.step) for learner in learners.values()):
-                self._train_together({job: one for job, one in learners.items() if (one.epoch, one.step) == position})
+            self._train_part(self.jobs[start : start + cap])
 
     def _cap(self) -> int:
         """How many of the jobs free memory allows at a time; said where it is fewer than there are."""
@@ -73,41 +65,69 @@ class Group:
         """The teacher of those that have one. If it cannot be had, they fail; baselines go on."""
         pupils = [job for job in self.jobs if job.teacher_key]
         try:
-            return self.teachers.of(pupils[0], self._train_teacher) if pupils else (None, None)
+            return self.teachers.of(pupils[0], self._train_teacher, self.interrupted) if pupils else (None, None)
         except UsageError as error:
-            for job in pupils:
-                job.record.start(job.config, job.fingerprint)
-                self._fail(job, "failed", str(error), "")
             self.jobs = [job for job in self.jobs if not job.teacher_key]
+            for job in pupils:
+                job.begin()
+                note_failure(job, "failed", str(error), "")
             return None, None
 
     def _train_teacher(self, teacher: Job) -> None:
         Group([teacher], self.teachers, self.interrupted, f"teacher {teacher.pair}").train()
 
-    def _learner(self, job: Job, network) -> Learner | None:
-        """The job's learner, where it stopped before; None if it cannot be built."""
-        if job.config["rerun"] == "all" or job.record.status.get("status") == "diverged":
-            job.record.clear()
-        job.record.start(job.config, job.fingerprint)
+    def _train_part(self, part: list[Job], halves: bool = True) -> None:
+        """Side by side, or in two halves where they turn out not to fit; runs that were stopped at different places
+        go on one after the other."""
+        standing: dict[tuple, dict[Job, Learner]] = {}
+        rows = {}
+        for job in part:
+            if (learner := self._learner(job, rows)) is not None:
+                standing.setdefault((learner.epoch, learner.step), {})[job] = learner
+            del learner
+        while standing:
+            members = standing.pop(next(iter(standing)))
+            jobs, first = list(members), next(iter(members))
+            title = first.label if len(members) == 1 and first.teacher_key else self.title
+            lockstep = Lockstep(members, {job: rows[job] for job in members}, self.data, self.where)
+            try:
+                lockstep.train(self.views, self.accuracy, self.interrupted, title, halves)
+                continue
+            except OutOfMemory:
+                del lockstep, members
+            gc.collect()
+            if self.where.device.type == "cuda":
+                torch.cuda.empty_cache()
+            screen.say(f"{title}: {len(jobs)} students do not fit in memory; they go on in two halves")
+            left = [job for job in jobs if job.record.status["status"] == "running"]
+            for half in (left[: len(left) // 2], left[len(left) // 2 :]):
+                self._train_part(half, halves=False)
+
+    def _learner(self, job: Job, rows: dict[Job, list[dict]]) -> Learner | None:
+        """The job's learner and its rows, where it stopped before; None if it cannot be built."""
         try:
-            learner = experiment.build_learner(job.config, self.where, network if job.teacher_key else None)
-            self._go_on(job, learner)
+            learner = experiment.build_learner(job.config, self.where, self.network if job.teacher_key else None)
+            rows[job] = self._go_on(job, learner)
+        except UsageError:
+            raise
         except Exception as error:  # a defect of this job; the others go on
             line = f"failed before the first step: {type(error).__name__}: {error}"
-            self._fail(job, "failed", line, traceback.format_exc())
+            note_failure(job, "failed", line, traceback.format_exc())
             return None
         self._remark(job, learner)
         return learner
 
-    def _go_on(self, job: Job, learner: Learner) -> None:
+    def _go_on(self, job: Job, learner: Learner) -> list[dict]:
+        """Set the learner where its checkpoint stands; returns the rows until there."""
         state = job.record.checkpoint(self.where.device)
         if state is None:
-            return
+            return []
         learner.load_state_dict(state["learner"])
         screen.say(f"{job.label} goes on at epoch {learner.epoch + 1}   {job.record.folder}")
         if state["made"] != made_with(self.where):
             then, now = " ".join(map(str, state["made"].values())), " ".join(map(str, made_with(self.where).values()))
             screen.say(f"{job.label}   began with {then}, goes on with {now}: its numbers are no longer bitwise")
+        return state["rows"]
 
     def _remark(self, job: Job, learner: Learner) -> None:
         """Say and log what a reader of the numbers should know."""
@@ -118,98 +138,3 @@ class Group:
         for remark in remarks:
             screen.say(f"{job.label}   {remark}")
             job.record.log(remark)
-
-    def _train_together(self, members: dict[Job, Learner]) -> None:
-        self.members, (first, learner) = members, next(iter(members.items()))
-        data, config = self.data, first.config
-        batches = experiment.train_batches(config, data)
-        self.rows = {job: job.record.rows(one.epoch) for job, one in members.items()}
-        title = first.label if len(members) == 1 and first.teacher_key else self.title
-        steps = learner.epoch * len(batches) + learner.step
-        self.bar = screen.Bar(title, config["epochs"], len(batches), steps, QUICKER)
-        self.saved = self.beaten = time.monotonic()
-        training = fit(
-            list(members.values()),
-            batches,
-            self.views,
-            experiment.schedule(config),
-            config["epochs"],
-            test=lambda student: evaluate(student, data.test, data.pixels),
-            validate=data.validation and (lambda student: evaluate(student, data.validation, data.pixels)),
-            after_step=self._after_step,
-            half=self.where.half,
-        )
-        try:
-            for rows in training:
-                self._after_epoch(dict(zip(members, rows)))
-        except Stopped:
-            self._save()
-            raise
-        finally:
-            self.bar.close()
-        for job in self.rows:
-            self._finish(job, members[job])
-
-    def _alive(self) -> list[tuple[Job, Learner]]:
-        return [(job, learner) for job, learner in self.members.items() if not learner.failure]
-
-    def _after_step(self) -> None:
-        self.bar.step()
-        now = time.monotonic()
-        if now - self.beaten > HEARTBEAT_SECONDS:
-            self.beaten = now
-            for job, _ in self._alive():
-                job.record.heartbeat()
-        if now - self.saved > SAVE_SECONDS:
-            self._save()
-        self.interrupted()
-
-    def _save(self) -> None:
-        self.saved = time.monotonic()
-        for job, learner in self._alive():
-            job.record.save_checkpoint({"learner": learner.state_dict(), "made": made_with(self.where)})
-
-    def _after_epoch(self, rows: dict[Job, dict | None]) -> None:
-        lines = []
-        for job, row in rows.items():
-            if row is not None:
-                self.rows[job].append(row)
-                job.record.save_rows(self.rows[job])
-                text = progress(row, job.config["distill"]["name"] if job.teacher_key else "")
-                job.record.log(f"epoch {row['epoch']}   {text}   {row['seconds']:.1f} s")
-                lines.append(text if len(rows) == 1 else f"{job.method}   {text}")
-            elif job in self.rows:
-                del self.rows[job]
-                self._fail(job, *self.members[job].failure)
-        self._save()
-        self.bar.epoch(lines)
-
-    def _fail(self, job: Job, state: str, line: str, trace: str) -> None:
-        job.record.fail(state, line, trace)
-        screen.say(f"failed  {job.label}   {line}   {job.record.folder / 'run.log'}")
-
-    def _finish(self, job: Job, learner: Learner) -> None:
-        weights = torch_bytes(learner.student.state_dict())
-        accuracy = self.accuracy if job.teacher_key else None
-        images, size = len(self.data.train.labels), len(self.members)
-        result = describe(job, learner, self.where, size, self.rows[job], images, accuracy, weights)
-        job.record.finish(weights, learner.predictions.cpu().numpy(), result)
-        job.trained = True
-        teacher = f"; teacher {accuracy:.2f}" if accuracy is not None else ""
-        line = f"test {result['test_acc']:.2f} % (last epoch{teacher})   {screen.duration(result['seconds'])}"
-        job.record.log(f"done   {line}")
-        who = job.label if job.teacher_key else f"{job.pair} {job.label}"
-        screen.say(f"done    {who}   {line}   {job.record.folder}")
-
-
-def made_with(where: Machine) -> dict:
-    """What must be equal for a resumed run to be bitwise that of an undisturbed one."""
-    threads = torch.get_num_threads() if where.device.type == "cpu" else 0
-    compiled = "compiled" if where.compile else "eager"
-    return {"device": where.device.type, "compile": compiled, "torch": f"torch {torch.__version__}", "threads": threads}
-
-
-def progress(row: dict, method: str) -> str:
-    """loss 0.93 (ce 0.71 sp 0.22)   test 70.1 %"""
-    terms = f" (ce {row['ce_loss']:.2f} {method} {row['distill_loss']:.2f})" if method else ""
-    return f"loss {row['train_loss']:.2f}{terms}   test {row['test_acc']:.1f} %"

@@ -9,6 +9,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from kdexp import CONF
+from kdexp.compose import without_pair
 from kdexp.schema import flatten
 
 KIND = {
@@ -37,11 +38,18 @@ def explain(arguments: list[str], error: Exception) -> str:
             if a.partition("=")[0] in KIND and set(a.partition("=")[2].split(",")) <= set(options[a.partition("=")[0]])
         ]
         keys = _keys([re.sub(r",.*", "", a) for a in chosen if not a.startswith("sweep=")])
-        messages = [message for argument in arguments if (message := _about(argument, options, keys))]
+        messages = [message for argument in _without_pairs(arguments) if (message := _about(argument, options, keys))]
     if messages:
         return "\n".join(messages)
     first, cause = str(error).strip().splitlines()[0], error.__cause__ and str(error.__cause__).strip().splitlines()[0]
     return f"{first.removeprefix('Error merging override ')}: {cause}" if cause else first
+
+
+def _without_pairs(arguments: list[str]) -> list[str]:
+    """`pair=a-b,c-d` -> teacher=a student=b teacher=c student=d."""
+    pairs = [pair for argument in arguments if argument.startswith("pair=") for pair in argument[5:].split(",")]
+    rest = [argument for argument in arguments if not argument.startswith("pair=")]
+    return rest + [word for pair in pairs for word in without_pair([f"pair={pair}"])]
 
 
 def _keys(choices: list[str]) -> dict:

@@ -3,13 +3,15 @@
 import json
 from functools import cached_property
 
-from kdexp import experiment, naming
+from kdexp import experiment, naming, seal
 from kdexp.record import Record
 from kdexp.schema import UsageError, check
 
 
 class Job:
     """A resolved configuration and its record. Raises UsageError if it cannot work, before anything is made on disk."""
+
+    trained = False  # set when this process has trained it, which is enough under rerun=all
 
     def __init__(self, config: dict):
         check(config)
@@ -18,6 +20,11 @@ class Job:
         self.record = Record(naming.folder(config))
         self.fingerprint = naming.fingerprint(config)
         self.teacher_config = naming.teacher_of(config)
+        self.inspect()
+
+    def inspect(self) -> None:
+        """Look at the record's files anew; another process may have written them."""
+        self.damaged = seal.damaged(self.record.folder)
 
     @property
     def method(self) -> str:
@@ -34,20 +41,20 @@ class Job:
         return f"{self.config['recipe']['name']}, {self.config['epochs']} epoch{'s' * (self.config['epochs'] != 1)}"
 
     @property
+    def name(self) -> str:
+        """The method with what is special about it: "SP distill.weight=500"."""
+        common = ("recipe=", "epochs=", "batch_size=", "dataset.")
+        parts = self.record.folder.parent.name.split(",")
+        return " ".join([self.method, *(part for part in parts if part != "base" and not part.startswith(common))])
+
+    @property
     def label(self) -> str:
-        variant = self.record.folder.parent.name
-        parts = [
-            part
-            for part in variant.split(",")
-            if not part.startswith(("recipe=", "epochs=", "batch_size=", "dataset."))
-        ]
-        return " ".join([self.method, *(part for part in parts if part != "base"), f"seed {self.config['seed']}"])
+        return f"{self.name} seed {self.config['seed']}"
 
     @property
     def done(self) -> bool:
-        return bool(self.record.result) and self.config["rerun"] != "all" or self.trained
-
-    trained = False  # set when this process has trained it, which is enough under rerun=all
+        whole = bool(self.record.result) and not {*self.damaged} - {"status.json"}  # the result outlives its state
+        return whole and self.config["rerun"] != "all" or self.trained
 
     @property
     def gave_up(self) -> bool:
@@ -78,10 +85,16 @@ class Job:
 
     def check_folder(self) -> None:
         """Refuse a folder that holds another run. Raises UsageError with the settings that differ."""
-        theirs = self.record.status.get("fingerprint", self.fingerprint)
+        theirs = {**self.record.status, **self.record.result}.get("fingerprint", self.fingerprint)
         if theirs == self.fingerprint or self.config["rerun"] == "all":
             return
-        then, now = naming.settings(self.record.config), naming.settings(self.config)
+        try:
+            then, now = naming.settings(self.record.config), naming.settings(self.config)
+        except Exception:  # whatever a damaged or foreign config.yaml raises
+            raise UsageError(
+                f"{self.record.folder} holds a run with another fingerprint, and its config.yaml cannot be read. "
+                "Train again with rerun=all, or keep both with tag=NAME"
+            ) from None
         differ = [
             f"{key} was {then.get(key, 'the default')}, is {now.get(key, 'the default')}"
             for key in sorted({*then, *now})
@@ -91,3 +104,17 @@ class Job:
             f"{self.record.folder} was made with other settings: {'; '.join(differ) or 'another version of ' + self.method}. "
             "Keep both with tag=NAME, or train again with rerun=all"
         )
+
+    def set_damaged_aside(self) -> None:
+        for name in self.damaged:
+            self.record.set_aside(name, "it is not as it was written")
+        if self.done and self.damaged:
+            self.record.heartbeat(status="done", fingerprint=self.fingerprint)
+
+    def begin(self) -> None:
+        """Open the record, whose lock this process holds: damaged files are set aside, what is not to be gone on with
+        is forgotten."""
+        self.set_damaged_aside()
+        if self.config["rerun"] == "all" or self.record.status.get("status") == "diverged":
+            self.record.clear()
+        self.record.start(self.config, self.fingerprint)

@@ -16,16 +16,17 @@ LONG_RUN = 5000
 
 
 class Machine(NamedTuple):
-    """half: the dtype of autocast, None for float32."""
+    """half: the dtype of autocast, None for float32. threads: of the CPU."""
 
     device: torch.device
     half: torch.dtype | None
     deterministic: bool
     compile: bool
+    threads: int
 
     def __str__(self) -> str:
         name = f"{self.device} {torch.cuda.get_device_name(self.device)}" if self.device.type == "cuda" else self.device
-        threads = f", {torch.get_num_threads()} threads" if self.device.type == "cpu" else ""
+        threads = f", {self.threads} thread{'s' * (self.threads != 1)}" if self.device.type == "cpu" else ""
         return f"{name}{threads}, {'bf16' if self.half else 'fp32'}, {'compiled' if self.compile else 'eager'}"
 
 
@@ -56,7 +57,8 @@ def machine(config: dict, images: int) -> Machine:
         exact = device.type == "cpu" or not deterministic
         compiled = exact and config["epochs"] * math.ceil(images / config["batch_size"]) >= LONG_RUN
     half = torch.bfloat16 if precision == "bf16" else None
-    return Machine(device, half, deterministic, compiled and can_compile(device.type))
+    threads = torch.get_num_threads() if config["threads"] == "auto" else config["threads"]
+    return Machine(device, half, deterministic, compiled and can_compile(device.type), threads)
 
 
 @functools.cache
@@ -74,6 +76,7 @@ def can_compile(device: str) -> bool:
 
 def prepare_torch(where: Machine) -> None:
     """torch's own switches for this machine."""
+    torch.set_num_threads(where.threads)
     if where.deterministic:
         os.environ.setdefault(
             "CUBLAS_WORKSPACE_CONFIG", ":4096:8"

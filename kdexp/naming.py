@@ -12,8 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 from kdexp.schema import DISTILL, Config, Dataset, Recipe, UsageError, flatten
 from kdexp.targets import signature_defaults, target
 
-# Where and how a run is computed, never what: part of neither name nor fingerprint.
-CIRCUMSTANCES = {"device", "compile", "rerun", "share", "plugins", "paths.data", "paths.outputs"}
+# Where a run is computed and what a command does, never what a run is: part of neither name nor fingerprint.
+WHERE = ("device", "compile", "threads", "share", "engine", "plugins", "paths")
+CIRCUMSTANCES = (*WHERE, "rerun", "on_error", "dry_run", "prepare")
 
 
 def plain(config: DictConfig) -> dict:
@@ -45,29 +46,19 @@ def teacher_of(config: dict) -> dict | None:
     without a teacher to train."""
     if config["model"]["teacher"] is None or config["teacher_checkpoint"]:
         return None
-    teacher = _chosen(
-        dataset=config["dataset"]["name"], distill="none", recipe=config["recipe"]["name"], optimizer="sgd"
-    )
-    teacher.update(
-        {
-            key: config[key]
-            for key in (
-                "dataset",
-                "recipe",
-                "epochs",
-                "batch_size",
-                "precision",
-                "deterministic",
-                "device",
-                "compile",
-                "share",
-                "plugins",
-                "paths",
-            )
-        }
-    )
-    teacher.model.student, teacher.seed = config["model"]["teacher"], config["teacher_seed"]
-    return plain(teacher)
+    keys = ("dataset", "recipe", "epochs", "batch_size", "precision", "deterministic", *WHERE)
+    shared = json.dumps({key: config[key] for key in keys})
+    return json.loads(_teacher(json.dumps(config["model"]["teacher"]), config["teacher_seed"], shared))
+
+
+@functools.cache
+def _teacher(network: str, seed: int, shared: str) -> str:
+    shared = json.loads(shared)
+    options = {"dataset": shared["dataset"]["name"], "recipe": shared["recipe"]["name"]}
+    teacher = _chosen(**options, distill="none", optimizer="sgd")
+    teacher.update(shared)
+    teacher.model.student, teacher.seed = json.loads(network), seed
+    return json.dumps(plain(teacher))
 
 
 def file_sha256(path: str | Path) -> str:
@@ -81,15 +72,12 @@ def file_sha256(path: str | Path) -> str:
 def variant(config: dict) -> str:
     """`base`, or every value that differs from its option's own file and is not in the path already, in a name of at
     most 80 characters."""
-    chosen = _chosen(**{group: config[group]["name"] for group in ("dataset", "distill", "recipe", "optimizer")})
-    recipe = flatten({"recipe": OmegaConf.to_container(chosen.recipe)})
-    chosen.recipe = config["recipe"]  # epochs, batch_size and optimizer follow the recipe as it was changed
-    defaults = flatten(plain(chosen)) | recipe
-    defaults |= {"recipe.name": "crd240", "optimizer.name": "sgd"}
+    options = {group: config[group]["name"] for group in ("dataset", "distill", "recipe", "optimizer")}
+    defaults = _defaults(json.dumps(config["recipe"]), **options)
     differing = {
         key: value
         for key, value in flatten(config).items()
-        if value != defaults.get(key) and key not in CIRCUMSTANCES | {"seed"} and not key.startswith("model.")
+        if value != defaults.get(key) and key.partition(".")[0] not in (*CIRCUMSTANCES, "seed", "model")
     }
     if config["teacher_checkpoint"]:
         differing["teacher_checkpoint"] = file_sha256(config["teacher_checkpoint"])[:8]
@@ -98,6 +86,16 @@ def variant(config: dict) -> str:
     if name != text or len(name) > 80:
         name = f"{name[:71]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
     return name or "base"
+
+
+@functools.cache
+def _defaults(changed_recipe: str, **options: str) -> dict:
+    """The flat values of these options' own files; epochs, batch_size and optimizer follow the recipe as it was
+    changed."""
+    chosen = _chosen(**options)
+    own = flatten({"recipe": OmegaConf.to_container(chosen.recipe)})
+    chosen.recipe = json.loads(changed_recipe)
+    return flatten(plain(chosen)) | own | {"recipe.name": "crd240", "optimizer.name": "sgd"}
 
 
 def _short(value) -> str:
@@ -139,11 +137,11 @@ def settings(config: dict) -> dict:
         for key, value in vars(Config()).items()
         if key not in ("seed", "teacher_seed", "epochs", "batch_size")
     }
-    skipped = CIRCUMSTANCES | {"tag", "teacher_checkpoint", "teacher_seed", "model.student.name", "optimizer.name"}
+    skipped = {"tag", "teacher_checkpoint", "teacher_seed", "model.student.name", "optimizer.name"}
     flat = {
         key: value
         for key, value in flatten(config).items()
-        if not key.startswith("model.teacher") and key not in skipped
+        if not key.startswith("model.teacher") and key not in skipped and key.partition(".")[0] not in CIRCUMSTANCES
     }
     asked = {key: value for key, value in flat.items() if value != (defaults | top).get(key, MISSING_DEFAULT)}
     if config["distill"]["_target_"] and (version := target(config["distill"], config["plugins"]).version) != 1:

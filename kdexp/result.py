@@ -10,11 +10,11 @@ import torch
 
 from kdexp import ROOT, __version__
 from kdexp.job import Job
+from kdexp.learner import Learner
 from kdexp.machine import Machine
 from kdexp.models import count_parameters
 from kdexp.naming import file_sha256, variant
 from kdexp.targets import target
-from kdexp.train import Learner
 
 
 def describe(
@@ -58,7 +58,7 @@ def describe(
         "precision": "bf16" if where.half else "fp32",
         "compile": where.compile,
         "deterministic": where.deterministic,
-        "threads": torch.get_num_threads(),
+        "threads": where.threads,
         "group_size": group_size,
         "fingerprint": job.fingerprint,
         "student_sha256": hashlib.sha256(weights).hexdigest(),

@@ -83,6 +83,11 @@ class Config:
     tag: str = ""
     rerun: str = "none"
     share: int = 0
+    threads: Any = "auto"
+    on_error: str = "continue"
+    dry_run: bool = False
+    prepare: bool = False
+    engine: Dict[str, Any] = field(default_factory=dict)
     plugins: List[str] = field(default_factory=list)
     paths: Paths = field(default_factory=Paths)
 
@@ -118,6 +123,7 @@ CHOICES = {
     "deterministic": ("auto", True, False),
     "compile": ("auto", True, False),
     "rerun": ("none", "failed", "all"),
+    "on_error": ("continue", "stop"),
     "recipe.padding_mode": ("constant", "reflect"),
 }
 DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
@@ -155,6 +161,8 @@ def check(config: dict) -> None:
     kind, _, index = config["device"].partition(":")
     if kind not in DEVICES or (index and not (kind == "cuda" and index.isdigit())) or config["device"].endswith(":"):
         errors.append(f"device={config['device']}: must be one of {', '.join(DEVICES)}")
+    if config["threads"] != "auto" and not (type(config["threads"]) is int and config["threads"] > 0):
+        errors.append(f"threads={config['threads']}: must be auto or a number greater than 0")
     if any(not 0 < drop < 1 for drop in config["recipe"]["drops"]):
         errors.append(f"recipe.drops={config['recipe']['drops']}: fractions of the epochs, between 0 and 1")
     if config["distill"]["_target_"] is None and config["distill"]["kd_weight"]:

@@ -10,6 +10,12 @@ from rich.progress import BarColumn, Progress, TextColumn
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def plain() -> None:
+    """No live block in this process, though it may share a terminal with others that have one."""
+    global console
+    console = Console(stderr=True, force_terminal=False, highlight=False, soft_wrap=True)
+
+
 def say(text: str) -> None:
     """One line."""
     if console.is_terminal:

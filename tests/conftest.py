@@ -1,5 +1,9 @@
-import subprocess
+import multiprocessing
+import os
+import resource
+import runpy
 import sys
+import time
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -35,21 +39,49 @@ def tiny(hydra, tmp_path):
     return lambda *overrides: hydra(*TINY, f"paths.outputs={tmp_path}/outputs", *overrides)
 
 
+def _run_py(arguments, folder, files, file_size, environment):
+    """In a new process: run.py as the command line starts it, its output in files."""
+    os.chdir(folder)
+    os.environ.update(environment)
+    sys.path[:0] = [environment["PYTHONPATH"]] if "PYTHONPATH" in environment else []
+    for number, file in zip((1, 2), files):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    if file_size:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
+    sys.argv = ["run.py", *arguments]
+    runpy.run_path(str(ROOT / "run.py"), run_name="__main__")
+
+
+class Forked:
+    """`python run.py ...` on TINY as a process of its own, with torch imported before it was forked: it starts at
+    once. Records go below folder/outputs."""
+
+    cli.register()  # sets PYTHONPATH
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["kdexp.sweep", "torch", "sklearn.datasets", "analysis.summarize"])
+
+    def __init__(self, folder, *arguments, tiny=True, file_size=None, env=()):
+        self.files = [folder.parent / f"{time.time_ns()}.{name}" for name in ("out", "err")]
+        words = (*(TINY if tiny else ()), f"paths.outputs={folder}/outputs", *arguments)
+        self.process = self.context.Process(target=_run_py, args=(words, folder, self.files, file_size, dict(env)))
+        self.process.start()
+
+    def wait(self, check=None):
+        """Until its end: returncode, stdout and stderr, as of subprocess.run. check: the exit code expected."""
+        self.process.join(300)
+        self.returncode = self.process.exitcode
+        self.stdout, self.stderr = (file.read_text() if file.exists() else "" for file in self.files)
+        assert check is None or self.returncode == check, self.stderr
+        return self
+
+
 @pytest.fixture
-def run(tmp_path):
-    """`run(*arguments)` is `python run.py ...` as a real process; records go below tmp_path/outputs."""
+def forked(tmp_path):
+    """`forked(*arguments)` starts one; `.wait()` ends it."""
+    return lambda *arguments, **options: Forked(tmp_path, *arguments, **options)
 
-    def start(*arguments, tiny=True, check=None, **popen):
-        command = [
-            sys.executable,
-            str(ROOT / "run.py"),
-            *(TINY if tiny else ()),
-            f"paths.outputs={tmp_path}/outputs",
-            *arguments,
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300, **popen)
-        if check is not None:
-            assert done.returncode == check, done.stderr
-        return done
 
-    return start
+@pytest.fixture
+def run(forked):
+    """`run(*arguments)` is one from its start to its end."""
+    return lambda *arguments, check=None, **options: forked(*arguments, **options).wait(check)

@@ -163,20 +163,11 @@ def test_a_teacher_of_ones_own(run, tmp_path):
     )
 
 
-def test_a_changed_teacher_file_is_not_used(run, tmp_path):
-    run("distill=none", "student=wrn16_1", check=0)
-    file = tmp_path / "outputs/digits/wrn16_1/none" / VARIANT / "seed1/student.pt"
-    state = torch.load(file)
-    state["fc.bias"] += 1
-    torch.save(state, file)
-    done = run("distill=kd", check=1)
-    assert "is not the file that was trained" in done.stderr and "Traceback" not in done.stderr
-
-
 def test_another_run_in_the_same_folder_is_refused(run, tmp_path):
     run("distill=none", "epochs=1", check=0)
     (config,) = (tmp_path / "outputs").rglob("config.yaml")
     config.write_text(config.read_text().replace("momentum: 0.9", "momentum: 0.8"))
+    config.with_name("result.json").unlink()  # as if it had been stopped
     status = config.with_name("status.json")
     status.write_text(status.read_text().replace(json.loads(status.read_text())["fingerprint"], "0" * 16))
     done = run("distill=none", "epochs=1", check=1)
@@ -234,12 +225,6 @@ def test_no_data(run, tmp_path):
         and "Traceback" not in done.stderr
     )
     assert time.time() - began < 60 and list(tmp_path.iterdir()) == []
-
-
-def test_outputs_that_cannot_be_written(run, tmp_path):
-    (tmp_path / "outputs").write_text("a file in its place")
-    done = run("distill=none", check=1)
-    assert "cannot be written" in done.stderr and "paths.outputs=DIR" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_help_is_quick_and_without_torch():

@@ -18,10 +18,10 @@ MODES = {
 
 @pytest.fixture(params=MODES)
 def where(request):
-    machine = Machine(torch.device("cuda"), *MODES[request.param])
+    machine = Machine(torch.device("cuda"), *MODES[request.param], torch.get_num_threads())
     prepare_torch(machine)
     yield machine
-    prepare_torch(Machine(torch.device("cpu"), None, True, False))
+    prepare_torch(Machine(torch.device("cpu"), None, True, False, torch.get_num_threads()))
 
 
 def test_a_group_equals_its_single_runs_on_cuda(tiny, where):
@@ -39,7 +39,7 @@ def test_a_group_equals_its_single_runs_on_cuda(tiny, where):
 def test_cuda_agrees_with_the_cpu(tiny, where):
     """The first epoch's loss, from the same weights and batches."""
     losses = []
-    for machine in (Machine(torch.device("cpu"), None, True, False), where):
+    for machine in (Machine(torch.device("cpu"), None, True, False, 1), where):
         torch.manual_seed(0)
         teacher = WideResNet(16, 1, 10, 8).eval().to(machine.device)
         trial = Trial([tiny("distill=sp", f"device={machine.device}", "optimizer.lr=1e-6")], teacher, 1, machine)

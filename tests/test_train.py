@@ -1,6 +1,8 @@
 """The loop: common random numbers, alone equals together, going on exactly, ends that are not successes."""
 
 import copy
+import gc
+import weakref
 
 import pytest
 import torch
@@ -13,7 +15,7 @@ from kdexp.models.wrn import WideResNet
 from kdexp.teacher import teacher_view
 from kdexp.train import Learner, fit
 
-CPU = Machine(torch.device("cpu"), None, True, False)
+CPU = Machine(torch.device("cpu"), None, True, False, torch.get_num_threads())
 TEACHER = ("wrn16_1", 16, 1)
 
 
@@ -53,7 +55,7 @@ class Trial:
             for epoch in self.rows(**options)
         ]
         return [list(each) for each in zip(*rows)], [
-            copy.deepcopy(learner.student.state_dict()) for learner in self.learners
+            copy.deepcopy(learner.student.state_dict()) for learner in self.learners if not learner.failure
         ]
 
 
@@ -169,7 +171,10 @@ def test_one_that_diverges_or_raises_ends_alone(tiny, teacher):
         raise RuntimeError("a method of mine")
 
     trial.learners[2].method.forward = broken
+    kept = [weakref.ref(learner.student) for learner in trial.learners]
     rows, weights = trial.train()
+    gc.collect()
+    assert [reference() is not None for reference in kept] == [True, False, False]  # their memory is given back
     assert trial.learners[0].failure is None and rows[0] == Trial([configs[0]], teacher).train()[0][0]
     state, line, _ = trial.learners[1].failure
     assert state == "diverged" and line == "diverged at epoch 1 step 2: the loss is not finite"

@@ -8,6 +8,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf
 
+from kdexp.compose import Composer, without_pair
+
 
 @dataclass
 class LauncherConf:
@@ -28,16 +30,18 @@ class KdexpLauncher(Launcher):
     teachers."""
 
     def setup(self, *, hydra_context, task_function, config):
-        self.config, self.loader = config, hydra_context.config_loader
+        loader = hydra_context.config_loader
+
+        def by_hydra(words):
+            composed = loader.load_sweep_config(config, words)
+            return OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
+
+        self.compose = Composer(by_hydra, is_group=lambda key: bool(loader.get_group_options(key)))
 
     def launch(self, job_overrides, initial_job_idx):
         from kdexp.sweep import run_jobs
 
-        def composed(overrides):
-            config = self.loader.load_sweep_config(self.config, list(overrides))
-            return OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
-
-        run_jobs([composed(overrides) for overrides in job_overrides])
+        run_jobs([self.compose(without_pair(list(words))) for words in job_overrides])
         return []
 
 

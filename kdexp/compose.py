@@ -1,0 +1,55 @@
+"""From the words of a sweep to configurations. Hydra composes each job from its files anew, about 0.2 s each; here
+each choice of files is composed once and the values are merged into a copy."""
+
+import copy
+import functools
+from collections.abc import Callable
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from kdexp.schema import UsageError
+
+
+class Composer:
+    """Words such as `distill=sp` and `seed=2` -> one configuration.
+
+    by_hydra: the same, slowly. is_group: whether a key chooses a file.
+    """
+
+    def __init__(self, by_hydra: Callable[[list[str]], DictConfig], is_group: Callable[[str], bool]):
+        self.by_hydra, self.is_group = by_hydra, functools.cache(is_group)
+        self.chosen = functools.cache(lambda *words: by_hydra(list(words)))
+
+    def __call__(self, words: list[str]) -> DictConfig:
+        overrides = OverridesParser.create().parse_overrides(words)
+        values = [one for one in overrides if self._is_value(one)]
+        config = copy.deepcopy(self.chosen(*(one.input_line for one in overrides if one not in values)))
+        try:
+            for one in values:
+                OmegaConf.update(config, one.key_or_group, one.value(), merge=True)
+        except OmegaConfBaseException:
+            return self.by_hydra(words)  # refuses them in Hydra's own words
+        return config
+
+    def _is_value(self, override: Override) -> bool:
+        """A plain `key=value`: what adds, deletes, chooses a file or speaks to Hydra is Hydra's."""
+        plain = not (override.is_add() or override.is_force_add() or override.is_delete())
+        key = override.key_or_group
+        return plain and override.package is None and not key.startswith("hydra") and not self.is_group(key)
+
+
+def without_pair(words: list[str]) -> list[str]:
+    """`pair=wrn40_2-wrn16_2` -> `teacher=wrn40_2`, `student=wrn16_2`. Raises UsageError."""
+    typed = [word for word in words if word.startswith("pair=")]
+    if not typed:
+        return words
+    keys = {word.partition("=")[0] for word in words}
+    if both := sorted(keys & {"teacher", "student", "model/teacher", "model/student"}):
+        raise UsageError(f"pair= names teacher and student together: leave out {both[0]}= or pair=")
+    teacher, dash, student = typed[-1].removeprefix("pair=").partition("-")
+    if not (teacher and dash and student):
+        raise UsageError(f"{typed[-1]}: a pair is TEACHER-STUDENT, for instance pair=wrn40_2-wrn16_2")
+    return [word for word in words if word not in typed] + [f"teacher={teacher}", f"student={student}"]

@@ -1,0 +1,103 @@
+"""Groups to workers: each when its teacher is there and nobody else is at it."""
+
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+
+import torch
+
+from kdexp import screen
+from kdexp.experiment import load_data
+from kdexp.interrupt import Stopped
+from kdexp.job import Job
+from kdexp.plan import missing_teachers, title
+
+POLL_SECONDS = 0.5
+
+
+def check_data(jobs: list[Job]) -> None:
+    """Download and check the data of the jobs, once each. Raises UsageError."""
+    for job in {job.data_key: job for job in jobs}.values():
+        load_data(job.config, torch.device("cpu"))
+
+
+class Dispatch:
+    """submit(configs, title) -> a handle with done() and result(), which raises what the worker raised.
+
+    threads: of a worker whose jobs leave them open. cancel(handle): have it not begin, or be told to stop.
+    """
+
+    def __init__(self, submit: Callable, threads: int, cancel: Callable):
+        self.submit, self.threads, self.cancel = submit, threads, cancel
+        self.running: dict = {}  # handle -> (jobs, title)
+        self.told = set()
+
+    def run(self, groups: list[list[Job]], interrupted) -> None:
+        """Train all; missing teachers are groups of their own, before their students. Raises Stopped."""
+        waiting = [([one], f"teacher {one.pair}") for one in missing_teachers([job for jobs in groups for job in jobs])]
+        waiting += [(members, title(members, number, len(groups))) for number, members in enumerate(groups, start=1)]
+        try:
+            while waiting or self.running:
+                waiting = [unit for jobs, name in waiting if (unit := self._start(jobs, name, waiting)) is not None]
+                for handle in [handle for handle in self.running if handle.done()]:
+                    self._end(handle)
+                interrupted()
+                time.sleep(POLL_SECONDS)
+        except Stopped:
+            self._stop()
+            raise
+
+    def _start(self, jobs: list[Job], name: str, waiting: list) -> tuple | None:
+        """Hand a group to a worker if its time has come; returns what of it is left to wait for."""
+        under_way = {str(job.record.folder) for other, _ in [*waiting, *self.running.values()] for job in other}
+        if any(job.teacher_key in under_way for job in jobs):
+            return jobs, name
+        free = [job for job in jobs if _is_free(job)]
+        for job in jobs:
+            if job not in free and job not in self.told:
+                screen.say(f"waiting for {job.label}: {job.holder} is training it   {job.record.folder}")
+                self.told.add(job)
+        for job in free:
+            job.inspect()
+        if todo := [job for job in free if not job.done]:
+            threads = [self.threads if job.config["threads"] == "auto" else job.config["threads"] for job in todo]
+            configs = [job.config | {"threads": count} for job, count in zip(todo, threads)]
+            self.running[self.submit(configs, name)] = (todo, name)
+            screen.say(f"started {name}   {' '.join(job.name for job in todo)}")
+        busy = [job for job in jobs if job not in free]
+        return (busy, name) if busy else None
+
+    def _end(self, handle) -> None:
+        jobs, name = self.running.pop(handle)
+        try:
+            handle.result()
+        except Exception as error:  # whatever a worker may die of
+            screen.say(
+                f"{name}: its worker ended early ({type(error).__name__}: {str(error).strip().splitlines()[-1:]})"
+            )
+            return
+        for job in jobs:
+            job.inspect()
+            job.trained = bool(job.record.result) and not job.damaged
+        screen.say(f"ended   {name}   {sum(job.trained for job in jobs)} of {len(jobs)} done")
+
+    def _stop(self) -> None:
+        """Have the workers save and leave."""
+        for handle, (jobs, _) in self.running.items():
+            self.cancel(handle)
+            for status in (job.record.status for job in jobs):
+                if status.get("status") == "running" and status.get("host") == socket.gethostname():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(status["pid"], signal.SIGTERM)
+        while not all(handle.done() for handle in self.running):
+            time.sleep(POLL_SECONDS)
+
+
+def _is_free(job: Job) -> bool:
+    if not job.record.lock():
+        return False
+    job.record.unlock()
+    return True

@@ -1,0 +1,64 @@
+"""engine=joblib: processes of this machine, each with a GPU of its own where there are any."""
+
+import functools
+import os
+import tempfile
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+
+from kdexp.engines import needed, worker
+from kdexp.engines.dispatch import Dispatch, check_data
+from kdexp.job import Job
+
+held = []  # the slot of this process, for as long as it lives
+
+
+class Joblib:
+    """workers: processes at a time; "auto" is one for each GPU, else one for two cores. Raises ValueError."""
+
+    def __init__(self, workers: int | str = "auto"):
+        if workers != "auto" and not (type(workers) is int and workers > 0):
+            raise ValueError(f"workers={workers}: must be auto or a number greater than 0")
+        self.loky = needed("joblib").externals.loky
+        self.gpus = _gpus()
+        self.workers = workers if workers != "auto" else len(self.gpus) or max(1, os.cpu_count() // 2)
+        if 0 < len(self.gpus) < self.workers:
+            raise ValueError(f"workers={workers}: this machine has {len(self.gpus)} GPUs, one for each")
+
+    def check(self, jobs: list[Job]) -> list[str]:
+        check_data(jobs)
+        return [f"joblib, {self.workers} workers" + f" with {len(self.gpus)} GPUs" * bool(self.gpus)]
+
+    def run(self, groups: list[list[Job]], interrupted) -> None:
+        with tempfile.TemporaryDirectory() as slots:
+            pool = self.loky.ProcessPoolExecutor(
+                self.workers, initializer=take_slot, initargs=(slots, self.gpus), context="loky"
+            )
+            threads = max(1, os.cpu_count() // self.workers)
+            with pool:
+                submit = functools.partial(pool.submit, worker.train)
+                Dispatch(submit, threads, cancel=lambda future: future.cancel()).run(groups, interrupted)
+
+
+def _gpus() -> list[str]:
+    """What CUDA_VISIBLE_DEVICES may say: the GPUs that this process sees."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    count = torch.cuda.device_count()
+    return visible.split(",")[:count] if visible else [str(index) for index in range(count)]
+
+
+def take_slot(folder: str, gpus: list[str]) -> None:
+    """Reserve a GPU for this process, before it uses any: the first whose lock is free. A dead process frees its."""
+    for gpu in gpus:
+        lock = FileLock(Path(folder, f"{gpu.replace('/', '-')}.lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            continue
+        held.append(lock)
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+        return
+    if gpus:
+        raise RuntimeError(f"no free GPU among {', '.join(gpus)}")

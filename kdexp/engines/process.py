@@ -1,0 +1,31 @@
+"""engine=process: all groups one after the other in this process."""
+
+from kdexp import screen
+from kdexp.group import Group
+from kdexp.interrupt import wait_for
+from kdexp.job import Job
+from kdexp.machine import machine
+from kdexp.plan import title
+from kdexp.teacher import Teachers
+
+
+class Process:
+    def __init__(self):
+        self.teachers = Teachers()
+
+    def check(self, jobs: list[Job]) -> list[str]:
+        """Read the jobs' data; returns what they run on. Raises UsageError for missing data or devices."""
+        return [str(machine(job.config, len(self.teachers.data_of(job).train.labels))) for job in jobs]
+
+    def run(self, groups: list[list[Job]], interrupted) -> None:
+        """Train what is free first; then wait, one by one, for the runs that other processes are at. A missing
+        teacher is trained when its first students come."""
+        busy = []
+        for number, members in enumerate(groups, start=1):
+            mine = [job for job in members if job.record.lock()]
+            busy += [job for job in members if job not in mine]
+            Group(mine, self.teachers, interrupted, title(members, number, len(groups))).train()
+        for job in busy:
+            screen.say(f"waiting for {job.label}: {job.holder} is training it   {job.record.folder}")
+            wait_for(job.record, interrupted)
+            Group([job], self.teachers, interrupted, job.label).train()

@@ -1,0 +1,25 @@
+"""One group in a process that an engine has started."""
+
+import torch
+from hydra import initialize_config_dir
+
+from kdexp import CONF, cli, screen
+from kdexp.group import Group
+from kdexp.interrupt import Stopped, deferred_interrupt
+from kdexp.job import Job
+from kdexp.teacher import Teachers
+
+
+def train(configs: list[dict], title: str) -> None:
+    """Train these jobs side by side, but for those that another process is at: nobody waits here. Their records tell
+    what became of them."""
+    screen.plain()
+    cli.register()
+    with initialize_config_dir(str(CONF), version_base="1.3"), deferred_interrupt() as interrupted:
+        free = [job for job in map(Job, configs) if job.record.lock()]
+        try:
+            Group(free, Teachers(), interrupted, title).train()
+        except Stopped as stopped:
+            screen.say(str(stopped))
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

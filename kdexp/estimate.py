@@ -1,0 +1,85 @@
+"""How long jobs will take, from what the records of earlier ones say."""
+
+import statistics
+from functools import cached_property
+from pathlib import Path
+
+from kdexp import seal
+from kdexp.job import Job
+from kdexp.machine import Machine
+
+
+class Pace:
+    """The seconds of a group's epochs on this machine.
+
+    A group's pass costs each of its students the same share, so a run's seconds divided by its group's size are a
+    student's; of all records of the pair on such a machine, those of the most like group size count.
+    """
+
+    def __init__(self, outputs: str | Path, where: Machine):
+        self.outputs = Path(outputs)
+        self.terms = {
+            "device": str(where.device).partition(":")[0],
+            "precision": "bf16" if where.half else "fp32",
+            "threads": where.threads,
+        }
+
+    @cached_property
+    def records(self) -> list[dict]:
+        """result.json of every finished run on the same terms."""
+        found = (seal.read_json(path) for path in self.outputs.glob("*/*/*/*/seed*/result.json"))
+        return [one for one in found if one and self._on_these_terms(one)]
+
+    def _on_these_terms(self, result: dict) -> bool:
+        kind = result["device"].partition(":")[0].partition(" ")[0]
+        return {"device": kind, "precision": result["precision"], "threads": result["threads"]} == self.terms
+
+    def images(self, job: Job) -> int | None:
+        """How many images an epoch of the job has; None where no record tells the size of the data set."""
+        limit = job.config["dataset"]["limit"]
+        whole = [one["images_per_second"] * one["seconds_per_epoch"] for one in self._of(job) if one["limit"] is None]
+        return limit or (round(max(whole)) if whole else None)
+
+    def _of(self, job: Job) -> list[dict]:
+        return [one for one in self.records if one["dataset"] == job.config["dataset"]["name"]]
+
+    def seconds(self, members: list[Job]) -> float | None:
+        """What is left of a group, in seconds; None where no record tells."""
+        shares = [self._share(job, len(members)) for job in members]
+        return None if None in shares else sum(shares)
+
+    def _share(self, job: Job, size: int) -> float | None:
+        teacher, student = job.config["model"]["teacher"], job.config["model"]["student"]["name"]
+        alike = [one for one in self._of(job) if one["student"] == student]
+        if teacher:
+            alike = [one for one in alike if one["teacher"] == teacher["name"]]
+        elif size > 1:  # a baseline that rides along pays its share of the group's teacher
+            alike = [one for one in alike if one["group_size"] > 1] or alike
+        images = self.images(job)
+        if not alike or not images:
+            return None
+        nearest = min(abs(one["group_size"] - size) for one in alike)
+        pace = statistics.median(
+            1 / one["images_per_second"] / one["group_size"]
+            for one in alike
+            if abs(one["group_size"] - size) == nearest
+        )
+        return pace * images * (job.config["epochs"] - epochs_done(job))
+
+
+def epochs_done(job: Job) -> int:
+    """Whole epochs of a run that was begun and can be gone on with."""
+    folder = job.record.folder
+    if not (folder / "checkpoint.pt").exists() or job.config["rerun"] == "all" or not (folder / "epochs.csv").exists():
+        return 0
+    return len((folder / "epochs.csv").read_text().splitlines()) - 1
+
+
+def together(seconds: list[float | None], workers: int = 1) -> float | None:
+    """How long groups take on `workers` at a time, the longest first; None if one is not known."""
+    if None in seconds:
+        return None
+    busy = [0.0] * workers
+    for one in sorted(seconds, reverse=True):
+        busy[busy.index(min(busy))] += one
+    return max(busy)

@@ -1,0 +1,115 @@
+"""A student that learns: one loss, one step, and all that is its own."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kdexp.distill.base import DistillMethod
+from kdexp.distill.kd import kd_loss
+from kdexp.models import Output
+
+
+class Weights(NamedTuple):
+    """loss = ce * cross_entropy + method * method(student, teacher) + kd * KD(kd_temperature)."""
+
+    ce: float = 1.0
+    method: float = 0.0
+    kd: float = 0.0
+    kd_temperature: float = 4.0
+
+
+class Learner:
+    """A student that learns, with all that is its own: connectors, optimizer, position, sums of the running epoch.
+
+    forward: what to call for the student's training pass where that is not the student itself (a compiled one).
+    half: the dtype of autocast, None for float32. The sums stay on the device until the epoch ends.
+    failure: None, or how and why this learner ended early; see `fail`.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        method: DistillMethod | None = None,
+        weights: Weights = Weights(),
+        forward: Callable | None = None,
+        half: torch.dtype | None = None,
+    ):
+        self.student, self.optimizer, self.method, self.weights = student, optimizer, method, weights
+        self.forward, self.half = student if forward is None else forward, half
+        self.device = next(student.parameters()).device
+        self.peak_lrs = [group["lr"] for group in optimizer.param_groups]
+        self.epoch, self.step, self.seconds = 0, 0, 0.0
+        exact = torch.float32 if self.device.type == "mps" else torch.float64
+        self.sums = torch.zeros(5, dtype=exact, device=self.device)  # loss, ce, distill, correct, finite steps
+        self.failure: tuple[str, str, str] | None = None
+        self.predictions: Tensor | None = None
+        self.teacher_mode = method.teacher_mode if method is not None else None
+
+    def fail(self, state: str, line: str, trace: str = "") -> None:
+        """End early. state: "diverged" or "failed"; trace: the traceback's text. The memory is given back: neither
+        the exception nor what was trained is kept."""
+        self.failure = (state, line, trace)
+        self.student = self.optimizer = self.method = self.forward = self.sums = None
+
+    def learn(self, images: Tensor, labels: Tensor, teacher: Output | None) -> None:
+        """One step. images (batch, 3, H, W) normalised, labels (batch,)."""
+        w = self.weights
+        with torch.autocast(self.device.type, self.half, enabled=self.half is not None):
+            student = self.forward(images)
+            ce = w.ce * F.cross_entropy(student.logits.float(), labels)
+            distill = torch.zeros_like(ce) if self.method is None else w.method * self.method(student, teacher)
+            if w.kd:
+                distill = distill + w.kd * kd_loss(student.logits, teacher.logits, w.kd_temperature)
+        loss = ce + distill
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            correct = (student.logits.argmax(1) == labels).sum()
+            finite = loss.isfinite() & (self.sums[4] == self.step)
+            self.sums += torch.stack([loss * len(labels), ce * len(labels), distill * len(labels), correct, finite])
+        self.step += 1
+
+    def averages(self, images: int) -> dict[str, float]:
+        """The epoch's means over `images` images; empties the sums. Notes a loss that was not finite as the failure."""
+        loss, ce, distill, correct, finite = self.sums.tolist()
+        if finite < self.step:
+            self.fail("diverged", f"diverged at epoch {self.epoch + 1} step {int(finite) + 1}: the loss is not finite")
+        else:
+            self.sums.zero_()
+        return {
+            "train_loss": loss / images,
+            "ce_loss": ce / images,
+            "distill_loss": distill / images,
+            "train_acc": 100 * correct / images,
+        }
+
+    def set_rate(self, factor: float) -> None:
+        """Multiply the peak learning rates by `factor`."""
+        for group, peak in zip(self.optimizer.param_groups if self.optimizer else (), self.peak_lrs):
+            group["lr"] = peak * factor
+
+    def state_dict(self) -> dict:
+        """All that `load_state_dict` needs to go on exactly here. The draws of order and crops follow from seed and
+        position."""
+        return {
+            "student": self.student.state_dict(),
+            "method": {} if self.method is None else self.method.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "sums": self.sums,
+            "epoch": self.epoch,
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        self.student.load_state_dict(state["student"])
+        if self.method is not None:
+            self.method.load_state_dict(state["method"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.sums.copy_(state["sums"])
+        self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]

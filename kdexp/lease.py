@@ -1,0 +1,37 @@
+"""Who works on a run: one process at a time, on one machine or on several that share a file system."""
+
+import os
+import socket
+import time
+from pathlib import Path
+
+from filelock import SoftFileLease
+
+SILENT = 600  # seconds after which a process of another host that gives no sign of life is taken for dead
+HEARTBEAT = 60
+
+
+def of(folder: Path) -> SoftFileLease:
+    """The lease of a run's folder: a file beside it that its holder touches every minute. That of a dead process of
+    this host, and that of another host's which is not touched for ten minutes, is taken over."""
+    path = folder.with_name(f".{folder.name}.lock")
+    return SoftFileLease(path, lease_duration=SILENT, heartbeat_interval=HEARTBEAT)
+
+
+def is_live(status: dict) -> bool:
+    """Whether the state of a run names another process that is at work on it now."""
+    if status.get("status") != "running" or time.time() - status.get("heartbeat", 0) > SILENT:
+        return False
+    here = status.get("host") == socket.gethostname()
+    return (status["pid"] != os.getpid() and is_alive(status["pid"])) if here else True
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this host runs; one that has ended and was not yet waited for does not."""
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # another user's, or a system without /proc

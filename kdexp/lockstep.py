@@ -1,0 +1,135 @@
+"""Learners that train side by side, and their records: a row each epoch, checkpoints between, the result at the end."""
+
+import time
+
+import torch
+
+from kdexp import experiment, screen
+from kdexp.evaluate import evaluate
+from kdexp.files import torch_bytes
+from kdexp.interrupt import Stopped
+from kdexp.job import Job
+from kdexp.learner import Learner
+from kdexp.lease import HEARTBEAT
+from kdexp.machine import Machine
+from kdexp.result import describe
+from kdexp.train import fit
+
+SAVE_SECONDS = 300
+QUICKER = "epochs=2 dataset.limit=5000, dataset=digits, or a GPU"
+
+
+class Lockstep:
+    """One training of jobs that stand at one position.
+
+    members: job -> learner. rows: job -> the rows of the epochs before. views: teacher mode -> forward. accuracy: the
+    teacher's. interrupted: raises Stopped between two steps when it is time to.
+    """
+
+    def __init__(self, members: dict[Job, Learner], rows: dict[Job, list[dict]], data: experiment.Data, where: Machine):
+        self.members, self.rows, self.data, self.where = members, rows, data, where
+        self.saved = self.beaten = time.monotonic()
+
+    def train(self, views: dict, accuracy: float | None, interrupted, title: str, may_split: bool) -> None:
+        """To the end of all members. Raises Stopped, and OutOfMemory if `may_split`."""
+        (first, learner), data = next(iter(self.members.items())), self.data
+        batches = experiment.train_batches(first.config, data)
+        steps = learner.epoch * len(batches) + learner.step
+        self.bar = screen.Bar(title, first.config["epochs"], len(batches), steps, QUICKER)
+        training = fit(
+            list(self.members.values()),
+            batches,
+            views,
+            experiment.schedule(first.config),
+            first.config["epochs"],
+            test=lambda student: evaluate(student, data.test, data.pixels),
+            validate=data.validation and (lambda student: evaluate(student, data.validation, data.pixels)),
+            after_step=lambda: self._after_step(interrupted),
+            may_split=may_split,
+        )
+        try:
+            for rows in training:
+                self._after_epoch(dict(zip(self.members, rows)))
+            self._note_failures()
+        except Stopped:
+            self._save()
+            raise
+        finally:
+            self.bar.close()
+        for job in self.rows:
+            self._finish(job, self.members[job], accuracy)
+
+    def _alive(self) -> list[tuple[Job, Learner]]:
+        return [(job, learner) for job, learner in self.members.items() if not learner.failure]
+
+    def _after_step(self, interrupted) -> None:
+        self.bar.step()
+        self._note_failures()
+        now = time.monotonic()
+        if now - self.beaten > HEARTBEAT:
+            self.beaten = now
+            for job, _ in self._alive():
+                job.record.heartbeat()
+        if now - self.saved > SAVE_SECONDS:
+            self._save()
+        interrupted()
+
+    def _save(self) -> None:
+        self.saved = time.monotonic()
+        for job, learner in self._alive():
+            state = {"learner": learner.state_dict(), "rows": self.rows[job], "made": made_with(self.where)}
+            job.record.save_checkpoint(state)
+
+    def _after_epoch(self, rows: dict[Job, dict | None]) -> None:
+        lines = []
+        for job, row in rows.items():
+            if row is not None:
+                self.rows[job].append(row)
+                job.record.save_rows(self.rows[job])
+                text = progress(row, job.config["distill"]["name"] if job.teacher_key else "")
+                job.record.log(f"epoch {row['epoch']}   {text}   {row['seconds']:.1f} s")
+                lines.append(text if len(rows) == 1 else f"{job.method}   {text}")
+        self._save()
+        self.bar.epoch(lines)
+        self._note_failures()
+
+    def _note_failures(self) -> None:
+        for job in [job for job in self.rows if self.members[job].failure]:
+            del self.rows[job]
+            note_failure(job, *self.members[job].failure)
+
+    def _finish(self, job: Job, learner: Learner, teacher_accuracy: float | None) -> None:
+        if learner.predictions is None:  # stopped between the last epoch's end and here
+            learner.predictions = evaluate(learner.student, self.data.test, self.data.pixels).predictions
+        weights, accuracy = torch_bytes(learner.student.state_dict()), teacher_accuracy if job.teacher_key else None
+        images, size = len(self.data.train.labels), len(self.members)
+        result = describe(job, learner, self.where, size, self.rows[job], images, accuracy, weights)
+        job.record.save_rows(self.rows[job])
+        job.record.finish(weights, learner.predictions.cpu().numpy(), result)
+        job.trained = True
+        teacher = f"; teacher {accuracy:.2f}" if accuracy is not None else ""
+        line = f"test {result['test_acc']:.2f} % (last epoch{teacher})   {screen.duration(result['seconds'])}"
+        job.record.log(f"done   {line}")
+        who = job.label if job.teacher_key else f"{job.pair} {job.label}"
+        screen.say(f"done    {who}   {line}   {job.record.folder}")
+
+
+def note_failure(job: Job, state: str, line: str, trace: str) -> None:
+    """Record and say how a job ended. Raises Stopped under on_error=stop."""
+    job.record.fail(state, line, trace)
+    screen.say(f"failed  {job.label}   {line}   {job.record.folder / 'run.log'}")
+    if job.config["on_error"] == "stop":
+        raise Stopped("stopped at the first failure (on_error=stop); what else was under way is", 1)
+
+
+def made_with(where: Machine) -> dict:
+    """What must be equal for a resumed run to be bitwise that of an undisturbed one."""
+    threads = where.threads if where.device.type == "cpu" else 0
+    compiled = "compiled" if where.compile else "eager"
+    return {"device": where.device.type, "compile": compiled, "torch": f"torch {torch.__version__}", "threads": threads}
+
+
+def progress(row: dict, method: str) -> str:
+    """loss 0.93 (ce 0.71 sp 0.22)   test 70.1 %"""
+    terms = f" (ce {row['ce_loss']:.2f} {method} {row['distill_loss']:.2f})" if method else ""
+    return f"loss {row['train_loss']:.2f}{terms}   test {row['test_acc']:.1f} %"

@@ -1,0 +1,60 @@
+"""Configurations to jobs, and jobs to groups: what is done, what will train, side by side with what."""
+
+from collections.abc import Iterable
+
+from kdexp import naming
+from kdexp.job import Job
+from kdexp.schema import UsageError
+
+
+def plan(configs: Iterable) -> list[Job]:
+    """The distinct jobs of a command, checked. Raises UsageError with every mistake of every job."""
+    jobs, errors = {}, {}
+    for config in configs:
+        try:
+            job = Job(naming.plain(config))
+            jobs.setdefault(job.record.folder, job)
+        except UsageError as error:
+            errors[str(error)] = None
+    if errors:
+        raise UsageError("\n".join(errors))
+    for job in jobs.values():
+        job.check_folder()
+    return list(jobs.values())
+
+
+def missing_teachers(jobs: list[Job]) -> list[Job]:
+    """The teachers that must be trained before these jobs, and are none of them."""
+    own = {str(job.record.folder) for job in jobs}
+    needed = {job.teacher_key: job.teacher_config for job in jobs if job.teacher_config and job.teacher_key not in own}
+    teachers = [Job(config) for config in needed.values()]
+    return [teacher for teacher in teachers if not teacher.done and not teacher.gave_up]
+
+
+def grouped(jobs: list[Job]) -> list[list[Job]]:
+    """Jobs that see the same batches and the same teacher, together; jobs that are a teacher of others, before these."""
+    needed = {job.teacher_key for job in jobs}
+    teachers = [job for job in jobs if str(job.record.folder) in needed]
+    return side_by_side(teachers) + side_by_side([job for job in jobs if job not in teachers])
+
+
+def side_by_side(jobs: list[Job]) -> list[list[Job]]:
+    """Groups in the order typed, each at most `share` large; baselines ride with any group that sees their batches."""
+    groups: dict[tuple, list[Job]] = {}
+    order = {job: position for position, job in enumerate(jobs)}
+    for job in sorted(jobs, key=lambda job: job.teacher_key is None):
+        home = (job.batch_key, job.teacher_key)
+        if job.teacher_key is None:
+            home = next((key for key in groups if key[0] == job.batch_key), home)
+        groups.setdefault(home, []).append(job)
+    parts = []
+    for members in groups.values():
+        members.sort(key=order.get)
+        cap = members[0].config["share"] or len(members)
+        parts += [members[i : i + cap] for i in range(0, len(members), cap)]
+    return sorted(parts, key=lambda members: order[members[0]])
+
+
+def title(members: list[Job], number: int, groups: int) -> str:
+    """group 2 of 3 · seed 2"""
+    return f"group {number} of {groups} · seed {members[0].config['seed']}"

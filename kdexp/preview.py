@@ -1,0 +1,79 @@
+"""dry_run=true: what would run, in which groups, after which teachers, and for how long."""
+
+from rich.console import Console
+from rich.table import Table
+
+from kdexp import screen
+from kdexp.estimate import Pace, epochs_done, together
+from kdexp.job import Job
+from kdexp.machine import machine
+from kdexp.plan import grouped, missing_teachers
+from kdexp.schema import UsageError
+
+
+def preview(jobs: list[Job], todo: list[Job]) -> None:
+    """Print the plan as a table on stdout. Nothing is started and nothing written."""
+    pace, groups, teachers = _pace(todo), grouped(todo), missing_teachers(todo)
+    table = Table(box=None, pad_edge=True, header_style="bold")
+    for name in ("group", "pair", "seed", "runs", "state", "about"):
+        table.add_column(name, justify="right" if name == "about" else "left")
+    for one in teachers:
+        table.add_row("-", one.pair, str(one.config["seed"]), "teacher", _state([one]), _time(pace, [one]))
+    for number, members in enumerate(groups, start=1):
+        pair = next((job.pair for job in members if job.teacher_key), members[0].pair)
+        seed, names = str(members[0].config["seed"]), ", ".join(job.name for job in members)
+        table.add_row(str(number), pair, seed, names, _state(members), _time(pace, members))
+    console = Console(highlight=False)
+    if groups:
+        console.print(table)
+    done, lost = sum(job.done for job in jobs), sum(job.gave_up for job in jobs)
+    counts = f"{len(jobs)} runs: {done} done, {len(todo)} to run" + f", {lost} diverged before (rerun=failed)" * bool(
+        lost
+    )
+    more = f", and {len(teachers)} teacher{'s' * (len(teachers) != 1)} first" if teachers else ""
+    print(f"{counts}{more}{about(todo)}.{_other_ways(pace, todo, teachers)}  Nothing was started.")
+
+
+def about(todo: list[Job]) -> str:
+    """How long jobs and their missing teachers take in one process, as far as records tell."""
+    pace = _pace(todo)
+    if not todo or pace is None:
+        return ""
+    units = [*([one] for one in missing_teachers(todo)), *grouped(todo)]
+    known = [seconds for unit in units if (seconds := pace.seconds(unit)) is not None]
+    if not known:
+        return ""
+    rest = len(units) - len(known)
+    unknown = f" and {rest} group{'s' * (rest != 1)} like which nothing has run here yet" if rest else ""
+    return f", about {screen.duration(sum(known))}{unknown}"
+
+
+def _pace(todo: list[Job]) -> Pace | None:
+    if not todo:
+        return None
+    config = todo[0].config
+    try:
+        where = machine(config | {"compile": False}, images=1)
+    except UsageError as error:  # a device of another machine
+        screen.say(f"no estimate: {error}")
+        return None
+    return Pace(config["paths"]["outputs"], where)
+
+
+def _time(pace: Pace | None, members: list[Job]) -> str:
+    seconds = pace and pace.seconds(members)
+    return "?" if seconds is None else screen.duration(seconds)
+
+
+def _state(members: list[Job]) -> str:
+    begun = sum(epochs_done(job) > 0 for job in members)
+    broken = sum(bool(job.damaged) for job in members)
+    return f"{len(members)} to run" + f", {begun} begun" * bool(begun) + f", {broken} damaged" * bool(broken)
+
+
+def _other_ways(pace: Pace | None, todo: list[Job], teachers: list[Job]) -> str:
+    """The same with every student alone."""
+    if pace is None or len(todo) < 2:
+        return ""
+    alone = together([pace.seconds([job]) for job in [*teachers, *todo]])
+    return "" if alone is None else f"  One by one (share=1): about {screen.duration(alone)}."

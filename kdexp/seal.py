@@ -1,0 +1,48 @@
+"""A finished run's files bear a seal: result.json holds the sha256 of each, and of itself. Without torch, for readers
+of records."""
+
+import hashlib
+import json
+from pathlib import Path
+
+SEALED = ("config.yaml", "epochs.csv", "predictions.npy", "student.pt")
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def of_result(result: dict) -> str:
+    """The seal of result.json's content: over everything but the seal itself."""
+    rest = {key: value for key, value in result.items() if key != "seal"}
+    return sha256(json.dumps(rest, sort_keys=True).encode())
+
+
+def sealed(result: dict, folder: Path) -> dict:
+    """`result` with the sha256 of the folder's files, and its own."""
+    result = result | {"sha256": {name: sha256((folder / name).read_bytes()) for name in SEALED}}
+    return result | {"seal": of_result(result)}
+
+
+def read_json(path: Path) -> dict | None:
+    """A json file that holds a dict; {} where there is no file, None where it is damaged."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except ValueError:
+        return None
+    whole = isinstance(content, dict) and (content.get("seal") in (None, of_result(content)))
+    return content if whole else None
+
+
+def damaged(folder: Path, names: tuple[str, ...] = SEALED) -> list[str]:
+    """The files of a run that are not as they were written: state and result that are no whole json, and of a
+    finished run those of `names` whose sha256 is another."""
+    content = {name: read_json(folder / name) for name in ("status.json", "result.json")}
+    broken = [name for name, value in content.items() if value is None]
+    for name, digest in (content["result.json"] or {}).get("sha256", {}).items():
+        path = folder / name
+        if name in names and not (path.is_file() and sha256(path.read_bytes()) == digest):
+            broken.append(name)
+    return broken

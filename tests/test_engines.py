@@ -1,0 +1,88 @@
+"""Where groups run: two terminals at once, joblib, submitit's local executor and ray give the records of this process."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import TINY, Forked
+from test_survival import numbers, states
+
+from kdexp import ROOT
+from kdexp.engines.joblib import held, take_slot
+
+SWEEP = ("-m", "distill=none,kd,sp,od", "seed=1,2", "threads=1")
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("expected")
+    Forked(folder, *SWEEP).wait(check=0)
+    return numbers(folder / "outputs")
+
+
+def trained_once(outputs):
+    logs = list(outputs.rglob("run.log"))
+    return len(logs) == 9 and all(log.read_text().count("done   test") == 1 for log in logs)
+
+
+def test_two_terminals(forked, tmp_path, expected):
+    both = [forked(*SWEEP), forked(*SWEEP)]
+    for one in both:
+        one.wait(check=0)
+    assert numbers(tmp_path / "outputs") == expected and trained_once(tmp_path / "outputs")
+    assert all("8 of 8 done" in one.stderr for one in both)
+
+
+ENGINES = {
+    "joblib": ("engine=joblib", "engine.workers=2"),
+    "submitit": ("engine=submitit", "engine.cluster=local", "engine.parameters.timeout_min=10"),
+    "ray": ("engine=ray",),
+}
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_an_engine(run, tmp_path, expected, name):
+    pytest.importorskip(name)
+    done = run(*SWEEP, *ENGINES[name], check=0)
+    assert numbers(tmp_path / "outputs") == expected and trained_once(tmp_path / "outputs")
+    assert "started teacher wrn16_1" in done.stderr and "ended   group 2 of 2 · seed 2   4 of 4 done" in done.stderr
+    assert "8 of 8 done" in done.stderr
+    assert "8 done before, 0 to run" in run(*SWEEP, *ENGINES[name], check=0).stderr
+
+
+def test_an_engine_stops_and_goes_on(tmp_path, expected):
+    """SIGTERM to the command alone: its workers save and leave."""
+    pytest.importorskip("joblib")
+    outputs = tmp_path / "outputs"
+    command = [sys.executable, str(ROOT / "run.py"), *TINY, *SWEEP, *ENGINES["joblib"], f"paths.outputs={outputs}"]
+    long = subprocess.Popen([*command, "epochs=500"], stderr=subprocess.PIPE, text=True)
+    while len(list(outputs.rglob("wrn16_1-resnet8/*/*/seed*/checkpoint.pt"))) < 6:
+        time.sleep(0.05)
+        assert long.poll() is None
+    long.send_signal(signal.SIGTERM)
+    told = long.communicate(timeout=60)[1]
+    assert long.returncode == 130 and "Go on: type the same command again" in told
+    assert states(outputs) == ["done"] + ["running"] * 8
+
+
+def test_an_engine_that_is_not_installed(run, tmp_path):
+    (tmp_path / "ray.py").write_text("raise ImportError")
+    blocked = run("engine=ray", env={"PYTHONPATH": str(tmp_path)}, check=1)
+    assert blocked.stderr.splitlines() == ['ray: the package ray is not installed: pip install -e ".[ray]"']
+
+
+def test_each_process_has_a_gpu_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    take_slot(str(tmp_path), ["3", "GPU-5"])
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
+    take_slot(str(tmp_path), ["3", "GPU-5"])
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-5"
+    with pytest.raises(RuntimeError, match="no free GPU"):
+        take_slot(str(tmp_path), ["3", "GPU-5"])
+    held.pop(0).release()
+    take_slot(str(tmp_path), ["3", "GPU-5"])
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
+    held.clear()
