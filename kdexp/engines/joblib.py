@@ -33,9 +33,7 @@ class Joblib:
 
     def run(self, groups: list[list[Job]], interrupted) -> None:
         with tempfile.TemporaryDirectory() as slots:
-            pool = self.loky.ProcessPoolExecutor(
-                self.workers, initializer=take_slot, initargs=(slots, self.gpus), context="loky"
-            )
+            pool = self.loky.ProcessPoolExecutor(self.workers, initializer=take_slot, initargs=(slots, self.gpus))
             threads = max(1, os.cpu_count() // self.workers)
             with pool:
                 submit = functools.partial(pool.submit, worker.train)
