@@ -58,14 +58,12 @@ class Fit:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Rows against a control: difference, simultaneous 95 % interval, p, all (rows,); welch: where the model does not
-    hold. One-sided: low is the lower end and high is infinite."""
+    """Rows against a control: difference, simultaneous 95 % interval, p, all (rows,). One-sided: only `low` is meant."""
 
     difference: np.ndarray
     low: np.ndarray
     high: np.ndarray
     p: np.ndarray
-    welch: np.ndarray
 
 
 def fit(values: np.ndarray) -> Fit:
@@ -178,13 +176,12 @@ def compare(model: Fit, control: int, rows: list[int], sides: int = 2, level: fl
         correlation, share = contrasts / np.outer(scale, scale), inside.sum() / len(rows)
         error[inside] = model.sigma * scale
         t_critical[inside] = critical(correlation, model.df, level * share, sides)
-    t = (np.abs(difference) if sides == 2 else difference) / error
-    p[outside] = sides * stats.t.sf(t[outside], df[outside]) * len(rows)
-    if inside.any() and np.isfinite(model.sigma):
-        p[inside] = tail(t[inside], correlation, model.df, sides) / share
+    t = np.abs(difference) / error
+    p[outside] = 2 * stats.t.sf(t[outside], df[outside]) * len(rows)
+    if inside.any() and np.isfinite(model.sigma) and sides == 2:
+        p[inside] = tail(t[inside], correlation, model.df) / share
     half = t_critical * error
-    high = difference + half if sides == 2 else np.where(np.isfinite(half), np.inf, np.nan)
-    return Comparison(difference, difference - half, high, p.clip(max=1), ~inside)
+    return Comparison(difference, difference - half, difference + half, p.clip(max=1))
 
 
 def among_best(model: Fit, rows: list[int], level: float = LEVEL) -> np.ndarray:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from analysis.settings import SECTIONS, fill_absent, settings, split
+from analysis.settings import DEFAULTS, SECTIONS, fill_absent, settings, split
 
 IDENTITY = ["dataset", "teacher", "student", "distill"]
 CELL = [*IDENTITY, "terms", "own", "seed"]  # one measurement
@@ -63,23 +63,27 @@ def _folders(outputs) -> list[Path]:
     for top in outputs:
         for folder, inside, files in os.walk(top):
             if not {"status.json", "config.yaml", "result.json"}.isdisjoint(files):
-                found.setdefault(os.path.realpath(folder), Path(folder))
+                found.setdefault(os.path.realpath(folder) if len(outputs) > 1 else folder, Path(folder))
                 inside.clear()
             inside.sort()
     return list(found.values())
 
 
 @functools.cache
-def _block(text: str):
-    return yaml.load(text, LOADER)
+def _block(text: str) -> tuple[dict, dict]:
+    node = yaml.load(text, LOADER)
+    return node, settings(node)
 
 
-def parse_config(text: str) -> dict:
-    """config.yaml, top-level key by top-level key: thousands of runs repeat a few blocks, and each is parsed once."""
-    config = {}
+def parse_config(text: str) -> tuple[dict, dict]:
+    """config.yaml -> (itself, its settings). Top-level key by top-level key: thousands of runs repeat a few blocks, and
+    each is parsed once."""
+    config, flat = {}, dict(DEFAULTS)
     for block in re.split(r"\n(?=[A-Za-z_])", text):
-        config |= _block(block)
-    return config
+        node, found = _block(block)
+        config |= node
+        flat |= found
+    return config, flat
 
 
 def _json(path: Path) -> dict:
@@ -92,7 +96,7 @@ def _json(path: Path) -> dict:
 def _row(folder: Path) -> dict:
     # without status.json but with a result, as records are published: done, for result.json is written last
     state = _json(folder / "status.json") if (folder / "status.json").exists() else {"status": "done"}
-    config = parse_config((folder / "config.yaml").read_text(encoding="utf-8"))
+    config, one = parse_config((folder / "config.yaml").read_text(encoding="utf-8"))
     result = _json(folder / "result.json") if state["status"] == "done" else {}
     method, teacher = config["distill"], config["model"]["teacher"]
     found = {
@@ -104,9 +108,8 @@ def _row(folder: Path) -> dict:
     }
     if result and any(result[key] != value for key, value in found.items()):
         raise ValueError("result.json and config.yaml are of different runs")
-    one = settings(config)
     one["teacher_checkpoint"] = result.get("teacher_checkpoint_sha256") or one["teacher_checkpoint"]
-    names = {section: functools.reduce(lambda node, key: node and node.get(key), section.split("."), config) for section in SECTIONS}
+    sections = {**config, "model.teacher": teacher, "model.student": config["model"]["student"]}
     return {
         **{key: value for key, value in result.items() if not isinstance(value, (dict, list))},
         **found,
@@ -119,7 +122,7 @@ def _row(folder: Path) -> dict:
         **{key: state.get(key) for key in ("started", "heartbeat", "host", "error")},
         "asked_device": str(config.get("device", "auto")).partition(":")[0],
         "settings": one,
-        "names": {section: node and node.get("name") for section, node in names.items()},
+        "names": {section: (sections[section] or {}).get("name") for section in SECTIONS},
     }
 
 

@@ -5,6 +5,8 @@ own: what only the method and its teacher have (their parameters, teacher_seed, 
 Two runs that agree in both differ in their seed alone.
 """
 
+from omegaconf import MISSING
+
 from kdexp.schema import DISTILL, Config, Dataset, Recipe, flatten
 
 # Where and how a run is computed and recorded, never what. A test holds it to kdexp.naming.CIRCUMSTANCES.
@@ -17,25 +19,21 @@ SECTIONS = ("distill", "optimizer", "dataset", "recipe", "model.student", "model
 
 def _defaults() -> dict:
     sections = {"dataset": vars(Dataset()), "recipe": vars(Recipe()), "distill": DISTILL}
-    top = {key: value for key, value in vars(Config()).items() if key not in (*sections, "model", "optimizer", "paths")}
-    known = {**top, **flatten(sections)}
-    return {key: value for key, value in known.items() if value != "???"}
-
-
-DEFAULTS = _defaults()
+    top = {key: value for key, value in vars(Config()).items() if key not in (*sections, "model", "optimizer")}
+    return {key: value for key, value in {**top, **flatten(sections)}.items() if value != MISSING}
 
 
 def settings(config: dict) -> dict:
-    """A run's config.yaml -> its settings, flat (`{"optimizer.lr": 0.05}`), without circumstances, names and seed.
-
-    A key that an older record lacks is at the schema's default: a new key at its default splits nothing.
-    """
-    flat = {**DEFAULTS, **flatten(config)}
+    """A run's config.yaml, or some of its top-level keys -> its settings, flat (`{"optimizer.lr": 0.05}`), without
+    circumstances, names and seed."""
     return {
         key.removesuffix(".name"): str(value) if isinstance(value, list) else value
-        for key, value in flat.items()
+        for key, value in flatten(config).items()
         if key.partition(".")[0] not in CIRCUMSTANCES and key not in IDENTITY | WORDS
     }
+
+
+DEFAULTS = settings(_defaults())  # what an older record lacks: a new key at its default splits nothing
 
 
 def fill_absent(all_settings: list[dict], names: list[dict]) -> None:
@@ -43,19 +41,16 @@ def fill_absent(all_settings: list[dict], names: list[dict]) -> None:
     option (names: option of each section, per record). If these differ among themselves it stays absent, a value of
     its own."""
     for section in SECTIONS:
-        values: dict[tuple, set] = {}
         members: dict[str, list[dict]] = {}
         for one, chosen in zip(all_settings, names):
-            members.setdefault(chosen.get(section), []).append(one)
-        for option, group in members.items():
-            keys = {key for one in group for key in one if key.startswith(section + ".")}
-            if all(keys <= one.keys() for one in group):
+            members.setdefault(chosen[section], []).append(one)
+        for group in members.values():
+            if len({tuple(one) for one in group}) == 1:
                 continue
-            for key in keys:
-                values[option, key] = {one[key] for one in group if key in one}
-                if len(values[option, key]) == 1:
-                    for one in group:
-                        one.setdefault(key, *values[option, key])
+            for key in {key for one in group for key in one if key.startswith(section + ".")}:
+                values = {one[key] for one in group if key in one}
+                for one in group if len(values) == 1 else ():
+                    one.setdefault(key, *values)
 
 
 def split(one: dict) -> tuple[dict, dict]:

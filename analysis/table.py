@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from statistics import fmean
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,7 @@ LAST = [
     *("over_kd", "over_kd_low", "over_kd_high", "over_kd_p", "best", "metric", "over", "sigma", "df", "resolves"),
     *("note", "variant"),
 ]
-HIDDEN = ["ranked", "wide", "block", "units", "lacking", "terms", "own"]  # for words and pages, not for files
+HIDDEN = ["ranked", "wide", "block", "wanted", "lacking", "terms", "own"]  # for words and pages, not for files
 
 
 def lower_is_better(metric: str) -> bool:
@@ -45,31 +46,39 @@ def summarize(runs: pd.DataFrame, metric: str = "test_acc", over: str = "seed") 
     Columns named like settings: what differs among the rows of a pair. See analysis/comparisons.py. Networks
     trained on labels alone that are nobody's baseline follow as blocks of one row. Raises ValueError for a metric that is no number.
     """
-    runs, sign = _measured(runs, metric, over), -1 if lower_is_better(metric) else 1
-    taught, blocks, used = runs[runs.teacher != ""], [], set()
-    untaught = {key: group for key, group in runs[runs.teacher == ""].groupby(["dataset", "student", "terms"])}
-    for (dataset, teacher, student, terms), group in taught.groupby(["dataset", "teacher", "student", "terms"]):
-        used |= {(dataset, student, terms), (dataset, teacher, terms)}
-        blocks.append(_block(group, untaught.get((dataset, student, terms), taught[:0]), sign))
-    blocks += [_block(taught[:0], group, sign) for key, group in untaught.items() if key not in used]
-    table = pd.concat([block.assign(block=number) for number, block in enumerate(blocks)], ignore_index=True)
-    table = _with_settings(table.assign(metric=metric, over=over))
+    measured, sign = _measured(runs, metric, over), -1 if lower_is_better(metric) else 1
+    baselines: dict[tuple, list[dict]] = {}
+    taught: dict[tuple, list[dict]] = {}
+    for run in measured:
+        key = (run["dataset"], run["student"], run["terms"])
+        (taught if run["teacher"] else baselines).setdefault((run["teacher"], key), []).append(run)
+    blocks = [_block(group, baselines.get(("", key), []), sign) for (_, key), group in taught.items()]
+    used = {key for _, key in taught}
+    blocks += [_block([], group, sign) for (_, key), group in baselines.items() if key not in used]
+    rows = [{**row, "block": number, "metric": metric, "over": over} for number, block in enumerate(blocks) for row in block]
+    table = _with_settings(pd.DataFrame(rows))
     middle = [column for column in table if column not in (*FIRST, *LAST, *HIDDEN)]
     return table[[*FIRST, *middle, *LAST, *HIDDEN]]
 
 
-def _measured(runs: pd.DataFrame, metric: str, over: str) -> pd.DataFrame:
-    """Runs with `value` (NaN if there is none), `unit` (what they are repeated over) and `own` without it."""
+def _measured(runs: pd.DataFrame, metric: str, over: str) -> list[dict]:
+    """Runs with `value` (NaN if there is none), `unit` (what they are repeated over) and `own` without it, sorted."""
     if metric not in runs or not pd.to_numeric(runs[metric], errors="coerce").notna().any():
-        raise ValueError(f"metric={metric}: no run has such a number")
+        numbers = [name for name in runs.select_dtypes("number") if runs[name].notna().any()]
+        raise ValueError(f"--metric {metric}: no run has such a number. There are: {', '.join(numbers)}")
     value = pd.to_numeric(runs[metric], errors="coerce").replace([np.inf, -np.inf], np.nan).astype(float)
-    runs = runs.assign(value=value.where(runs.status == "done"), unit=runs.seed.astype(str))
-    if over == "teacher":
-        draws = runs.own.map(_draw)
-        taught = runs.teacher != ""
-        runs["unit"] = draws.str[0].where(taught, "seed " + runs.unit)
-        runs["own"] = draws.str[1]
-    return runs
+    teacher_acc = pd.to_numeric(runs.get("teacher_test_acc"), errors="coerce") if "teacher_test_acc" in runs else np.nan
+    variant = runs.variant.fillna("") if "variant" in runs else ""
+    columns = ["dataset", "teacher", "student", "distill", "seed", "status", "label", "note", "terms", "own"]
+    frame = runs[columns].assign(value=value.where(runs.status == "done"), teacher_acc=teacher_acc, variant=variant)
+    frame = frame.sort_values(["dataset", "teacher", "student", "terms", "own", "seed"])
+    measured = frame.to_dict("records")
+    for run in measured:
+        run["unit"] = str(run["seed"])
+        if over == "teacher":
+            draw, run["own"] = _draw(run["own"])
+            run["unit"] = draw if run["teacher"] else f"seed {run['seed']}"
+    return measured
 
 
 def _draw(own: str) -> tuple[str, str]:
@@ -79,99 +88,112 @@ def _draw(own: str) -> tuple[str, str]:
     return f"teacher {checkpoint or seed}", json.dumps(rest, sort_keys=True)
 
 
-def _block(taught: pd.DataFrame, baseline: pd.DataFrame, sign: int) -> pd.DataFrame:
+def _block(taught: list[dict], baseline: list[dict], sign: int) -> list[dict]:
     """The rows of one block: their numbers, then what the comparisons say."""
-    expected = _seeds(taught if len(taught) else baseline)
-    shared = baseline[baseline.unit.isin(list(expected))]
-    baseline = shared if len(shared) else baseline  # its further seeds are no part of this comparison
-    groups = [(group, expected if len(shared) else _seeds(baseline)) for _, group in baseline.groupby("own")]
-    groups += [(group, expected) for _, group in taught.groupby(["distill", "own"])]
-    groups.sort(key=lambda pair: _rank(pair[0].distill.iloc[0]))
-    cells = [_cells(group, seeds) for group, seeds in groups]
-    frame = pd.DataFrame([_row(group, seeds, found) for (group, seeds), found in zip(groups, cells)])
-    return _compared(frame, pd.DataFrame(cells).to_numpy(float), sign)
+    expected = _seeds(taught or baseline)
+    shared = [run for run in baseline if run["unit"] in expected]
+    baseline = shared or baseline  # its further seeds are no part of this comparison
+    groups: dict[tuple, list[dict]] = {}
+    for run in [*baseline, *taught]:
+        groups.setdefault((_rank(run["distill"]), run["own"]), []).append(run)
+    cells, rows = [], []
+    for _, group in sorted(groups.items()):
+        seeds = expected if shared or group[0]["teacher"] else _seeds(baseline)
+        cells.append(_cells(group, seeds))
+        rows.append(_row(group, seeds, cells[-1]))
+    units = list(dict.fromkeys(unit for found in cells for unit in found))
+    _compared(rows, np.array([[found.get(unit, np.nan) for unit in units] for found in cells]), sign)
+    return rows
 
 
 def _rank(name: str) -> tuple:
     return (ORDER.index(name) if name in ORDER else len(ORDER), name)
 
 
-def _seeds(runs: pd.DataFrame) -> dict[str, set]:
+def _seeds(runs: list[dict]) -> dict[str, set]:
     """Unit -> the seeds that any run has there."""
-    return {unit: set(seeds) for unit, seeds in runs.groupby("unit", sort=False).seed}
+    seeds: dict[str, set] = {}
+    for run in runs:
+        seeds.setdefault(run["unit"], set()).add(run["seed"])
+    return seeds
 
 
-def _cells(group: pd.DataFrame, expected: dict[str, set]) -> dict[str, float]:
+def _cells(group: list[dict], expected: dict[str, set]) -> dict[str, float]:
     """Unit -> mean over its seeds; NaN unless all that are expected have a value."""
     found: dict[str, dict] = {unit: {} for unit in expected}
-    for unit, seed, value in zip(group.unit, group.seed, group.value):
-        if unit in found and np.isfinite(value):
-            found[unit][seed] = value
-    return {
-        unit: float(np.mean([*values.values()])) if values.keys() >= expected[unit] else np.nan
-        for unit, values in found.items()
-    }
+    for run in group:
+        if run["unit"] in found and np.isfinite(run["value"]):
+            found[run["unit"]][run["seed"]] = run["value"]
+    return {unit: fmean(values.values()) if values.keys() >= expected[unit] else np.nan for unit, values in found.items()}
 
 
-def _row(group: pd.DataFrame, expected: dict[str, set], cells: dict[str, float]) -> dict:
+def _row(group: list[dict], expected: dict[str, set], cells: dict[str, float]) -> dict:
     there = np.array([value for value in cells.values() if np.isfinite(value)])
     holes = [unit for unit, value in cells.items() if not np.isfinite(value)]
-    ran = set(zip(group.unit, group.seed))
-    reasons = Counter()
-    for unit in holes:
-        states = {status for where, status, value in zip(group.unit, group.status, group.value) if where == unit and not np.isfinite(value)}
-        absent = any((unit, seed) not in ran for seed in expected[unit])
-        reasons["missing" if absent else "without a value" if states == {"done"} else min(states - {"done"})] += 1
+    status = {(run["unit"], run["seed"]): run["status"] for run in group if not np.isfinite(run["value"])}
+    ran = {(run["unit"], run["seed"]) for run in group}
+    wanted = {(unit, seed) for unit in holes for seed in expected[unit]}
+    lacking = wanted - ran
+    states = [min({status[cell] for cell in wanted & status.keys() if cell[0] == unit}, default="missing") for unit in holes]
+    reasons = Counter("without a value" if state == "done" else state for state in states)
     words = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
-    done, first = group[group.status == "done"], group.iloc[0]
+    accuracies = [run["teacher_acc"] for run in group if np.isfinite(run["teacher_acc"])]
     return {
-        **{key: first[key] for key in ("dataset", "teacher", "student", "distill", "label", "note", "terms", "own")},
-        "variant": next((text for text in done.get("variant", ()) if isinstance(text, str)), ""),
+        **{key: group[0][key] for key in ("dataset", "teacher", "student", "distill", "label", "note", "terms", "own")},
+        "variant": next((run["variant"] for run in group if run["variant"]), ""),
         "n": len(there),
         "mean": there.mean() if len(there) else np.nan,
         "std": there.std(ddof=1) if len(there) > 1 else np.nan,
         "of": len(cells),
         "state": f"{len(there)} of {len(cells)} ({words})" if holes else str(len(there)),
         "ranked": not holes,
-        "teacher_acc": pd.to_numeric(done.get("teacher_test_acc", pd.Series(dtype=float)), errors="coerce").mean(),
-        "lacking": ",".join(str(seed) for seed in sorted({seed for unit in holes for seed in expected[unit] if (unit, seed) not in ran})),
-        "units": ",".join(expected),
+        "teacher_acc": fmean(accuracies) if accuracies else np.nan,
+        "wanted": _listed(set().union(*expected.values())),
+        "lacking": _listed({seed for _, seed in lacking}),
     }
 
 
-def _compared(frame: pd.DataFrame, values: np.ndarray, sign: int) -> pd.DataFrame:
-    """Add the comparisons of a block: with its baseline, with KD, with the best."""
-    model, rows = fit(values), np.arange(len(frame))
-    baseline, kd = (list(rows[frame.distill == name]) for name in (BASELINE, KD))
-    methods = rows[(frame.distill != BASELINE) & frame.ranked]
-    frame = frame.assign(sigma=model.sigma, df=model.df, wide=model.wide, test="", paired_p=np.nan)
-    frame["baseline"] = frame["mean"].iloc[baseline[0]] if len(baseline) == 1 else np.nan
-    _against(frame, model, baseline, list(methods), ("gain", "low", "high", "p"))
-    kd = [row for row in kd if row in methods]
-    _against(frame, model, kd, [row for row in methods if row not in kd], ("over_kd", "over_kd_low", "over_kd_high", "over_kd_p"))
-    if len(baseline) == 1:
-        frame.loc[methods, "paired_p"] = [paired_p(values[row], values[baseline[0]]) for row in methods]
-        apart = model.wide | model.wide[baseline[0]]
-        together = [model.together(row, baseline[0]) for row in methods]
-        frame.loc[methods, "test"] = np.where(together, "model", np.where(apart[methods], "Welch: wide", "Welch: unpaired"))
-    ranked = rows[frame.ranked]
-    frame["best"] = False
-    frame.loc[ranked, "best"] = among_best(fit(sign * values), list(ranked))
-    frame["resolves"] = smallest_difference(model.sigma, max(len(ranked), 2), values.shape[1])
-    return frame
+def _listed(seeds: set) -> str:
+    return ",".join(str(seed) for seed in sorted(seeds))
 
 
-def _against(frame: pd.DataFrame, model: Fit, control: list[int], ranked: list[int], names: tuple[str, ...]) -> None:
-    """Fill, in place, the differences of all methods from the control (one row, or nothing is said), and interval and p of the ranked ones."""
-    difference, low, high, p = names
-    frame[[*names]] = np.nan
-    if len(control) != 1:
+def _compared(rows: list[dict], values: np.ndarray, sign: int) -> None:
+    """Add, in place, the comparisons of a block: with its baseline, with KD, with the best."""
+    model = fit(values)
+    methods = [index for index, row in enumerate(rows) if row["distill"] != BASELINE and row["ranked"]]
+    baseline = [index for index, row in enumerate(rows) if row["distill"] == BASELINE]
+    kd = [index for index in methods if rows[index]["distill"] == KD]
+    best = dict(zip(methods, among_best(fit(sign * values) if sign < 0 else model, methods)))
+    resolves = smallest_difference(model.sigma, len(methods) + 1, values.shape[1])
+    for index, row in enumerate(rows):
+        row |= {name: np.nan for name in ("baseline", "paired_p")}
+        row |= {"test": "", "sigma": model.sigma, "df": model.df, "resolves": resolves}
+        row |= {"wide": bool(model.wide[index]), "best": bool(best.get(index, False))}
+    _against(rows, model, baseline, methods, ("gain", "low", "high", "p"))
+    _against(rows, model, kd, [index for index in methods if index not in kd], ("over_kd", "over_kd_low", "over_kd_high", "over_kd_p"))
+    if len(baseline) != 1:
         return
-    others = [row for row in range(len(frame)) if row != control[0] and frame.distill[row] != BASELINE]
-    frame.loc[others, difference] = [model.difference(row, control[0]) for row in others]
-    if ranked:
+    control = baseline[0]
+    for index, row in enumerate(rows):
+        row["baseline"] = rows[control]["mean"]
+        if index in methods:
+            wide = model.wide[index] or model.wide[control]
+            row["test"] = "model" if model.together(index, control) else "Welch: wide" if wide else "Welch: unpaired"
+            row["paired_p"] = paired_p(values[index], values[control])
+
+
+def _against(rows: list[dict], model: Fit, control: list[int], ranked: list[int], names: tuple[str, ...]) -> None:
+    """Add, in place, all methods' differences from the control (one row, or nothing is said), and interval and p of the
+    ranked ones."""
+    difference, low, high, p = names
+    for index, row in enumerate(rows):
+        row |= dict.fromkeys(names, np.nan)
+        if len(control) == 1 and index != control[0] and row["distill"] != BASELINE:
+            row[difference] = model.difference(index, control[0])
+    if len(control) == 1 and ranked:
         found = compare(model, control[0], ranked)
-        frame.loc[ranked, low], frame.loc[ranked, high], frame.loc[ranked, p] = found.low, found.high, found.p
+        for position, index in enumerate(ranked):
+            rows[index] |= {low: found.low[position], high: found.high[position], p: found.p[position]}
 
 
 def _with_settings(table: pd.DataFrame) -> pd.DataFrame:
@@ -184,3 +206,9 @@ def _with_settings(table: pd.DataFrame) -> pd.DataFrame:
             for name in differing(list(parsed.values())):
                 found.setdefault(name, {}).update({index: parsed[text].get(name) for index, text in rows[column].items()})
     return table.assign(**{name: pd.Series(values, dtype=object).reindex(table.index) for name, values in found.items()})
+
+
+def own_columns(rows: pd.DataFrame) -> list[str]:
+    """The settings that differ among the rows of a block: columns of their own."""
+    settings = [column for column in rows if column not in (*FIRST, *LAST, *HIDDEN)]
+    return [column for column in settings if any(group[column].nunique(dropna=False) > 1 for _, group in rows.groupby("distill"))]

@@ -1,0 +1,207 @@
+"""One frame, five forms: screen, CSV, Markdown, LaTeX, JSON."""
+
+import json
+import re
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from analysis import words
+from analysis.table import FIRST, HIDDEN, LAST, own_columns
+
+LEGEND = "may be the best (Hsu's MCB, 95 %).   Interval, p and † (differs from KD): Dunnett, 95 %."
+
+
+def number(value, metric: str, sign: str = "") -> str:
+    """Two decimals for percentages, four digits for the rest; empty for none."""
+    if pd.isna(value):
+        return ""
+    return f"{value:{sign}.2f}" if words.is_percent(metric) else f"{value:{sign}.4g}"
+
+
+def probability(p: float) -> str:
+    return "" if pd.isna(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def display(rows: pd.DataFrame) -> pd.DataFrame:
+    """A block as text, a column for each of the paper's: the form of all but CSV and JSON."""
+    metric = rows.metric.iloc[0]
+    text = pd.DataFrame({"method": rows.label})
+    for column in own_columns(rows):
+        text[column] = rows[column].map(lambda value: "" if pd.isna(value) else str(value))
+    text["mean"] = [number(value, metric) for value in rows["mean"]]
+    text["std"] = [number(value, metric) for value in rows["std"]]
+    text["n"] = rows.state
+    intervals = [
+        f"{number(low, metric, '+')} .. {number(high, metric, '+')}" if pd.notna(low) else ""
+        for low, high in zip(rows.low, rows.high)
+    ]
+    text["gain over none"] = [number(value, metric, "+") for value in rows.gain]
+    if any(intervals):
+        text["95 % interval"] = intervals
+        text["p"] = rows.p.map(probability)
+    if rows.over_kd.notna().any():
+        sure = (rows.over_kd_low > 0) | (rows.over_kd_high < 0)
+        text["over KD"] = [number(value, metric, "+") + " †" * one for value, one in zip(rows.over_kd, sure)]
+    if rows.best.any():
+        text[" "] = rows.best.map({True: "*", False: ""})
+    return text
+
+
+def grids(table: pd.DataFrame, by: str) -> list[tuple[str, pd.DataFrame]]:
+    """(heading, text) of tables with a row for each value of `by` and a column for each method: mean, std, star.
+
+    Raises ValueError if the table has no such column.
+    """
+    settings = [column for column in table if column not in (*FIRST, *LAST, *HIDDEN)]
+    allowed = ["dataset", "teacher", "student", *settings]
+    if by not in allowed:
+        raise ValueError(f"--by {by}: the rows do not differ in that. Choose one of: distill, {', '.join(allowed)}")
+    rows = pd.concat([rows.assign(teacher=words.teacher_of(rows)) for rows in words.pairs(table)])
+    metric, keys = rows.metric.iloc[0], [key for key in allowed if key != by]
+    rows["cell"] = [
+        f"{number(row['mean'], metric)}{'*' if row.best else ''}" + (f"\n±{number(row['std'], metric)}" if pd.notna(row["std"]) else "")
+        for _, row in rows.iterrows()
+    ]
+    found = []
+    for values, group in rows.groupby(keys, sort=False, dropna=False):
+        shown = [f"{key}={value}" for key, value in zip(keys, values) if pd.notna(value)]
+        grid = group.pivot_table(index=by, columns="label", values="cell", aggfunc="first", sort=False, dropna=False)
+        grid = grid[list(dict.fromkeys(group.label))].fillna("").reset_index()
+        grid[by] = grid[by].astype(str)
+        found.append(("   ".join([*shown, words.measured(metric)]), grid.rename_axis(columns=None)))
+    return found
+
+
+def screen(text: pd.DataFrame, title: str, best: pd.Series | None = None) -> Table:
+    """A table of the terminal; rows of the best in bold."""
+    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title=title, title_justify="left", title_style="bold")
+    for position, column in enumerate(text):
+        shown.add_column(column.strip(), justify="left" if position == 0 or column == "n" else "right", no_wrap=True)
+    for index, row in enumerate(text.itertuples(index=False)):
+        shown.add_row(*row, style="bold" if best is not None and best.iloc[index] else None)
+    return shown
+
+
+def print_table(table: pd.DataFrame, runs: pd.DataFrame, by: str = "distill") -> None:
+    """Every pair on stdout: its rows, what they say, its footnotes, and what is missing with the command that makes it."""
+    console = Console(highlight=False, soft_wrap=True)
+    for title, grid in grids(table, by) if by != "distill" else ():
+        console.print(screen(grid, title), f"\n  *  {LEGEND}\n")
+    for rows in words.pairs(table) if by == "distill" else ():
+        console.print(words.heading(rows), style="bold", markup=False)
+        console.print(words.circumstances(rows), markup=False)
+        console.print(screen(display(rows), None, rows.best), "")
+        for line in paragraph(rows):
+            console.print(textwrap.fill(line, console.width, initial_indent="  ", subsequent_indent="  "), markup=False)
+        console.print("")
+    taught = {(rows.dataset[0], words.teacher_of(rows)) for rows in words.pairs(table)}
+    for rows in words.blocks(table):
+        if (rows.teacher == "").all() and (rows.dataset[0], rows.student[0]) not in taught and rows.n[0]:
+            mean = number(rows["mean"][0], rows.metric[0])
+            console.print(f"{rows.dataset[0]}   {rows.student[0]} trained on the labels alone: {mean} (n={rows.state[0]})   {words.circumstances(rows)}", markup=False)
+    for row in runs[runs.status != "done"].itertuples():
+        console.print(f"{row.status}: {row.folder}", markup=False)
+
+
+def paragraph(rows: pd.DataFrame) -> list[str]:
+    """What stands below a block."""
+    legend = [f"*  {LEGEND}"] if rows.best.any() else []
+    return [*legend, *words.findings(rows), *words.footnotes(rows), *words.commands(rows)]
+
+
+def columns(table: pd.DataFrame) -> pd.DataFrame:
+    """The table as it is written to CSV: plain numbers, unrounded. A baseline of several pairs stands there once."""
+    frame = table.drop(columns=HIDDEN).astype({"best": int})
+    frame.loc[frame.teacher == "", ["sigma", "df", "resolves"]] = np.nan  # a pair's, not a network's
+    return frame.drop_duplicates([column for column in frame if column not in LAST[4:]], ignore_index=True)
+
+
+def bold(rows: pd.DataFrame, mark: str) -> pd.DataFrame:
+    """A block as text with the names and means of the best in `mark` (a format), not starred."""
+    shown = display(rows).drop(columns=" ", errors="ignore")
+    for column in ("method", "mean"):
+        shown[column] = [mark.format(value) if best else value for value, best in zip(shown[column], rows.best)]
+    return shown
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """One table of all pairs, the best in bold, and the sentences below."""
+    parts, text = [], []
+    settings = [column for column in table if column not in (*FIRST, *LAST, *HIDDEN)]
+    for rows in words.pairs(table):
+        place = {"dataset": rows.dataset, "teacher": words.teacher_of(rows), "student": rows.student}
+        place |= {column: rows[column] for column in settings if column not in own_columns(rows)}
+        parts.append(pd.concat([pd.DataFrame(place), bold(rows, "**{}**")], axis=1))
+        text += [f"**{words.heading(rows)}**", words.circumstances(rows), *paragraph(rows)]
+    frame = pd.concat(parts, ignore_index=True) if parts else columns(table)[FIRST]
+    frame = frame.dropna(axis="columns", how="all").astype(object).fillna("").astype(str)
+    lines = "\n\n".join(line.replace("*  may", "Bold: may").replace("_", "\\_") for line in text)
+    frame = frame.map(lambda value: value.replace("|", "\\|"))
+    return f"{frame.to_markdown(index=False, disable_numparse=True)}\n\n{lines}\n"
+
+
+def latex(table: pd.DataFrame) -> str:
+    """A table environment for each pair: booktabs, the best in bold, notes below. For \\input in a paper."""
+    parts = ["% \\usepackage{booktabs}"]
+    for rows in words.pairs(table):
+        shown = display(rows).drop(columns=" ", errors="ignore").map(escape)
+        for column in ("method", "mean"):
+            shown[column] = [f"\\textbf{{{value}}}" if best else value for value, best in zip(shown[column], rows.best)]
+        shown["95 % interval"] = shown["95 % interval"].str.replace("..", "\\,..\\,") if "95 % interval" in shown else None
+        shown = shown.dropna(axis="columns", how="all").rename(columns=escape)
+        body = shown.style.hide(axis="index").to_latex(hrules=True, column_format="l" + "r" * (shown.shape[1] - 1))
+        notes = " \\\\\n".join(escape(line.replace("*  may", "Bold: may")) for line in [words.circumstances(rows), *paragraph(rows)])
+        parts.append(
+            f"\\begin{{table}}\n\\centering\n\\caption{{{escape(words.heading(rows))}}}\n\\small\n{body}\n"
+            f"\\par\\smallskip\\parbox{{\\linewidth}}{{\\footnotesize\\raggedright {notes}}}\n\\end{{table}}\n"
+        )
+    return "\n".join(parts)
+
+
+LATEX = {**{char: "\\" + char for char in "&%$#_{}"}, "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}"}
+LATEX |= {"<": "$<$", ">": "$>$", "†": "$^\\dagger$", "±": "$\\pm$", "·": "$\\cdot$", "->": "$\\rightarrow$", "--": "-{}-"}
+
+
+def escape(text: str) -> str:
+    """Any text as LaTeX; signs of numbers as signs, and what its fonts may lack as a question mark."""
+    signs = {"+": "$+$", "-": "$-$"}
+
+    def one(match: re.Match) -> str:
+        found = match.group()
+        return signs[found] if found in signs else LATEX.get(found, found if found.isascii() else "?")
+
+    return re.sub(r"(?<![\w,.=+-])[+-](?=\d)|->|--|[^\w\s]|[^\x00-\x7f]", one, text)
+
+
+def to_json(table: pd.DataFrame) -> str:
+    """A list of blocks: what they are, their rows as plain numbers, and the sentences."""
+    found = []
+    for rows in words.blocks(table):
+        plain = rows.drop(columns=[name for name in HIDDEN if name not in ("ranked", "wide")])
+        found.append(
+            {
+                "heading": words.heading(rows) if (rows.teacher != "").any() else None,
+                "settings": json.loads(rows.terms[0]),
+                "rows": json.loads(plain.to_json(orient="records", double_precision=15)),
+                "findings": words.findings(rows),
+                "notes": words.footnotes(rows),
+                "missing": words.commands(rows),
+            }
+        )
+    return json.dumps(found, indent=1, ensure_ascii=False)
+
+
+def write(table: pd.DataFrame, out: Path) -> list[Path]:
+    """summary.csv, .md, .tex and .json below `out`; each whole or not at all."""
+    out.mkdir(parents=True, exist_ok=True)
+    texts = {"csv": columns(table).to_csv(index=False), "md": markdown(table), "tex": latex(table), "json": to_json(table)}
+    for kind, text in texts.items():
+        temporary = out / f".summary.{kind}"
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(out / f"summary.{kind}")
+    return [out / f"summary.{kind}" for kind in texts]
