@@ -72,6 +72,7 @@ def learning_curves(rows: pd.DataFrame, runs: pd.DataFrame, epochs: pd.DataFrame
     for part in axes:
         _lines(part.axhline, rows, baseline=False)
         part.set_xlabel("epoch")
+        part.xaxis.get_major_locator().set_params(integer=True)
         part.margins(x=0.01)
     late = seeds[seeds.index.get_level_values("epoch") > epochs.epoch.max() * 2 / 3]
     last = late[late.index.get_level_values("row").isin(_near_rows(late))]
@@ -244,8 +245,7 @@ def draw(table: pd.DataFrame, runs: pd.DataFrame, epochs: pd.DataFrame, data: st
             mine = labelled(rows, runs)
             if mine.empty:
                 continue
-            place = f"{rows.dataset[0]}_{words.teacher_of(rows)}-{rows.student[0]}"
-            place += f"_{rows.block[0]}" if f"accuracy_{place}" in figures else ""
+            place = words.place(rows)
             title = words.heading(rows).rpartition("   ")[0]
             figures[f"accuracy_{place}"] = accuracy(rows, runs)
             figures[f"curves_{place}"] = learning_curves(rows, runs, epochs)

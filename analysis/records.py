@@ -18,6 +18,7 @@ import pandas as pd
 import yaml
 
 from analysis.settings import DEFAULTS, SECTIONS, fill_absent, settings, split
+from kdexp.schema import flatten
 
 IDENTITY = ["dataset", "teacher", "student", "distill"]
 CELL = [*IDENTITY, "terms", "own", "seed"]  # one measurement
@@ -75,11 +76,16 @@ def _block(text: str) -> tuple[dict, dict]:
     return node, settings(node)
 
 
+def config_blocks(text: str) -> list[str]:
+    """config.yaml, cut before each of its top-level keys."""
+    return re.split(r"\n(?=[A-Za-z_])", text)
+
+
 def parse_config(text: str) -> tuple[dict, dict]:
     """config.yaml -> (itself, its settings). Top-level key by top-level key: thousands of runs repeat a few blocks, and
     each is parsed once."""
     config, flat = {}, dict(DEFAULTS)
-    for block in re.split(r"\n(?=[A-Za-z_])", text):
+    for block in config_blocks(text):
         node, found = _block(block)
         config |= node
         flat |= found
@@ -111,7 +117,7 @@ def _row(folder: Path) -> dict:
     one["teacher_checkpoint"] = result.get("teacher_checkpoint_sha256") or one["teacher_checkpoint"]
     sections = {**config, "model.teacher": teacher, "model.student": config["model"]["student"]}
     return {
-        **{key: value for key, value in result.items() if not isinstance(value, (dict, list))},
+        **{key: value for key, value in flatten(result).items() if not isinstance(value, list)},
         **found,
         "teacher": found["teacher"] or "",
         "test_acc": _number(result.get("test_acc")),

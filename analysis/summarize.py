@@ -11,7 +11,7 @@ if __name__ == "__main__":
 import pandas as pd  # noqa: E402
 
 from analysis.output import print_table, write  # noqa: E402
-from analysis.records import load  # noqa: E402
+from analysis.records import epochs, load, read  # noqa: E402
 from analysis.table import METRICS, summarize  # noqa: E402
 
 __all__ = ["load", "summarize", "print_table", "main"]  # what kdexp.sweep and notebooks use
@@ -99,14 +99,26 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Everything asked for, in order: watch, table, files, figures, page."""
-    runs = load(*arguments.outputs)
+    """Everything asked for, in order: the table, its files, figures, the page."""
+    runs, left_out = read(*arguments.outputs)
+    for line in left_out:
+        print(f"left out: {line}", file=sys.stderr)
     if runs.empty or not (runs.status == "done").any():
         raise ValueError(f"no finished runs in {', '.join(arguments.outputs)}. Make some: python run.py sweep=quickstart")
     runs = select(runs, arguments.select)
     table, out = summarize(runs, arguments.metric, arguments.over), Path(arguments.out or arguments.outputs[0])
     print_table(table, runs, arguments.by)
     print("   ".join(str(path) for path in write(table, out)), file=sys.stderr)
+    if arguments.figures or arguments.html:
+        from analysis import figures, report  # matplotlib takes a second to import, and a table needs none of it
+
+        rows = epochs(runs)
+        drawn = figures.draw(table, runs, rows, arguments.data)
+        if arguments.figures:
+            figures.save(drawn, out / "figures")
+            print(f"{len(drawn)} figures: {out / 'figures'}", file=sys.stderr)
+        if arguments.html:
+            print(report.write(out / "report.html", table, runs, rows, drawn, left_out).resolve())
 
 
 if __name__ == "__main__":

@@ -25,6 +25,11 @@ def teacher_of(rows: pd.DataFrame) -> str:
     return rows.teacher.max()
 
 
+def place(rows: pd.DataFrame) -> str:
+    """What the files of a block's figures end with: cifar100_wrn16_4-resnet32_0."""
+    return f"{rows.dataset[0]}_{teacher_of(rows)}-{rows.student[0]}_{rows.block[0]}"
+
+
 def measured(metric: str) -> str:
     return METRICS.get(metric, metric)
 
@@ -87,6 +92,24 @@ def findings(rows: pd.DataFrame) -> list[str]:
 
 def _list(words: list[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def verdict(rows: pd.DataFrame) -> tuple[pd.Series | None, str]:
+    """(the method with the best mean, can that be believed?) in one sentence; (None, why) if nothing can be said."""
+    ranked = rows[(rows.distill != BASELINE) & rows.ranked]
+    if ranked.empty:
+        return None, "No method has all its runs yet."
+    best = _sorted(ranked).iloc[0]
+    title, rivals = name(best, rows), names(_sorted(ranked[ranked.best]).iloc[1:], rows)
+    if not np.isfinite(best.low):
+        return best, "Nothing can be claimed: too few values, no baseline, or no variation."
+    gain = -best.gain if lower_is_better(best.metric) else best.gain
+    surely = best.p < LEVEL and gain > 0
+    first = f"{title} is better than none" if surely else f"Not certain: so few runs cannot tell {title} from none"
+    if best.p < LEVEL and gain < 0:
+        first = f"No: even {title} is worse than none"
+    second = f", but {_list(rivals)} may be as good" if rivals else ", and better than every other method" if len(ranked) > 1 else ""
+    return best, f"{'Yes: ' if surely and not rivals else ''}{first}{second}."
 
 
 def _against_baseline(rows: pd.DataFrame, ranked: pd.DataFrame) -> list[str]:
