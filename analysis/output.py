@@ -20,7 +20,7 @@ def number(value, metric: str, sign: str = "") -> str:
     """Two decimals for percentages, four digits for the rest; empty for none."""
     if pd.isna(value):
         return ""
-    return f"{value:{sign}.2f}" if words.is_percent(metric) else f"{value:{sign}.4g}"
+    return f"{round(value, 2) + 0.0:{sign}.2f}" if words.is_percent(metric) else f"{value:{sign}.4g}"
 
 
 def probability(p: float) -> str:

@@ -11,8 +11,10 @@ if __name__ == "__main__":
 import pandas as pd  # noqa: E402
 
 from analysis.output import print_table, write  # noqa: E402
+from analysis.published import print_beside  # noqa: E402
 from analysis.records import epochs, load, read  # noqa: E402
 from analysis.table import METRICS, summarize  # noqa: E402
+from analysis.watch import watch  # noqa: E402
 
 __all__ = ["load", "summarize", "print_table", "main"]  # what kdexp.sweep and notebooks use
 
@@ -99,7 +101,9 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Everything asked for, in order: the table, its files, figures, the page."""
+    """Everything asked for, in order: watch, the table, its files, figures, the page."""
+    if arguments.watch:
+        watch(arguments.outputs)
     runs, left_out = read(*arguments.outputs)
     for line in left_out:
         print(f"left out: {line}", file=sys.stderr)
@@ -109,6 +113,9 @@ def run(arguments: argparse.Namespace) -> None:
     table, out = summarize(runs, arguments.metric, arguments.over), Path(arguments.out or arguments.outputs[0])
     print_table(table, runs, arguments.by)
     print("   ".join(str(path) for path in write(table, out)), file=sys.stderr)
+    if arguments.against:
+        print_beside(table).to_csv(out / "summary_published.csv", index=False)
+        print(out / "summary_published.csv", file=sys.stderr)
     if arguments.figures or arguments.html:
         from analysis import figures, report  # matplotlib takes a second to import, and a table needs none of it
 

@@ -105,7 +105,8 @@ def verdict(rows: pd.DataFrame) -> tuple[pd.Series | None, str]:
         return best, "Nothing can be claimed: too few values, no baseline, or no variation."
     gain = -best.gain if lower_is_better(best.metric) else best.gain
     surely = best.p < LEVEL and gain > 0
-    first = f"{title} is better than none" if surely else f"Not certain: so few runs cannot tell {title} from none"
+    unit = "teacher draws" if best.over == "teacher" else "seeds"
+    first = f"{title} is better than none" if surely else f"Not certain: {best.n} {unit} cannot tell {title} from none"
     if best.p < LEVEL and gain < 0:
         first = f"No: even {title} is worse than none"
     second = f", but {_list(rivals)} may be as good" if rivals else ", and better than every other method" if len(ranked) > 1 else ""
@@ -124,7 +125,8 @@ def _against_baseline(rows: pd.DataFrame, ranked: pd.DataFrame) -> list[str]:
 
 
 def _sorted(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows.sort_values("mean", ascending=lower_is_better(rows.metric.iloc[0]), kind="stable")
+    """Best first."""
+    return rows.sort_values("mean", ascending=lower_is_better(rows.metric.iloc[0]), kind="stable") if len(rows) else rows
 
 
 def _best(rows: pd.DataFrame, ranked: pd.DataFrame) -> list[str]:
