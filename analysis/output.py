@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis import words
-from analysis.table import FIRST, HIDDEN, LAST, own_columns
+from analysis.table import FIRST, HIDDEN, LAST, natural, own_columns
 
 LEGEND = "may be the best (Hsu's MCB, 95 %).   Interval, p and † (differs from KD): Dunnett, 95 %."
 
@@ -70,10 +70,12 @@ def grids(table: pd.DataFrame, by: str) -> list[tuple[str, pd.DataFrame]]:
     found = []
     for values, group in rows.groupby(keys, sort=False, dropna=False):
         shown = [f"{key}={value}" for key, value in zip(keys, values) if pd.notna(value)]
-        grid = group.pivot_table(index=by, columns="label", values="cell", aggfunc="first", sort=False, dropna=False)
-        grid = grid[list(dict.fromkeys(group.label))].fillna("").reset_index()
-        grid[by] = grid[by].astype(str)
-        found.append(("   ".join([*shown, words.measured(metric)]), grid.rename_axis(columns=None)))
+        cells: dict = {}
+        for value, label, cell in zip(group[by], group.label, group.cell):
+            cells.setdefault("" if pd.isna(value) else value, {})[label] = cell
+        lines = [{by: str(value), **line} for value, line in sorted(cells.items(), key=lambda item: (item[0] != "", natural(item[0])))]
+        grid = pd.DataFrame(lines, columns=[by, *dict.fromkeys(group.label)]).fillna("")
+        found.append(("   ".join([*shown, words.measured(metric)]), grid))
     return found
 
 
@@ -91,7 +93,7 @@ def print_table(table: pd.DataFrame, runs: pd.DataFrame, by: str = "distill") ->
     """Every pair on stdout: its rows, what they say, its footnotes, and what is missing with the command that makes it."""
     console = Console(highlight=False, soft_wrap=True)
     for title, grid in grids(table, by) if by != "distill" else ():
-        console.print(screen(grid, title), f"\n  *  {LEGEND}\n")
+        console.print(screen(grid, title), f"\n  *  {LEGEND.partition('   ')[0]}\n")
     for rows in words.pairs(table) if by == "distill" else ():
         console.print(words.heading(rows), style="bold", markup=False)
         console.print(words.circumstances(rows), markup=False)
@@ -182,7 +184,7 @@ def to_json(table: pd.DataFrame) -> str:
     """A list of blocks: what they are, their rows as plain numbers, and the sentences."""
     found = []
     for rows in words.blocks(table):
-        plain = rows.drop(columns=[name for name in HIDDEN if name not in ("ranked", "wide")])
+        plain = rows.drop(columns=[name for name in HIDDEN if name not in ("ranked", "wide", "apart")])
         found.append(
             {
                 "heading": words.heading(rows) if (rows.teacher != "").any() else None,

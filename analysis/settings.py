@@ -27,10 +27,16 @@ def settings(config: dict) -> dict:
     """A run's config.yaml, or some of its top-level keys -> its settings, flat (`{"optimizer.lr": 0.05}`), without
     circumstances, names and seed."""
     return {
-        key.removesuffix(".name"): str(value) if isinstance(value, list) else value
+        key.removesuffix(".name"): _plain(value)
         for key, value in flatten(config).items()
         if key.partition(".")[0] not in CIRCUMSTANCES and key not in IDENTITY | WORDS
     }
+
+
+def _plain(value):
+    """10.0 is 10, however it was typed; a list is its text."""
+    whole = isinstance(value, float) and value.is_integer()
+    return str(value) if isinstance(value, list) else int(value) if whole else value
 
 
 DEFAULTS = settings(_defaults())  # what an older record lacks: a new key at its default splits nothing

@@ -29,7 +29,7 @@ LAST = [
     *("over_kd", "over_kd_low", "over_kd_high", "over_kd_p", "best", "metric", "over", "sigma", "df", "resolves"),
     *("note", "variant"),
 ]
-HIDDEN = ["ranked", "wide", "block", "wanted", "lacking", "terms", "own"]  # for words and pages, not for files
+HIDDEN = ["ranked", "wide", "apart", "block", "wanted", "lacking", "terms", "own"]  # for words and pages, not for files
 
 
 def lower_is_better(metric: str) -> bool:
@@ -63,8 +63,8 @@ def summarize(runs: pd.DataFrame, metric: str = "test_acc", over: str = "seed") 
 
 def _measured(runs: pd.DataFrame, metric: str, over: str) -> list[dict]:
     """Runs with `value` (NaN if there is none), `unit` (what they are repeated over) and `own` without it, sorted."""
-    if metric not in runs or not pd.to_numeric(runs[metric], errors="coerce").notna().any():
-        numbers = [name for name in runs.select_dtypes("number") if runs[name].notna().any()]
+    if metric not in runs or metric in ("seed", "teacher_seed", "heartbeat") or not pd.to_numeric(runs[metric], errors="coerce").notna().any():
+        numbers = [name for name in runs.select_dtypes("number") if runs[name].notna().any() and "seed" not in name]
         raise ValueError(f"--metric {metric}: no run has such a number. There are: {', '.join(numbers)}")
     value = pd.to_numeric(runs[metric], errors="coerce").replace([np.inf, -np.inf], np.nan).astype(float)
     teacher_acc = pd.to_numeric(runs.get("teacher_test_acc"), errors="coerce") if "teacher_test_acc" in runs else np.nan
@@ -97,13 +97,23 @@ def _block(taught: list[dict], baseline: list[dict], sign: int) -> list[dict]:
     for run in [*baseline, *taught]:
         groups.setdefault((_rank(run["distill"]), run["own"]), []).append(run)
     cells, rows = [], []
-    for _, group in sorted(groups.items()):
+    for _, group in sorted(groups.items(), key=lambda item: (item[0][0], _values(item[0][1]))):
         seeds = expected if shared or group[0]["teacher"] else _seeds(baseline)
         cells.append(_cells(group, seeds))
         rows.append(_row(group, seeds, cells[-1]))
     units = list(dict.fromkeys(unit for found in cells for unit in found))
     _compared(rows, np.array([[found.get(unit, np.nan) for unit in units] for found in cells]), sign)
     return rows
+
+
+def natural(value) -> tuple:
+    """A key that sorts numbers by size, before words."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return (0, value, "") if number else (1, 0, str(value))
+
+
+def _values(own: str) -> list[tuple]:
+    return [natural(value) for _, value in sorted(json.loads(own).items())]
 
 
 def _rank(name: str) -> tuple:
@@ -168,7 +178,7 @@ def _compared(rows: list[dict], values: np.ndarray, sign: int) -> None:
     for index, row in enumerate(rows):
         row |= {name: np.nan for name in ("baseline", "paired_p")}
         row |= {"test": "", "sigma": model.sigma, "df": model.df, "resolves": resolves}
-        row |= {"wide": bool(model.wide[index]), "best": bool(best.get(index, False))}
+        row |= {"wide": bool(model.wide[index]), "apart": bool(model.apart[index]), "best": bool(best.get(index, False))}
     _against(rows, model, baseline, methods, ("gain", "low", "high", "p"))
     _against(rows, model, kd, [index for index in methods if index not in kd], ("over_kd", "over_kd_low", "over_kd_high", "over_kd_p"))
     if len(baseline) != 1:

@@ -74,20 +74,20 @@ def findings(rows: pd.DataFrame) -> list[str]:
     methods = rows[rows.distill != BASELINE]
     ranked = methods[methods.ranked]
     said = []
-    if rows.of.max() < 2:
+    if methods.of.max() < 2:
         said.append(f"One {unit}: nothing can be claimed about differences. Three or more can tell.")
     elif len(ranked):
         said += [*_against_baseline(rows, ranked), *_best(rows, ranked), *_resolution(rows, ranked, unit)]
-    wide = names(rows[rows.wide], rows)
+    wide, apart = names(rows[rows.wide], rows), names(rows[rows.apart], rows)
     if wide:
-        said.append(
-            f"{_list(wide)} {'varies' if len(wide) == 1 else 'vary'} far more over {unit}s than the others "
-            "and would widen every interval: compared by Welch's t instead."
-        )
+        vary = "varies" if len(wide) == 1 else "vary"
+        said.append(f"{_list(wide)} {vary} far more over {unit}s than the others: compared by Welch's t, apart from the model.")
+    if apart:
+        said.append(f"The noise of {_list(apart)} is no part of the others' intervals.")
     out = [f"{name(row, rows)} ({row.state})" for _, row in rows[~rows.ranked].iterrows()]
     if out:
         said.append(f"Not ranked: {_list(out)}.")
-    return [*said, _scope(rows, unit)] if len(ranked) and rows.of.max() > 1 else said
+    return [*said, _scope(rows, unit)] if len(ranked) and methods.of.max() > 1 else said
 
 
 def _list(words: list[str]) -> str:
@@ -144,7 +144,7 @@ def _resolution(rows: pd.DataFrame, ranked: pd.DataFrame, unit: str) -> list[str
     if not np.isfinite(resolves):
         return []
     points = amount(resolves, rows.metric.iloc[0])
-    said = f"{rows.of.max()} {unit}s resolve differences of about {points} here (found in 80 of 100 tables)"
+    said = f"{ranked.of.max()} {unit}s resolve differences of about {points} here (found in 80 of 100 tables)"
     open_gains = ranked[(ranked.low <= 0) & (ranked.high >= 0) & (ranked.test == "model")]
     best = _sorted(ranked[ranked.best & ~ranked.wide])
     wanted = []
