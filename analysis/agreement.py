@@ -54,7 +54,9 @@ def gain_per_class(runs: pd.DataFrame, labels: np.ndarray) -> pd.DataFrame:
         guessed = predictions(run.folder)
         if guessed is not None and len(guessed) <= len(labels):
             right = guessed == labels[: len(guessed)]
-            rows.append((pd.Series(right).groupby(labels[: len(guessed)]).mean() * 100).rename((run.row, run.teacher == "")))
+            rows.append(
+                (pd.Series(right).groupby(labels[: len(guessed)]).mean() * 100).rename((run.row, run.teacher == ""))
+            )
     if not any(row.name[1] for row in rows):
         return pd.DataFrame()
     baseline = pd.DataFrame([row for row in rows if row.name[1]]).mean()
@@ -62,12 +64,14 @@ def gain_per_class(runs: pd.DataFrame, labels: np.ndarray) -> pd.DataFrame:
     return gains.groupby(level=0, sort=False).mean()
 
 
-def test_labels(run: pd.Series, data: str) -> np.ndarray:
+def labels_of(run: pd.Series, data: str) -> np.ndarray:
     """The classes of a run's test images, (N,), from the data set itself (this imports torch). Raises ValueError if the
     data set is not there or not one of kdexp's."""
     module, _, function = str(run["dataset._target_"]).rpartition(".")
     if not module.startswith("kdexp."):
-        raise ValueError(f"--data: {run['dataset._target_']} is not a data set of kdexp, so its labels are not known here")
+        raise ValueError(
+            f"--data: {run['dataset._target_']} is not a data set of kdexp, so its labels are not known here"
+        )
     try:
         _, test = getattr(importlib.import_module(module), function)(data)
     except Exception as error:  # whatever a data set of another version raises, the figure alone is lost

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import words
-from analysis.agreement import agreement, agreement_per_class, gain_per_class, test_labels
+from analysis.agreement import agreement, agreement_per_class, gain_per_class, labels_of
 from analysis.table import BASELINE, ORDER
 
 COLOURS = ("#000000", "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#8C6D31")
@@ -35,7 +35,11 @@ def style(distill: str, position: int) -> dict:
     """Colour, marker and line of a method; methods beyond the seven take turns."""
     index = ORDER.index(distill) if distill in ORDER else len(ORDER) + position
     number = index % len(COLOURS)
-    return {"color": COLOURS[number], "marker": MARKERS[number], "linestyle": LINES[(number + index // len(COLOURS)) % len(LINES)]}
+    return {
+        "color": COLOURS[number],
+        "marker": MARKERS[number],
+        "linestyle": LINES[(number + index // len(COLOURS)) % len(LINES)],
+    }
 
 
 def labelled(rows: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
@@ -46,7 +50,9 @@ def labelled(rows: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     names = {(row.distill, row.own): words.name(row, rows) for _, row in rows.iterrows()}
     order = list(dict.fromkeys(names.values()))
     mine = mine.assign(row=[names.get((run.distill, run.own), run.label) for run in mine.itertuples()])
-    return mine.sort_values("row", key=lambda row: row.map({name: index for index, name in enumerate(order)}), kind="stable")
+    return mine.sort_values(
+        "row", key=lambda row: row.map({name: index for index, name in enumerate(order)}), kind="stable"
+    )
 
 
 def _figure(width: float = 6.3, height: float = 3.4) -> tuple[Figure, matplotlib.axes.Axes]:
@@ -115,16 +121,32 @@ def accuracy(rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         if not low <= row["mean"] <= high:
             edge, mark = (low, "<") if row["mean"] < low else (high, ">")
             axes.plot(edge, position, mark, color=look["color"], markersize=7, clip_on=False, label=name)
-            axes.annotate(f"{row['mean']:.2f}", (edge, position), (8 if mark == "<" else -8, 0), textcoords="offset points", va="center", ha="left" if mark == "<" else "right")
+            axes.annotate(
+                f"{row['mean']:.2f}",
+                (edge, position),
+                (8 if mark == "<" else -8, 0),
+                textcoords="offset points",
+                va="center",
+                ha="left" if mark == "<" else "right",
+            )
             continue
         if np.isfinite(row.low):
-            axes.plot([row.baseline + row.low, row.baseline + row.high], [position] * 2, color=look["color"], linewidth=1.6, solid_capstyle="butt", alpha=0.8)
+            axes.plot(
+                [row.baseline + row.low, row.baseline + row.high],
+                [position] * 2,
+                color=look["color"],
+                linewidth=1.6,
+                solid_capstyle="butt",
+                alpha=0.8,
+            )
         seeds = pd.to_numeric(mine[metric][mine.row == name])
         axes.plot(seeds, [position + 0.22] * len(seeds), "|", color=look["color"], markersize=5)
         axes.plot(row["mean"], position, look["marker"], color=look["color"], markersize=7, label=name)
     axes.set_xlim(low, high)
     _lines(axes.axvline, rows)
-    axes.set_yticks(range(len(shown)), [f"{words.name(row, rows)}{' *' if row.best else ''}" for _, row in shown.iterrows()])
+    axes.set_yticks(
+        range(len(shown)), [f"{words.name(row, rows)}{' *' if row.best else ''}" for _, row in shown.iterrows()]
+    )
     axes.set_ylim(len(shown) - 0.5, -0.6)
     axes.set(xlabel=words.measured(metric), title=words.heading(rows).rpartition("   ")[0])
     lines = [line for line in axes.get_lines() if line.get_label().startswith(("teacher ", "none "))]
@@ -135,7 +157,13 @@ def accuracy(rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
 def _window(rows: pd.DataFrame) -> tuple[float, float]:
     """The range that shows the methods near the median one with their intervals, the baseline and the teacher."""
     near = rows[_near(rows["mean"])]
-    edges = [near["mean"], near.baseline + near.low, near.baseline + near.high, near.baseline, near["mean"] + near["std"].fillna(0)]
+    edges = [
+        near["mean"],
+        near.baseline + near.low,
+        near.baseline + near.high,
+        near.baseline,
+        near["mean"] + near["std"].fillna(0),
+    ]
     if rows.metric.iloc[0].endswith("test_acc"):
         edges.append(near.teacher_acc)
     return _padded(pd.concat(edges).dropna())
@@ -159,7 +187,9 @@ def gains(table: pd.DataFrame) -> Figure:
     margin = 0.08 * (top - bottom) or 1.0
     for number, rows in enumerate(pairs):
         some = rows[rows.gain.notna()]
-        x = np.array([labels.index(label) for label in some.label]) + (number - (len(pairs) - 1) / 2) * min(0.12, 0.7 / len(pairs))
+        x = np.array([labels.index(label) for label in some.label]) + (number - (len(pairs) - 1) / 2) * min(
+            0.12, 0.7 / len(pairs)
+        )
         inside = some.gain.between(bottom, top).to_numpy()
         y = some.gain.where(inside)
         bars = np.nan_to_num(np.array([some.gain - some.low, some.high - some.gain]).clip(0)) * inside
@@ -169,7 +199,9 @@ def gains(table: pd.DataFrame) -> Figure:
             if far:
                 edge, mark = ((bottom, 8), "v") if value < bottom else ((top, -12), "^")
                 axes.plot(place, edge[0], mark, color=look["color"], markersize=8)
-                axes.annotate(f"{value:+.1f}", (place, edge[0]), (0, edge[1]), textcoords="offset points", ha="center", fontsize=7)
+                axes.annotate(
+                    f"{value:+.1f}", (place, edge[0]), (0, edge[1]), textcoords="offset points", ha="center", fontsize=7
+                )
     axes.axhline(0, color="black", linewidth=1)
     axes.set_ylim(bottom - margin, top + margin)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:+g}")
@@ -192,7 +224,11 @@ def cost(rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     group = pd.to_numeric(mine.get("group_size", pd.Series(1, mine.index))).fillna(1)
     shared = "" if (group == 1).all() else " of the group a run trained in"
     out = f"; not shown: {far.sum()} runs far below or above" if far.any() else ""
-    axes.set(xlabel=f"training time{shared}, s", ylabel=words.measured(metric), title=words.heading(rows).rpartition("   ")[0] + out)
+    axes.set(
+        xlabel=f"training time{shared}, s",
+        ylabel=words.measured(metric),
+        title=words.heading(rows).rpartition("   ")[0] + out,
+    )
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     return figure
 
@@ -210,10 +246,15 @@ def agreement_figure(rows: pd.DataFrame, runs: pd.DataFrame) -> Figure | None:
     for position, name in enumerate(names):
         values, look = found.agreement[found.row == name], style(kinds.get(name, name), position)
         axes.plot([values.mean()] * 2, [position - 0.25, position + 0.25], color=look["color"], linewidth=2.5)
-        axes.plot(values, [position] * len(values), look["marker"], color=look["color"], markersize=5, alpha=0.7, label=name)
+        axes.plot(
+            values, [position] * len(values), look["marker"], color=look["color"], markersize=5, alpha=0.7, label=name
+        )
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set(xlabel="test images that student and teacher give the same class, %", title=words.heading(rows).rpartition("   ")[0])
+    axes.set(
+        xlabel="test images that student and teacher give the same class, %",
+        title=words.heading(rows).rpartition("   ")[0],
+    )
     return figure
 
 
@@ -227,7 +268,15 @@ def per_class(values: pd.DataFrame, label: str, title: str) -> Figure:
     for (row, column), value in np.ndenumerate(values.to_numpy()) if values.shape[1] <= 20 else ():
         red, green, blue, _ = image.cmap(image.norm(value))
         dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
-        axes.text(column, row, f"{value:{'+' if signed else ''}.0f}", ha="center", va="center", fontsize=7, color="white" if dark else "black")
+        axes.text(
+            column,
+            row,
+            f"{value:{'+' if signed else ''}.0f}",
+            ha="center",
+            va="center",
+            fontsize=7,
+            color="white" if dark else "black",
+        )
     axes.set_yticks(range(len(values)), values.index)
     step = 1 if values.shape[1] <= 20 else 10
     axes.set_xticks(range(0, values.shape[1], step), values.columns[::step])
@@ -254,7 +303,7 @@ def draw(table: pd.DataFrame, runs: pd.DataFrame, epochs: pd.DataFrame, data: st
             classes = agreement_per_class(pd.concat([mine, runs[(runs.teacher == "") & ~runs.index.isin(mine.index)]]))
             if len(classes):
                 figures[f"agreement_per_class_{place}"] = per_class(classes, "agreement with the teacher, %", title)
-            gained = gain_per_class(mine, test_labels(mine.iloc[0], data)) if data else pd.DataFrame()
+            gained = gain_per_class(mine, labels_of(mine.iloc[0], data)) if data else pd.DataFrame()
             if len(gained):
                 figures[f"gain_per_class_{place}"] = per_class(gained, "gain over none, points", title)
         if any(rows.gain.notna().any() for rows in words.pairs(table)):

@@ -64,7 +64,8 @@ def grids(table: pd.DataFrame, by: str) -> list[tuple[str, pd.DataFrame]]:
     rows = pd.concat([rows.assign(teacher=words.teacher_of(rows)) for rows in words.pairs(table)])
     metric, keys = rows.metric.iloc[0], [key for key in allowed if key != by]
     rows["cell"] = [
-        f"{number(row['mean'], metric)}{'*' if row.best else ''}" + (f"\n±{number(row['std'], metric)}" if pd.notna(row["std"]) else "")
+        f"{number(row['mean'], metric)}{'*' if row.best else ''}"
+        + (f"\n±{number(row['std'], metric)}" if pd.notna(row["std"]) else "")
         for _, row in rows.iterrows()
     ]
     found = []
@@ -73,7 +74,10 @@ def grids(table: pd.DataFrame, by: str) -> list[tuple[str, pd.DataFrame]]:
         cells: dict = {}
         for value, label, cell in zip(group[by], group.label, group.cell):
             cells.setdefault("" if pd.isna(value) else value, {})[label] = cell
-        lines = [{by: str(value), **line} for value, line in sorted(cells.items(), key=lambda item: (item[0] != "", natural(item[0])))]
+        lines = [
+            {by: str(value), **line}
+            for value, line in sorted(cells.items(), key=lambda item: (item[0] != "", natural(item[0])))
+        ]
         grid = pd.DataFrame(lines, columns=[by, *dict.fromkeys(group.label)]).fillna("")
         found.append(("   ".join([*shown, words.measured(metric)]), grid))
     return found
@@ -105,7 +109,10 @@ def print_table(table: pd.DataFrame, runs: pd.DataFrame, by: str = "distill") ->
     for rows in words.blocks(table):
         if (rows.teacher == "").all() and (rows.dataset[0], rows.student[0]) not in taught and rows.n[0]:
             mean = number(rows["mean"][0], rows.metric[0])
-            console.print(f"{rows.dataset[0]}   {rows.student[0]} trained on the labels alone: {mean} (n={rows.state[0]})   {words.circumstances(rows)}", markup=False)
+            console.print(
+                f"{rows.dataset[0]}   {rows.student[0]} trained on the labels alone: {mean} (n={rows.state[0]})   {words.circumstances(rows)}",
+                markup=False,
+            )
     for row in runs[runs.status != "done"].itertuples():
         console.print(f"{row.status}: {row.folder}", markup=False)
 
@@ -154,10 +161,14 @@ def latex(table: pd.DataFrame) -> str:
         shown = display(rows).drop(columns=" ", errors="ignore").map(escape)
         for column in ("method", "mean"):
             shown[column] = [f"\\textbf{{{value}}}" if best else value for value, best in zip(shown[column], rows.best)]
-        shown["95 % interval"] = shown["95 % interval"].str.replace("..", "\\,..\\,") if "95 % interval" in shown else None
+        shown["95 % interval"] = (
+            shown["95 % interval"].str.replace("..", "\\,..\\,") if "95 % interval" in shown else None
+        )
         shown = shown.dropna(axis="columns", how="all").rename(columns=escape)
         body = shown.style.hide(axis="index").to_latex(hrules=True, column_format="l" + "r" * (shown.shape[1] - 1))
-        notes = " \\\\\n".join(escape(line.replace("*  may", "Bold: may")) for line in [words.circumstances(rows), *paragraph(rows)])
+        notes = " \\\\\n".join(
+            escape(line.replace("*  may", "Bold: may")) for line in [words.circumstances(rows), *paragraph(rows)]
+        )
         parts.append(
             f"\\begin{{table}}\n\\centering\n\\caption{{{escape(words.heading(rows))}}}\n\\small\n{body}\n"
             f"\\par\\smallskip\\parbox{{\\linewidth}}{{\\footnotesize\\raggedright {notes}}}\n\\end{{table}}\n"
@@ -165,8 +176,21 @@ def latex(table: pd.DataFrame) -> str:
     return "\n".join(parts)
 
 
-LATEX = {**{char: "\\" + char for char in "&%$#_{}"}, "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}"}
-LATEX |= {"<": "$<$", ">": "$>$", "†": "$^\\dagger$", "±": "$\\pm$", "·": "$\\cdot$", "->": "$\\rightarrow$", "--": "-{}-"}
+LATEX = {
+    **{char: "\\" + char for char in "&%$#_{}"},
+    "\\": "\\textbackslash{}",
+    "~": "\\textasciitilde{}",
+    "^": "\\textasciicircum{}",
+}
+LATEX |= {
+    "<": "$<$",
+    ">": "$>$",
+    "†": "$^\\dagger$",
+    "±": "$\\pm$",
+    "·": "$\\cdot$",
+    "->": "$\\rightarrow$",
+    "--": "-{}-",
+}
 
 
 def escape(text: str) -> str:
@@ -175,9 +199,10 @@ def escape(text: str) -> str:
 
     def one(match: re.Match) -> str:
         found = match.group()
-        return signs[found] if found in signs else LATEX.get(found, found if found.isascii() else "?")
+        plain = found.isascii() or (found.isalpha() and ord(found) < 256)
+        return signs[found] if found in signs else LATEX.get(found, found if plain else "?")
 
-    return re.sub(r"(?<![\w,.=+-])[+-](?=\d)|->|--|[^\w\s]|[^\x00-\x7f]", one, text)
+    return re.sub(r"(?<![\w,.=+-])[+-](?=\d)|->|--|[^A-Za-z0-9\s]", one, text)
 
 
 def to_json(table: pd.DataFrame) -> str:
@@ -201,7 +226,12 @@ def to_json(table: pd.DataFrame) -> str:
 def write(table: pd.DataFrame, out: Path) -> list[Path]:
     """summary.csv, .md, .tex and .json below `out`; each whole or not at all."""
     out.mkdir(parents=True, exist_ok=True)
-    texts = {"csv": columns(table).to_csv(index=False), "md": markdown(table), "tex": latex(table), "json": to_json(table)}
+    texts = {
+        "csv": columns(table).to_csv(index=False),
+        "md": markdown(table),
+        "tex": latex(table),
+        "json": to_json(table),
+    }
     for kind, text in texts.items():
         temporary = out / f".summary.{kind}"
         temporary.write_text(text, encoding="utf-8")

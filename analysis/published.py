@@ -20,7 +20,22 @@ FILE = Path(__file__).with_name("published.csv")
 # names of the literature -> ours; others are compared by their label in lower case (SP+KD: sp+kd)
 METHODS = {"fitnet": "fn", "fitnets": "fn", "hint": "fn", "ofd": "od", "overhaul": "od", "hkd": "kd", "st": "kd"}
 RECIPES = {"RepDistiller README": "crd240", "overhaul-distillation README": "od200"}
-COLUMNS = ["dataset", "teacher", "student", "method", "mean", "n", "gain", "top1", "published_gain", "same_recipe", "runs", "statistic", "source", "note"]
+COLUMNS = [
+    "dataset",
+    "teacher",
+    "student",
+    "method",
+    "mean",
+    "n",
+    "gain",
+    "top1",
+    "published_gain",
+    "same_recipe",
+    "runs",
+    "statistic",
+    "source",
+    "note",
+]
 
 
 def load() -> pd.DataFrame:
@@ -47,13 +62,23 @@ def beside(rows: pd.DataFrame) -> pd.DataFrame:
     published, first = load(), rows.iloc[0]
     teacher = words.teacher_of(rows)
     same = published[published.dataset == first.dataset]
-    ours = [(row.label, method(row.label), row["mean"], row.n, row.gain) for _, row in rows.iterrows() if row.n]
+    ours = [
+        (row.label, BASELINE if row.distill == BASELINE else method(row.label), row["mean"], row.n, row.gain)
+        for _, row in rows.iterrows()
+        if row.n
+    ]
     found = []
     for label, name, mean, n, gain in [("teacher", BASELINE, rows.teacher_acc.mean(), np.nan, np.nan), *ours]:
         student = teacher if label == "teacher" else first.student
         pair = teacher if name != BASELINE else ""
         for row in same[(same.student == student) & (same.teacher == pair) & (same.method == name)].to_dict("records"):
-            numbers = {"method": label, "mean": mean, "n": n, "gain": gain, "same_recipe": RECIPES.get(row["source"]) == recipe(rows)}
+            numbers = {
+                "method": label,
+                "mean": mean,
+                "n": n,
+                "gain": gain,
+                "same_recipe": RECIPES.get(row["source"]) == recipe(rows),
+            }
             found.append({**row, **numbers, "teacher": teacher, "student": student})
     return pd.DataFrame(found, columns=COLUMNS)
 
@@ -62,7 +87,11 @@ def recipe(rows: pd.DataFrame) -> str | None:
     """The recipe of a block if it was run as it stands: all images, its own epochs, batch size and rate; else None."""
     terms = json.loads(rows.terms.iloc[0])
     kept = all(terms.get(key) == terms.get(f"recipe.{key}") for key in ("epochs", "batch_size"))
-    kept &= terms.get("optimizer.lr") == terms.get("recipe.lr") and not terms.get("dataset.limit") and not terms.get("dataset.limit_test")
+    kept &= (
+        terms.get("optimizer.lr") == terms.get("recipe.lr")
+        and not terms.get("dataset.limit")
+        and not terms.get("dataset.limit_test")
+    )
     return terms.get("recipe") if kept else None
 
 
@@ -78,9 +107,17 @@ def print_beside(table: pd.DataFrame) -> pd.DataFrame:
         parts.append(found)
         shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for column in ("method", "ours", "gain", "published", "gain", "runs", "statistic", "source"):
-            shown.add_column(column, justify="left" if column in ("method", "statistic", "source") else "right", no_wrap=True)
+            shown.add_column(
+                column, justify="left" if column in ("method", "statistic", "source") else "right", no_wrap=True
+            )
         for row in found.itertuples():
-            cells = [row.method, number(row.mean), number(row.gain, "+"), number(row.top1), number(row.published_gain, "+")]
+            cells = [
+                row.method,
+                number(row.mean),
+                number(row.gain, "+"),
+                number(row.top1),
+                number(row.published_gain, "+"),
+            ]
             runs = "" if pd.isna(row.runs) else f"{row.runs:.0f}"
             shown.add_row(*cells, runs, row.statistic, row.source, style=None if row.same_recipe else "bright_black")
         console.print(shown)

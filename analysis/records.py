@@ -167,7 +167,9 @@ def _once(runs: pd.DataFrame, left_out: list[str]) -> pd.DataFrame:
     for row in runs[again & (runs.status == "done")].itertuples():
         kept = first.loc[tuple(getattr(row, key) for key in CELL)]
         if not kept.test_acc == row.test_acc:
-            left_out.append(f"{row.folder} ({row.test_acc:.2f} %) repeats {kept.folder} ({kept.test_acc:.2f} %), which counts")
+            left_out.append(
+                f"{row.folder} ({row.test_acc:.2f} %) repeats {kept.folder} ({kept.test_acc:.2f} %), which counts"
+            )
     return runs[~again].sort_values([*IDENTITY, "terms", "own", "seed"], ignore_index=True)
 
 
@@ -187,7 +189,9 @@ def epochs(runs: pd.DataFrame) -> pd.DataFrame:
             continue
         texts.setdefault(header, []).extend(f"{index},{line}" for line in lines)
     parts = [pd.read_csv(io.StringIO("\n".join([f"run,{header}", *lines]))) for header, lines in texts.items()]
-    rows = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["run", "epoch", "test_acc", "seconds"])
+    rows = (
+        pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["run", "epoch", "test_acc", "seconds"])
+    )
     return rows.apply(pd.to_numeric, errors="coerce")
 
 

@@ -24,13 +24,52 @@ from analysis.records import config_blocks
 from kdexp import __version__
 
 HERE = Path(__file__).parent
-COLUMNS = ("dataset", "teacher", "student", "method", "seed", "status", "test_acc", "best_test_acc", "seconds", "device", "precision", "variant")
+COLUMNS = (
+    "dataset",
+    "teacher",
+    "student",
+    "method",
+    "seed",
+    "status",
+    "test_acc",
+    "best_test_acc",
+    "seconds",
+    "device",
+    "precision",
+    "variant",
+)
 NUMERIC = ("seed", "test_acc", "best_test_acc", "seconds")
-FACTS = ("started", "host", "device", "precision", "deterministic", "compile", "threads", "group_size", "seconds", "images_per_second", "peak_memory_mb", "params", "teacher_seed", "teacher_test_acc", "fingerprint", "student_sha256", "teacher_checkpoint_sha256", "git")
+FACTS = (
+    "started",
+    "host",
+    "device",
+    "precision",
+    "deterministic",
+    "compile",
+    "threads",
+    "group_size",
+    "seconds",
+    "images_per_second",
+    "peak_memory_mb",
+    "params",
+    "teacher_seed",
+    "teacher_test_acc",
+    "fingerprint",
+    "student_sha256",
+    "teacher_checkpoint_sha256",
+    "git",
+)
 POINTS, LOG_LINES = 60, 20
 
 
-def write(path: Path, table: pd.DataFrame, runs: pd.DataFrame, epochs: pd.DataFrame, figures: dict[str, Figure], left_out: list[str]) -> Path:
+def write(
+    path: Path,
+    table: pd.DataFrame,
+    runs: pd.DataFrame,
+    epochs: pd.DataFrame,
+    figures: dict[str, Figure],
+    left_out: list[str],
+) -> Path:
     """Write the page to `path` and return it."""
     page = Environment(loader=FileSystemLoader(HERE), autoescape=True).get_template("report.html")
     script = (HERE / "report.js").read_text(encoding="utf-8")
@@ -76,7 +115,14 @@ def _pair(rows: pd.DataFrame, drawn: dict[str, str]) -> dict:
     metric = rows.metric.iloc[0]
     best, sentence = words.verdict(rows)
     shown = display(rows)
-    plain = {"mean": rows["mean"], "std": rows["std"], "n": rows.n, "gain over none": rows.gain, "p": rows.p, "over KD": rows.over_kd}
+    plain = {
+        "mean": rows["mean"],
+        "std": rows["std"],
+        "n": rows.n,
+        "gain over none": rows.gain,
+        "p": rows.p,
+        "over KD": rows.over_kd,
+    }
     shown["paired t, p"] = rows.paired_p.map(probability)
     shown["test"] = rows.test
     cells = [
@@ -91,7 +137,9 @@ def _pair(rows: pd.DataFrame, drawn: dict[str, str]) -> dict:
         "best": "" if best is None else words.name(best, rows),
         "mean": "" if best is None else number(best["mean"], metric),
         "gain": "" if best is None else number(best.gain, metric, "+"),
-        "interval": "" if best is None or pd.isna(best.low) else f"{number(best.low, metric, '+')} .. {number(best.high, metric, '+')}",
+        "interval": ""
+        if best is None or pd.isna(best.low)
+        else f"{number(best.low, metric, '+')} .. {number(best.high, metric, '+')}",
         "verdict": sentence,
         "heading": words.heading(rows),
         "circumstances": words.circumstances(rows),
@@ -131,7 +179,9 @@ def _data(runs: pd.DataFrame, epochs: pd.DataFrame) -> dict:
     """What report.js draws: each run's cells, curve, facts and configuration, whose blocks are stored once."""
     blocks: dict[str, int] = {}
     curves = dict(list(epochs.groupby("run")[["epoch", "test_acc"]])) if len(epochs) else {}
-    facts = [name for name in (*FACTS, *sorted(column for column in runs if column.startswith("versions."))) if name in runs]
+    facts = [
+        name for name in (*FACTS, *sorted(column for column in runs if column.startswith("versions."))) if name in runs
+    ]
     shown = []
     for index, run in zip(runs.index, runs.rename(columns={"label": "method"}).to_dict("records")):
         try:

@@ -37,19 +37,52 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     home = os.environ.get("KDEXP_OUTPUTS", "outputs")
-    line.add_argument("outputs", nargs="*", default=[home], metavar="OUTPUTS", help=f"folders of records (default: {home})")
+    line.add_argument(
+        "outputs", nargs="*", default=[home], metavar="OUTPUTS", help=f"folders of records (default: {home})"
+    )
     what = line.add_argument_group("which runs, which number")
-    what.add_argument("--select", action="append", default=[], metavar="KEY=VALUE", help="only these runs; VALUE may be a list a,b; may be repeated. KEY: dataset, teacher, student, distill, seed, any setting (optimizer.lr)")
-    what.add_argument("--metric", default="test_acc", metavar="NAME", help=f"a number of result.json (default: test_acc): {', '.join(METRICS)}, ...")
-    what.add_argument("--over", choices=("seed", "teacher"), default="seed", help="what mean, std and intervals are over: student seeds (default), or trainings of the teacher")
+    what.add_argument(
+        "--select",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="only these runs; VALUE may be a list a,b; may be repeated. KEY: dataset, teacher, student, distill, seed, any setting (optimizer.lr)",
+    )
+    what.add_argument(
+        "--metric",
+        default="test_acc",
+        metavar="NAME",
+        help=f"a number of result.json (default: test_acc): {', '.join(METRICS)}, ...",
+    )
+    what.add_argument(
+        "--over",
+        choices=("seed", "teacher"),
+        default="seed",
+        help="what mean, std and intervals are over: student seeds (default), or trainings of the teacher",
+    )
     form = line.add_argument_group("how it is shown")
-    form.add_argument("--by", default="distill", metavar="COLUMN", help="a row for each value of COLUMN (student, teacher, distill.weight ...) and a column for each method")
-    form.add_argument("--against", choices=("published",), help="beside published accuracies of the same data set, pair and method")
+    form.add_argument(
+        "--by",
+        default="distill",
+        metavar="COLUMN",
+        help="a row for each value of COLUMN (student, teacher, distill.weight ...) and a column for each method",
+    )
+    form.add_argument(
+        "--against", choices=("published",), help="beside published accuracies of the same data set, pair and method"
+    )
     form.add_argument("--out", metavar="DIR", help="where files are written (default: the first of OUTPUTS)")
     form.add_argument("--figures", action="store_true", help="figures as PNG and SVG, in DIR/figures")
-    form.add_argument("--html", action="store_true", help="one page with tables, figures and every run: DIR/report.html")
-    form.add_argument("--data", metavar="DIR", help="folder of the data sets, whose labels the figure of gain per class needs")
-    form.add_argument("--watch", action="store_true", help="redraw while a sweep runs: done, running, failed. Ends with it, or by Ctrl-C")
+    form.add_argument(
+        "--html", action="store_true", help="one page with tables, figures and every run: DIR/report.html"
+    )
+    form.add_argument(
+        "--data", metavar="DIR", help="folder of the data sets, whose labels the figure of gain per class needs"
+    )
+    form.add_argument(
+        "--watch",
+        action="store_true",
+        help="redraw while a sweep runs: done, running, failed. Ends with it, or by Ctrl-C",
+    )
     return line
 
 
@@ -61,8 +94,16 @@ def select(runs: pd.DataFrame, conditions: list[str]) -> pd.DataFrame:
     for condition in conditions:
         key, equals, wanted = condition.partition("=")
         if not equals or key not in runs:
-            near = [column for column in runs if key and key in column] or ["dataset", "teacher", "student", "distill", "seed"]
-            raise ValueError(f"--select {condition}: must be KEY=VALUE with a column of the runs as KEY, as {', '.join(near[:8])}")
+            near = [column for column in runs if key and key in column] or [
+                "dataset",
+                "teacher",
+                "student",
+                "distill",
+                "seed",
+            ]
+            raise ValueError(
+                f"--select {condition}: must be KEY=VALUE with a column of the runs as KEY, as {', '.join(near[:8])}"
+            )
         values = runs[key].map(_plain)
         chosen = values.isin([_plain(value) for value in wanted.split(",")])
         if not chosen.any():
@@ -108,7 +149,9 @@ def run(arguments: argparse.Namespace) -> None:
     for line in left_out:
         print(f"left out: {line}", file=sys.stderr)
     if runs.empty or not (runs.status == "done").any():
-        raise ValueError(f"no finished runs in {', '.join(arguments.outputs)}. Make some: python run.py sweep=quickstart")
+        raise ValueError(
+            f"no finished runs in {', '.join(arguments.outputs)}. Make some: python run.py sweep=quickstart"
+        )
     runs = select(runs, arguments.select)
     table, out = summarize(runs, arguments.metric, arguments.over), Path(arguments.out or arguments.outputs[0])
     print_table(table, runs, arguments.by)

@@ -55,7 +55,9 @@ def summarize(runs: pd.DataFrame, metric: str = "test_acc", over: str = "seed") 
     blocks = [_block(group, baselines.get(("", key), []), sign) for (_, key), group in taught.items()]
     used = {key for _, key in taught}
     blocks += [_block([], group, sign) for (_, key), group in baselines.items() if key not in used]
-    rows = [{**row, "block": number, "metric": metric, "over": over} for number, block in enumerate(blocks) for row in block]
+    rows = [
+        {**row, "block": number, "metric": metric, "over": over} for number, block in enumerate(blocks) for row in block
+    ]
     table = _with_settings(pd.DataFrame(rows))
     middle = [column for column in table if column not in (*FIRST, *LAST, *HIDDEN)]
     return table[[*FIRST, *middle, *LAST, *HIDDEN]]
@@ -63,7 +65,11 @@ def summarize(runs: pd.DataFrame, metric: str = "test_acc", over: str = "seed") 
 
 def _measured(runs: pd.DataFrame, metric: str, over: str) -> list[dict]:
     """Runs with `value` (NaN if there is none), `unit` (what they are repeated over) and `own` without it, sorted."""
-    if metric not in runs or metric in ("seed", "teacher_seed", "heartbeat") or not pd.to_numeric(runs[metric], errors="coerce").notna().any():
+    if (
+        metric not in runs
+        or metric in ("seed", "teacher_seed", "heartbeat")
+        or not pd.to_numeric(runs[metric], errors="coerce").notna().any()
+    ):
         numbers = [name for name in runs.select_dtypes("number") if runs[name].notna().any() and "seed" not in name]
         raise ValueError(f"--metric {metric}: no run has such a number. There are: {', '.join(numbers)}")
     value = pd.to_numeric(runs[metric], errors="coerce").replace([np.inf, -np.inf], np.nan).astype(float)
@@ -134,7 +140,9 @@ def _cells(group: list[dict], expected: dict[str, set]) -> dict[str, float]:
     for run in group:
         if run["unit"] in found and np.isfinite(run["value"]):
             found[run["unit"]][run["seed"]] = run["value"]
-    return {unit: fmean(values.values()) if values.keys() >= expected[unit] else np.nan for unit, values in found.items()}
+    return {
+        unit: fmean(values.values()) if values.keys() >= expected[unit] else np.nan for unit, values in found.items()
+    }
 
 
 def _row(group: list[dict], expected: dict[str, set], cells: dict[str, float]) -> dict:
@@ -144,7 +152,9 @@ def _row(group: list[dict], expected: dict[str, set], cells: dict[str, float]) -
     ran = {(run["unit"], run["seed"]) for run in group}
     wanted = {(unit, seed) for unit in holes for seed in expected[unit]}
     lacking = wanted - ran
-    states = [min({status[cell] for cell in wanted & status.keys() if cell[0] == unit}, default="missing") for unit in holes]
+    states = [
+        min({status[cell] for cell in wanted & status.keys() if cell[0] == unit}, default="missing") for unit in holes
+    ]
     reasons = Counter("without a value" if state == "done" else state for state in states)
     words = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
     accuracies = [run["teacher_acc"] for run in group if np.isfinite(run["teacher_acc"])]
@@ -178,9 +188,19 @@ def _compared(rows: list[dict], values: np.ndarray, sign: int) -> None:
     for index, row in enumerate(rows):
         row |= {name: np.nan for name in ("baseline", "paired_p")}
         row |= {"test": "", "sigma": model.sigma, "df": model.df, "resolves": resolves}
-        row |= {"wide": bool(model.wide[index]), "apart": bool(model.apart[index]), "best": bool(best.get(index, False))}
+        row |= {
+            "wide": bool(model.wide[index]),
+            "apart": bool(model.apart[index]),
+            "best": bool(best.get(index, False)),
+        }
     _against(rows, model, baseline, methods, ("gain", "low", "high", "p"))
-    _against(rows, model, kd, [index for index in methods if index not in kd], ("over_kd", "over_kd_low", "over_kd_high", "over_kd_p"))
+    _against(
+        rows,
+        model,
+        kd,
+        [index for index in methods if index not in kd],
+        ("over_kd", "over_kd_low", "over_kd_high", "over_kd_p"),
+    )
     if len(baseline) != 1:
         return
     control = baseline[0]
@@ -214,11 +234,19 @@ def _with_settings(table: pd.DataFrame) -> pd.DataFrame:
         for _, rows in table.groupby(keys, sort=False):
             parsed = {text: json.loads(text) for text in rows[column].unique()}
             for name in differing(list(parsed.values())):
-                found.setdefault(name, {}).update({index: parsed[text].get(name) for index, text in rows[column].items()})
-    return table.assign(**{name: pd.Series(values, dtype=object).reindex(table.index) for name, values in found.items()})
+                found.setdefault(name, {}).update(
+                    {index: parsed[text].get(name) for index, text in rows[column].items()}
+                )
+    return table.assign(
+        **{name: pd.Series(values, dtype=object).reindex(table.index) for name, values in found.items()}
+    )
 
 
 def own_columns(rows: pd.DataFrame) -> list[str]:
     """The settings that differ among the rows of a block: columns of their own."""
     settings = [column for column in rows if column not in (*FIRST, *LAST, *HIDDEN)]
-    return [column for column in settings if any(group[column].nunique(dropna=False) > 1 for _, group in rows.groupby("distill"))]
+    return [
+        column
+        for column in settings
+        if any(group[column].nunique(dropna=False) > 1 for _, group in rows.groupby("distill"))
+    ]

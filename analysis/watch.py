@@ -62,9 +62,14 @@ def render(runs: pd.DataFrame, state: pd.DataFrame, lines: int = 30) -> Group:
     for row in running.head(lines).itertuples():
         accuracy = "" if pd.isna(row.test_acc) else f"{row.test_acc:.2f}"
         left = duration(row.left) if row.alive else f"silent for {duration(row.silent) or 'ever'}"
-        shown.add_row(Text(row.name), f"{row.epoch}/{row.epochs}", accuracy, left, style=None if row.alive else "yellow")
+        shown.add_row(
+            Text(row.name), f"{row.epoch}/{row.epochs}", accuracy, left, style=None if row.alive else "yellow"
+        )
     more = [Text(f"... and {len(running) - lines} more")] if len(running) > lines else []
-    bad = [Text(f"{row.status}: {row.name}   {row.error}\n    {row.folder}/run.log", style="red") for row in failed.head(lines).itertuples()]
+    bad = [
+        Text(f"{row.status}: {row.name}   {row.error}\n    {row.folder}/run.log", style="red")
+        for row in failed.head(lines).itertuples()
+    ]
     return Group(Text(head or "nothing there yet"), *([shown] if len(running) else []), *more, *bad)
 
 

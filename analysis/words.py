@@ -2,6 +2,7 @@
 
 import json
 import re
+import textwrap
 
 import numpy as np
 import pandas as pd
@@ -52,9 +53,10 @@ def circumstances(rows: pd.DataFrame) -> str:
 
 def name(row, rows: pd.DataFrame) -> str:
     """KD, or KD distill.weight=0.5 where the block has several."""
+    label = textwrap.shorten(row.label, 40)
     if (rows.label == row.label).sum() == 1:
-        return row.label
-    return " ".join([row.label, *(f"{key}={row[key]}" for key in own_columns(rows) if pd.notna(row[key]))])
+        return label
+    return " ".join([label, *(f"{key}={row[key]}" for key in own_columns(rows) if pd.notna(row[key]))])
 
 
 def names(some: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
@@ -81,7 +83,9 @@ def findings(rows: pd.DataFrame) -> list[str]:
     wide, apart = names(rows[rows.wide], rows), names(rows[rows.apart], rows)
     if wide:
         vary = "varies" if len(wide) == 1 else "vary"
-        said.append(f"{_list(wide)} {vary} far more over {unit}s than the others: compared by Welch's t, apart from the model.")
+        said.append(
+            f"{_list(wide)} {vary} far more over {unit}s than the others: compared by Welch's t, apart from the model."
+        )
     if apart:
         said.append(f"The noise of {_list(apart)} is no part of the others' intervals.")
     out = [f"{name(row, rows)} ({row.state})" for _, row in rows[~rows.ranked].iterrows()]
@@ -109,7 +113,13 @@ def verdict(rows: pd.DataFrame) -> tuple[pd.Series | None, str]:
     first = f"{title} is better than none" if surely else f"Not certain: {best.n} {unit} cannot tell {title} from none"
     if best.p < LEVEL and gain < 0:
         first = f"No: even {title} is worse than none"
-    second = f", but {_list(rivals)} may be as good" if rivals else ", and better than every other method" if len(ranked) > 1 else ""
+    second = (
+        f", but {_list(rivals)} may be as good"
+        if rivals
+        else ", and better than every other method"
+        if len(ranked) > 1
+        else ""
+    )
     return best, f"{'Yes: ' if surely and not rivals else ''}{first}{second}."
 
 
@@ -126,7 +136,9 @@ def _against_baseline(rows: pd.DataFrame, ranked: pd.DataFrame) -> list[str]:
 
 def _sorted(rows: pd.DataFrame) -> pd.DataFrame:
     """Best first."""
-    return rows.sort_values("mean", ascending=lower_is_better(rows.metric.iloc[0]), kind="stable") if len(rows) else rows
+    return (
+        rows.sort_values("mean", ascending=lower_is_better(rows.metric.iloc[0]), kind="stable") if len(rows) else rows
+    )
 
 
 def _best(rows: pd.DataFrame, ranked: pd.DataFrame) -> list[str]:
@@ -152,7 +164,9 @@ def _resolution(rows: pd.DataFrame, ranked: pd.DataFrame, unit: str) -> list[str
         row = open_gains.loc[open_gains.gain.abs().idxmax()]
         wanted.append((f"{name(row, rows)} and none", row.gain))
     if len(best) > 1:
-        wanted.append((f"{name(best.iloc[0], rows)} and {name(best.iloc[1], rows)}", best["mean"].iloc[0] - best["mean"].iloc[1]))
+        wanted.append(
+            (f"{name(best.iloc[0], rows)} and {name(best.iloc[1], rows)}", best["mean"].iloc[0] - best["mean"].iloc[1])
+        )
     texts = []
     for what, difference in wanted:
         needed = units_needed(difference, sigma, count)
@@ -165,7 +179,9 @@ def _scope(rows: pd.DataFrame, unit: str) -> str:
     teacher = teacher_of(rows)
     if unit == "seed":
         return f"Intervals are over student seeds, for this one teacher; another training of {teacher} may give other gains (--over teacher)."
-    return f"Intervals are over trainings of {teacher}; the baseline has none and is compared by Welch's t over its seeds."
+    return (
+        f"Intervals are over trainings of {teacher}; the baseline has none and is compared by Welch's t over its seeds."
+    )
 
 
 def amount(value: float, metric: str) -> str:
@@ -194,7 +210,9 @@ def _command(row, chosen: str, seeds: str) -> str:
     parts = [part for part in row.variant.split(",") if part not in ("", "base")]
     if baseline:
         parts = [part for part in parts if not part.startswith(("distill.", "teacher_"))]
-    if any("=" not in part or part.startswith("teacher_checkpoint") or re.search(r"-[0-9a-f]{8}$", part) for part in parts):
+    if any(
+        "=" not in part or part.startswith("teacher_checkpoint") or re.search(r"-[0-9a-f]{8}$", part) for part in parts
+    ):
         return f"distill={chosen} seed={seeds}, with the settings of the rows above (their names are too long for a command)"
     pair = [f"student={row.student}"] if baseline else [f"teacher={row.teacher}", f"student={row.student}"]
     return " ".join(["python run.py -m", f"distill={chosen}", f"dataset={row.dataset}", *pair, f"seed={seeds}", *parts])

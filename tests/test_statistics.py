@@ -8,9 +8,23 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 from scipy import integrate, stats
 
-from analysis.comparisons import among_best, compare, critical, fit, paired_p, smallest_difference, tail, units_needed, welch
+from analysis.comparisons import (
+    among_best,
+    compare,
+    critical,
+    fit,
+    paired_p,
+    smallest_difference,
+    tail,
+    units_needed,
+    welch,
+)
 
-GRID = st_numpy.arrays(float, st.tuples(st.integers(2, 5), st.integers(1, 5)), elements=st.sampled_from([np.nan, 70.0, 70.1, 70.2, 71.5, 40.0]))
+GRID = st_numpy.arrays(
+    float,
+    st.tuples(st.integers(2, 5), st.integers(1, 5)),
+    elements=st.sampled_from([np.nan, 70.0, 70.1, 70.2, 71.5, 40.0]),
+)
 
 
 def half(count):
@@ -110,7 +124,9 @@ def test_welch_takes_over_where_a_row_varies_far_more():
     assert (found.low[3], found.high[3]) == pytest.approx((interval.low, interval.high))
     rest = fit(np.delete(values, 4, 0))  # it widens nobody else's interval
     assert model.sigma == pytest.approx(rest.sigma) and model.df == rest.df
-    assert (found.high - found.low)[0] == pytest.approx(2 * critical(half(4), rest.df, 0.05 * 4 / 5) * rest.sigma * np.sqrt(2 / 4))
+    assert (found.high - found.low)[0] == pytest.approx(
+        2 * critical(half(4), rest.df, 0.05 * 4 / 5) * rest.sigma * np.sqrt(2 / 4)
+    )
 
 
 def test_a_row_that_shares_no_seed_is_compared_unpaired():
@@ -170,7 +186,9 @@ def test_what_n_seeds_resolve():
     found = np.abs(noise[:, 1].mean(1) - noise[:, 0].mean(1)) / (sigma * np.sqrt(2 / 3)) > bound
     assert found.mean() == pytest.approx(0.8, abs=0.015)
     assert units_needed(difference, 0.25, 8) == 3 and units_needed(difference / 100, 0.25, 8) is None
-    assert [units_needed(gap, 0.25, 8) for gap in (0.3, 0.6, 1.2)] == sorted([units_needed(gap, 0.25, 8) for gap in (0.3, 0.6, 1.2)])[::-1]
+    assert [units_needed(gap, 0.25, 8) for gap in (0.3, 0.6, 1.2)] == sorted(
+        [units_needed(gap, 0.25, 8) for gap in (0.3, 0.6, 1.2)]
+    )[::-1]
 
 
 def draws(count, rows, units, sigma=0.25, wide=1.0, gap=0.0, seed=0):
@@ -213,7 +231,12 @@ def test_the_true_best_is_starred_in_at_least_95_percent_of_tables():
     count = 500
     starred = np.mean([among_best(fit(values), list(range(1, 8)))[2] for values in draws(count, 8, 3, seed=2)])
     assert starred > 0.95 - 2 * np.sqrt(0.05 * 0.95 / count)  # all equal: any row is a best one, and the hardest case
-    alone = np.mean([among_best(fit(values), [1, 2, 3, 4]).tolist() == [True, False, False, False] for values in draws(100, 8, 3, gap=3, seed=3)])
+    alone = np.mean(
+        [
+            among_best(fit(values), [1, 2, 3, 4]).tolist() == [True, False, False, False]
+            for values in draws(100, 8, 3, gap=3, seed=3)
+        ]
+    )
     assert alone > 0.9
 
 
