@@ -77,7 +77,7 @@ def beside(rows: pd.DataFrame) -> pd.DataFrame:
                 "mean": mean,
                 "n": n,
                 "gain": gain,
-                "same_recipe": RECIPES.get(row["source"]) == recipe(rows),
+                "same_recipe": RECIPES.get(row["source"], "") == recipe(rows),
             }
             found.append({**row, **numbers, "teacher": teacher, "student": student})
     return pd.DataFrame(found, columns=COLUMNS)
@@ -128,7 +128,11 @@ def print_beside(table: pd.DataFrame) -> pd.DataFrame:
 def words_below(found: pd.DataFrame) -> str:
     """How many of the rows are of the same recipe, and what that means."""
     count = int(found.same_recipe.sum())
-    return f"  {count} of {len(found)} rows are of the same recipe; the others{' (grey)' if count < len(found) else ''} differ in more than the code. Compare gains, not levels."
+    grey = " (grey)" if count < len(found) else ""
+    return (
+        f"  {count} of {len(found)} rows are of the same recipe; the others{grey} differ in more than the code. "
+        "Compare gains, not levels."
+    )
 
 
 def number(value: float, sign: str = "") -> str:

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from analysis import words
 from analysis.figures import STYLE
-from analysis.output import bold, display, number, paragraph, probability
+from analysis.output import display, number, paragraph, probability
 from analysis.records import config_blocks
 from kdexp import __version__
 

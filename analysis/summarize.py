@@ -10,7 +10,8 @@ if __name__ == "__main__":
 
 import pandas as pd  # noqa: E402
 
-from analysis.output import print_table, write  # noqa: E402
+from analysis.formats import write  # noqa: E402
+from analysis.output import print_table  # noqa: E402
 from analysis.published import print_beside  # noqa: E402
 from analysis.records import epochs, load, read  # noqa: E402
 from analysis.table import METRICS, summarize  # noqa: E402
@@ -46,7 +47,8 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="only these runs; VALUE may be a list a,b; may be repeated. KEY: dataset, teacher, student, distill, seed, any setting (optimizer.lr)",
+        help="only these runs; VALUE may be a list a,b; may be repeated. KEY: dataset, teacher, student, distill, seed, "
+        "any setting (optimizer.lr)",
     )
     what.add_argument(
         "--metric",

@@ -7,7 +7,8 @@ from statistics import fmean
 import numpy as np
 import pandas as pd
 
-from analysis.comparisons import Fit, among_best, compare, fit, paired_p, smallest_difference
+from analysis.comparisons import Fit, among_best, compare, fit, paired_p
+from analysis.multivariate_t import smallest_difference
 from analysis.settings import differing
 
 ORDER = ("none", "kd", "fn", "nst", "at", "rkd", "sp", "od")  # as papers list them; others follow by name
@@ -39,12 +40,17 @@ def lower_is_better(metric: str) -> bool:
 def summarize(runs: pd.DataFrame, metric: str = "test_acc", over: str = "seed") -> pd.DataFrame:
     """The table of these runs, blocks (dataset, teacher, student, terms) one below the other, baseline first in each.
 
-    metric: a numeric column of `runs`. over: "seed", or "teacher" to take teacher draws (teacher_seed, checkpoint) as what varies;
-    a draw is the mean of its seeds. n, mean, std: over these. of, state: how many there should be, and why not. gain,
-    low, high, p: over the baseline, in units of the metric, with simultaneous 95 % interval; over_kd...: the same over KD; paired_p: plain
-    paired t; test: "model", or why it was Welch's. best: not distinguishable from the best. sigma, df: the noise; resolves: the difference found with 80 %.
-    Columns named like settings: what differs among the rows of a pair. See analysis/comparisons.py. Networks
-    trained on labels alone that are nobody's baseline follow as blocks of one row. Raises ValueError for a metric that is no number.
+    metric: a numeric column of `runs`. over: "seed", or "teacher" to take teacher draws (teacher_seed, checkpoint) as
+    what varies; a draw is the mean of its seeds.
+
+    n, mean, std: over these. of, state: how many there should be (as many as any method of the block has), and why not.
+    gain, low, high, p: over the baseline, in units of the metric, with simultaneous 95 % interval. over_kd...: the same
+    over KD. paired_p: plain paired t. test: "model", or why it was Welch's. best: not distinguishable from the best. sigma,
+    df: the noise. resolves: the difference found with 80 %. Columns named like settings: what differs among the rows of a
+    pair. See analysis/comparisons.py.
+
+    Networks trained on labels alone that are nobody's baseline follow as blocks of one row. Raises ValueError for a
+    metric that is no number.
     """
     measured, sign = _measured(runs, metric, over), -1 if lower_is_better(metric) else 1
     baselines: dict[tuple, list[dict]] = {}

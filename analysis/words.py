@@ -7,7 +7,7 @@ import textwrap
 import numpy as np
 import pandas as pd
 
-from analysis.comparisons import LEVEL, units_needed
+from analysis.multivariate_t import LEVEL, units_needed
 from analysis.table import BASELINE, METRICS, lower_is_better, own_columns
 
 
@@ -178,10 +178,10 @@ def _resolution(rows: pd.DataFrame, ranked: pd.DataFrame, unit: str) -> list[str
 def _scope(rows: pd.DataFrame, unit: str) -> str:
     teacher = teacher_of(rows)
     if unit == "seed":
-        return f"Intervals are over student seeds, for this one teacher; another training of {teacher} may give other gains (--over teacher)."
-    return (
-        f"Intervals are over trainings of {teacher}; the baseline has none and is compared by Welch's t over its seeds."
-    )
+        start = "Intervals are over student seeds, for this one teacher"
+        return f"{start}; another training of {teacher} may give other gains (--over teacher)."
+    start = f"Intervals are over trainings of {teacher}"
+    return f"{start}; the baseline has none and is compared by Welch's t over its seeds."
 
 
 def amount(value: float, metric: str) -> str:

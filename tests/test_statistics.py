@@ -8,17 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 from scipy import integrate, stats
 
-from analysis.comparisons import (
-    among_best,
-    compare,
-    critical,
-    fit,
-    paired_p,
-    smallest_difference,
-    tail,
-    units_needed,
-    welch,
-)
+from analysis.comparisons import among_best, compare, fit, paired_p, welch
+from analysis.multivariate_t import critical, smallest_difference, tail, units_needed
 
 GRID = st_numpy.arrays(
     float,

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from synthetic import record
 
-from analysis import output, records, summarize, words
+from analysis import formats, output, records, summarize, words
 from analysis.table import summarize as tabulate
 from kdexp import ROOT
 
@@ -127,7 +127,7 @@ def test_any_records_against_least_squares(tmp_path, cells):
         ):
             solution = np.linalg.lstsq(design, np.array(list(plain.values())), rcond=None)[0]
             assert mine.gain == pytest.approx(solution[names.index(name)] - solution[names.index("none")], abs=1e-8)
-    for text in (output.markdown(table), output.latex(table), output.to_json(table)):
+    for text in (formats.markdown(table), formats.latex(table), formats.to_json(table)):
         assert "Traceback" not in text
 
 
@@ -141,7 +141,7 @@ def test_incomplete_rows_are_neither_ranked_nor_bold(tmp_path):
     assert list(table[table.best].distill) == ["kd"] if table.best.any() else True
     for name in ("sp", "od"):
         assert not row(table, name).ranked and not row(table, name).best and np.isnan(row(table, name).p)
-    assert "**SP**" not in output.markdown(table) and "\\textbf{SP}" not in output.latex(table)
+    assert "**SP**" not in formats.markdown(table) and "\\textbf{SP}" not in formats.latex(table)
     (rows,) = words.pairs(table)
     assert (
         "Seeds are missing: python run.py -m distill=sp dataset=cifar100 teacher=wrn16_4 student=resnet20 seed=3"
@@ -287,7 +287,7 @@ def test_files(tmp_path):
     write(tmp_path, none=[70, 70.2, 70.1], kd=[71, 71.2, 71.4], sp=[70.4, 71.0, 70.6])
     record(tmp_path, "at", 1, 50.0, label="A|T_%&", note="'a # note'")
     table = tabulate(records.load(tmp_path))
-    paths = output.write(table, tmp_path / "out")
+    paths = formats.write(table, tmp_path / "out")
     assert [path.name for path in paths] == ["summary.csv", "summary.md", "summary.tex", "summary.json"]
     back = pd.read_csv(paths[0], keep_default_na=False, na_values={"std": [""], "mean": [""]})
     assert list(back.distill) == list(table.distill) and (back["mean"] == table["mean"]).all()  # to the last digit
@@ -306,7 +306,7 @@ def test_files(tmp_path):
 def test_latex_compiles(tmp_path):
     write(tmp_path, none=[70, 70.2, 70.1], kd=[71, 71.2, 71.4], sp=[70.4, 71.0, 70.6])
     record(tmp_path, "at", 1, 50.0, label="'A_T \\x ~ ^ $ {é} # %&'", note="'100% <b> --x'")
-    text = output.latex(tabulate(records.load(tmp_path)))
+    text = formats.latex(tabulate(records.load(tmp_path)))
     page = f"\\documentclass{{article}}\\usepackage{{booktabs}}\\begin{{document}}{text}\\end{{document}}"
     (tmp_path / "page.tex").write_text(page)
     done = subprocess.run(["pdflatex", "-halt-on-error", "page.tex"], cwd=tmp_path, capture_output=True, text=True)
