@@ -80,10 +80,10 @@ def learning_curves(rows: pd.DataFrame, runs: pd.DataFrame, epochs: pd.DataFrame
         part.set_xlabel("epoch")
         part.xaxis.get_major_locator().set_params(integer=True)
         part.margins(x=0.01)
-    late = seeds[seeds.index.get_level_values("epoch") > epochs.epoch.max() * 2 / 3]
+    late = seeds[seeds.index.get_level_values("epoch") > values.epoch.max() * 2 / 3]
     last = late[late.index.get_level_values("row").isin(_near_rows(late))]
     if len(last):
-        axes[1].set_xlim(last.index.get_level_values("epoch").min(), epochs.epoch.max())
+        axes[1].set_xlim(last.index.get_level_values("epoch").min(), values.epoch.max())
         axes[1].set_ylim(*_padded(pd.concat([last["min"], last["max"], rows.teacher_acc.dropna()])))
     axes[0].set(ylabel="test accuracy, %", title=words.heading(rows).rpartition("   ")[0])
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
@@ -157,13 +157,9 @@ def accuracy(rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
 def _window(rows: pd.DataFrame) -> tuple[float, float]:
     """The range that shows the methods near the median one with their intervals, the baseline and the teacher."""
     near = rows[_near(rows["mean"])]
-    edges = [
-        near["mean"],
-        near.baseline + near.low,
-        near.baseline + near.high,
-        near.baseline,
-        near["mean"] + near["std"].fillna(0),
-    ]
+    sure = near[~near.wide]
+    edges = [near["mean"], sure.baseline + sure.low, sure.baseline + sure.high, near.baseline]
+    edges += [near["mean"] + near["std"].fillna(0), near["mean"] - near["std"].fillna(0)]
     if rows.metric.iloc[0].endswith("test_acc"):
         edges.append(near.teacher_acc)
     return _padded(pd.concat(edges).dropna())

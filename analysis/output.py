@@ -5,11 +5,13 @@ import textwrap
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from analysis import words
 from analysis.table import FIRST, HIDDEN, LAST, natural, own_columns
 
 LEGEND = "may be the best (Hsu's MCB, 95 %).   Interval, p and † (differs from KD): Dunnett, 95 %."
+WIDTH = 1000  # a table takes the width it needs: a narrow terminal wraps it, and nothing is cut off
 
 
 def number(value, metric: str, sign: str = "") -> str:
@@ -79,13 +81,15 @@ def grids(table: pd.DataFrame, by: str) -> list[tuple[str, pd.DataFrame]]:
     return found
 
 
-def screen(text: pd.DataFrame, title: str, best: pd.Series | None = None) -> Table:
-    """A table of the terminal; rows of the best in bold."""
+def screen(text: pd.DataFrame, title: str | None, styles: list[str | None] | None = None) -> Table:
+    """A table of the terminal, a style for each row; as wide as its cells: nothing is cut off on a narrow one."""
     shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title=title, title_justify="left", title_style="bold")
     for position, column in enumerate(text):
-        shown.add_column(column.strip(), justify="left" if position == 0 or column == "n" else "right", no_wrap=True)
-    for index, row in enumerate(text.itertuples(index=False)):
-        shown.add_row(*row, style="bold" if best is not None and best.iloc[index] else None)
+        left = position == 0 or column in ("n", "statistic", "source")
+        widest = max(len(line) for cell in [column, *text.iloc[:, position]] for line in str(cell).split("\n"))
+        shown.add_column(column.strip(), justify="left" if left else "right", no_wrap=True, min_width=widest)
+    for row, style in zip(text.itertuples(index=False), styles or [None] * len(text)):
+        shown.add_row(*(Text(cell) for cell in row), style=style)
     return shown
 
 
@@ -93,11 +97,15 @@ def print_table(table: pd.DataFrame, runs: pd.DataFrame, by: str = "distill") ->
     """Every pair on stdout: its rows, what they say, its footnotes, and what is missing with the command that makes it."""
     console = Console(highlight=False, soft_wrap=True)
     for title, grid in grids(table, by) if by != "distill" else ():
-        console.print(screen(grid, title), f"\n  *  {LEGEND.partition('   ')[0]}\n")
+        console.print(screen(grid, title), width=WIDTH, crop=False)
+        console.print(f"\n  *  {LEGEND.partition('   ')[0]}\n")
     for rows in words.pairs(table) if by == "distill" else ():
         console.print(words.heading(rows), style="bold", markup=False)
         console.print(words.circumstances(rows), markup=False)
-        console.print(screen(display(rows), None, rows.best), "")
+        console.print(
+            screen(display(rows), None, ["bold" if best else None for best in rows.best]), width=WIDTH, crop=False
+        )
+        console.print("")
         for line in paragraph(rows):
             console.print(textwrap.fill(line, console.width, initial_indent="  ", subsequent_indent="  "), markup=False)
         console.print("")

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from rich.console import Console
-from rich.table import Table
 
 from analysis import words
+from analysis.output import WIDTH, screen
 from analysis.table import BASELINE
 
 FILE = Path(__file__).with_name("published.csv")
@@ -105,24 +105,25 @@ def print_beside(table: pd.DataFrame) -> pd.DataFrame:
             console.print("  nothing is published here for this data set, pair and these methods\n")
             continue
         parts.append(found)
-        shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        for column in ("method", "ours", "gain", "published", "gain", "runs", "statistic", "source"):
-            shown.add_column(
-                column, justify="left" if column in ("method", "statistic", "source") else "right", no_wrap=True
-            )
-        for row in found.itertuples():
-            cells = [
-                row.method,
-                number(row.mean),
-                number(row.gain, "+"),
-                number(row.top1),
-                number(row.published_gain, "+"),
-            ]
-            runs = "" if pd.isna(row.runs) else f"{row.runs:.0f}"
-            shown.add_row(*cells, runs, row.statistic, row.source, style=None if row.same_recipe else "bright_black")
-        console.print(shown)
+        styles = [None if same else "bright_black" for same in found.same_recipe]
+        console.print(screen(text(found), None, styles), width=WIDTH, crop=False)
         console.print(words_below(found) + "\n", markup=False)
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
+
+
+def text(found: pd.DataFrame) -> pd.DataFrame:
+    """The comparison as it is shown: ours and the gain, theirs and the gain."""
+    columns = {
+        "method": found.method,
+        "ours": found["mean"].map(number),
+        "gain": found.gain.map(lambda value: number(value, "+")),
+        "published": found.top1.map(number),
+        "their gain": found.published_gain.map(lambda value: number(value, "+")),
+        "runs": found.runs.map(lambda value: "" if pd.isna(value) else f"{value:.0f}"),
+        "statistic": found.statistic,
+        "source": found.source,
+    }
+    return pd.DataFrame(columns)
 
 
 def words_below(found: pd.DataFrame) -> str:

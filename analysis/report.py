@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from analysis import words
+from analysis import published, words
 from analysis.figures import STYLE
 from analysis.output import display, number, paragraph, probability
 from analysis.records import config_blocks
@@ -69,12 +69,13 @@ def write(
     epochs: pd.DataFrame,
     figures: dict[str, Figure],
     left_out: list[str],
+    against: bool = False,
 ) -> Path:
-    """Write the page to `path` and return it."""
+    """Write the page to `path` and return it. against: with published numbers beside ours."""
     page = Environment(loader=FileSystemLoader(HERE), autoescape=True).get_template("report.html")
     script = (HERE / "report.js").read_text(encoding="utf-8")
     drawn = {name: _image(figure) for name, figure in figures.items()}
-    pairs = [_pair(rows, drawn) for rows in words.pairs(table)]
+    pairs = [_pair(rows, drawn) | _published(rows, against) for rows in words.pairs(table)]
     states = runs.status.value_counts()
     content = page.render(
         title=", ".join(dict.fromkeys(f"{pair['teacher']} -> {pair['student']}" for pair in pairs)) or "runs",
@@ -149,6 +150,15 @@ def _pair(rows: pd.DataFrame, drawn: dict[str, str]) -> dict:
         "figures": mine,
         "text": " ".join([words.heading(rows), words.circumstances(rows), *rows.label, *rows.distill]),
     }
+
+
+def _published(rows: pd.DataFrame, against: bool) -> dict:
+    found = published.beside(rows) if against else pd.DataFrame()
+    if found.empty:
+        return {}
+    shown = published.text(found)
+    lines = list(zip(found.same_recipe, shown.itertuples(index=False)))
+    return {"published": {"columns": list(shown.columns), "rows": lines, "below": published.words_below(found)}}
 
 
 def _plain(value):

@@ -170,7 +170,9 @@ def run(arguments: argparse.Namespace) -> None:
             figures.save(drawn, out / "figures")
             print(f"{len(drawn)} figures: {out / 'figures'}", file=sys.stderr)
         if arguments.html:
-            print(report.write(out / "report.html", table, runs, rows, drawn, left_out).resolve())
+            print(
+                report.write(out / "report.html", table, runs, rows, drawn, left_out, bool(arguments.against)).resolve()
+            )
 
 
 if __name__ == "__main__":

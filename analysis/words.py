@@ -88,9 +88,9 @@ def findings(rows: pd.DataFrame) -> list[str]:
         )
     if apart:
         said.append(f"The noise of {_list(apart)} is no part of the others' intervals.")
-    out = [f"{name(row, rows)} ({row.state})" for _, row in rows[~rows.ranked].iterrows()]
+    out = [f"{name(row, rows)} {row.state}" for _, row in rows[~rows.ranked].iterrows()]
     if out:
-        said.append(f"Not ranked: {_list(out)}.")
+        said.append(f"Not ranked: {', '.join(out)}.")
     return [*said, _scope(rows, unit)] if len(ranked) and methods.of.max() > 1 else said
 
 

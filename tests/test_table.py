@@ -1,5 +1,7 @@
 """From records made by hand to the table: which runs count, what is averaged, what is claimed, and in which forms."""
 
+import contextlib
+import io
 import json
 import os
 import re
@@ -20,6 +22,13 @@ from analysis.table import summarize as tabulate
 from kdexp import ROOT
 
 SEEDS = (1, 2, 3)
+
+
+def _printed(table, runs):
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text):
+        output.print_table(table, runs)
+    return text.getvalue()
 
 
 def write(outputs, **methods):
@@ -147,10 +156,9 @@ def test_incomplete_rows_are_neither_ranked_nor_bold(tmp_path):
         "Seeds are missing: python run.py -m distill=sp dataset=cifar100 teacher=wrn16_4 student=resnet20 seed=3"
         in words.commands(rows)
     )
-    assert any(
-        "SP (1 of 3 (1 diverged, 1 missing)) and OD" in line or "Not ranked: SP" in line
-        for line in words.findings(rows)
-    )
+    assert "Not ranked: SP 1 of 3 (1 diverged, 1 missing), OD 2 of 3 (1 failed)." in words.findings(rows)
+    (screen,) = [line for line in _printed(table, runs).splitlines() if line.startswith("SP")]
+    assert "1 of 3 (1 diverged, 1 missing)" in screen and "…" not in screen  # wide, and whole
 
 
 def test_one_seed_claims_nothing(tmp_path):
