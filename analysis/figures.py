@@ -103,7 +103,7 @@ def _padded(values: pd.Series) -> tuple[float, float]:
 def _lines(draw, rows: pd.DataFrame, baseline: bool = True) -> None:
     """The teacher's accuracy and the baseline's as lines."""
     teacher, base = rows.teacher_acc.mean(), rows.baseline.mean()
-    if np.isfinite(teacher) and rows.metric.iloc[0].endswith("test_acc"):
+    if np.isfinite(teacher) and rows.metric.iloc[0] == "test_acc":
         draw(teacher, color=GREY, linestyle=(0, (6, 3)), linewidth=1, label=f"teacher {teacher:.2f}", zorder=0)
     if baseline and np.isfinite(base):
         draw(base, color="black", linewidth=1, label=f"none {base:.2f}", zorder=0)
@@ -160,7 +160,7 @@ def _window(rows: pd.DataFrame) -> tuple[float, float]:
     sure = near[~near.wide]
     edges = [near["mean"], sure.baseline + sure.low, sure.baseline + sure.high, near.baseline]
     edges += [near["mean"] + near["std"].fillna(0), near["mean"] - near["std"].fillna(0)]
-    if rows.metric.iloc[0].endswith("test_acc"):
+    if rows.metric.iloc[0] == "test_acc":
         edges.append(near.teacher_acc)
     return _padded(pd.concat(edges).dropna())
 

@@ -14,7 +14,7 @@ LEVEL, POWER = 0.05, 0.8
 @lru_cache(maxsize=512)
 def _largest(correlation: bytes, count: int, sides: int) -> np.ndarray:
     """The distribution of the largest of `count` correlated normals (of their absolute values for two sides), as the means
-    of 1,024 equally likely slices of a fixed quasi-random sample."""
+    of 512 equally likely slices of a fixed quasi-random sample."""
     matrix = np.frombuffer(correlation).reshape(count, count)
     weights, vectors = np.linalg.eigh(matrix)
     root = (vectors * np.sqrt(weights.clip(0)))[:, ::-1]  # the common part first: it gets the best coordinates
@@ -22,7 +22,7 @@ def _largest(correlation: bytes, count: int, sides: int) -> np.ndarray:
     normal = special.ndtri(stats.qmc.Sobol(count, seed=1).random_base2(points).clip(1e-12, 1 - 1e-12))
     drawn = normal @ root.T
     largest = (np.abs(drawn) if sides == 2 else drawn).max(1)
-    return np.sort(largest).reshape(1024, -1).mean(1).clip(1e-300)
+    return np.sort(largest).reshape(512, -1).mean(1).clip(1e-300)
 
 
 def tail(t: np.ndarray, correlation: np.ndarray, df: int, sides: int = 2) -> np.ndarray:

@@ -108,6 +108,8 @@ def print_table(table: pd.DataFrame, runs: pd.DataFrame, by: str = "distill") ->
         console.print("")
         for line in paragraph(rows):
             console.print(textwrap.fill(line, console.width, initial_indent="  ", subsequent_indent="  "), markup=False)
+        for line in words.commands(rows):  # in one piece, to be pasted
+            console.print(f"  {line}", markup=False)
         console.print("")
     taught = {(rows.dataset[0], words.teacher_of(rows)) for rows in words.pairs(table)}
     for rows in words.blocks(table):
@@ -120,6 +122,6 @@ def print_table(table: pd.DataFrame, runs: pd.DataFrame, by: str = "distill") ->
 
 
 def paragraph(rows: pd.DataFrame) -> list[str]:
-    """What stands below a block."""
+    """What stands below a block, beside the commands that make what is missing."""
     legend = [f"*  {LEGEND}"] if rows.best.any() else []
-    return [*legend, *words.findings(rows), *words.footnotes(rows), *words.commands(rows)]
+    return [*legend, *words.findings(rows), *words.footnotes(rows)]

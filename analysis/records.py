@@ -58,13 +58,13 @@ def read(*outputs: str | os.PathLike) -> tuple[pd.DataFrame, list[str]]:
     return _once(pd.DataFrame(rows), left_out), left_out
 
 
-def _folders(outputs) -> list[Path]:
+def _folders(outputs) -> list[str]:
     """Every folder with a record in it, once."""
     found = {}
     for top in outputs:
-        for folder, inside, files in os.walk(top):
+        for folder, inside, files in os.walk(os.fspath(top)):
             if not {"status.json", "config.yaml", "result.json"}.isdisjoint(files):
-                found.setdefault(os.path.realpath(folder) if len(outputs) > 1 else folder, Path(folder))
+                found.setdefault(os.path.realpath(folder) if len(outputs) > 1 else folder, folder)
                 inside.clear()
             inside.sort()
     return list(found.values())
@@ -92,18 +92,23 @@ def parse_config(text: str) -> tuple[dict, dict]:
     return config, flat
 
 
-def _json(path: Path) -> dict:
-    content = json.loads(path.read_text(encoding="utf-8"))
+def _text(folder: str, name: str) -> str:
+    with open(f"{folder}/{name}", encoding="utf-8") as file:
+        return file.read()
+
+
+def _json(folder: str, name: str) -> dict:
+    content = json.loads(_text(folder, name))
     if not isinstance(content, dict):
-        raise ValueError(f"{path.name} holds no settings")
+        raise ValueError(f"{name} holds no settings")
     return content
 
 
-def _row(folder: Path) -> dict:
+def _row(folder: str) -> dict:
     # without status.json but with a result, as records are published: done, for result.json is written last
-    state = _json(folder / "status.json") if (folder / "status.json").exists() else {"status": "done"}
-    config, one = parse_config((folder / "config.yaml").read_text(encoding="utf-8"))
-    result = _json(folder / "result.json") if state["status"] == "done" else {}
+    state = _json(folder, "status.json") if os.path.exists(f"{folder}/status.json") else {"status": "done"}
+    config, one = parse_config(_text(folder, "config.yaml"))
+    result = _json(folder, "result.json") if state["status"] == "done" else {}
     method, teacher = config["distill"], config["model"]["teacher"]
     found = {
         "dataset": config["dataset"]["name"],
@@ -122,7 +127,7 @@ def _row(folder: Path) -> dict:
         "teacher": found["teacher"] or "",
         "test_acc": _number(result.get("test_acc")),
         "status": str(state["status"]),
-        "folder": str(folder),
+        "folder": folder,
         "label": f"{method['label'] or method['name']}{'+KD' if method['kd_weight'] else ''}",
         "note": method["note"] or "",
         **{key: state.get(key) for key in ("started", "heartbeat", "host", "error")},
@@ -145,8 +150,8 @@ def _resolve(rows: list[dict], asked: list[dict]) -> None:
     keys = []
     for row, one in zip(rows, asked):
         terms, _ = split({key: value for key, value in one.items() if key not in RESOLVED})
-        request = [one["precision"], one["deterministic"], row["asked_device"], sorted(terms.items(), key=str)]
-        keys.append((row["dataset"], row["student"], str(request)))
+        request = (one["precision"], one["deterministic"], row["asked_device"], frozenset(terms.items()))
+        keys.append((row["dataset"], row["student"], request))
         kind = str(row.get("device") or row.pop("asked_device")).partition(":")[0].partition(" ")[0]
         row.pop("asked_device", None)
         one |= {key: row.get(key, one.get(key)) for key in RESOLVED[:2]} | {"device": kind}

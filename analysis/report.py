@@ -146,7 +146,7 @@ def _pair(rows: pd.DataFrame, drawn: dict[str, str]) -> dict:
         "circumstances": words.circumstances(rows),
         "columns": list(shown.columns),
         "rows": [{"best": bool(is_best), "cells": row} for is_best, row in zip(rows.best, cells)],
-        "said": paragraph(rows),
+        "said": [*paragraph(rows), *words.commands(rows)],
         "figures": mine,
         "text": " ".join([words.heading(rows), words.circumstances(rows), *rows.label, *rows.distill]),
     }

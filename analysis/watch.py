@@ -34,7 +34,7 @@ def snapshot(runs: pd.DataFrame, rows: pd.DataFrame, now: float) -> pd.DataFrame
                 "left": (int(run.epochs) - epoch) * pace,
                 "silent": silent,
                 "alive": run.status == "running" and silent < STALE,
-                "error": run.error or "",
+                "error": run.error if isinstance(run.error, str) else "",
                 "folder": run.folder,
             }
         )

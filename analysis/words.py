@@ -125,7 +125,8 @@ def verdict(rows: pd.DataFrame) -> tuple[pd.Series | None, str]:
 
 def _against_baseline(rows: pd.DataFrame, ranked: pd.DataFrame) -> list[str]:
     if ranked.low.isna().all():
-        why = "there is no baseline" if not (rows.distill == BASELINE).any() else "the values do not vary"
+        count = int((rows.distill == BASELINE).sum())
+        why = ("there is none", "nothing varies")[count] if count < 2 else "there are several"
         return [f"Nothing is claimed against the baseline: {why}."]
     up, down = ranked.low > 0, ranked.high < 0
     better, worse = (down, up) if lower_is_better(rows.metric.iloc[0]) else (up, down)
