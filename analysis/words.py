@@ -104,7 +104,7 @@ def verdict(rows: pd.DataFrame) -> tuple[pd.Series | None, str]:
     if ranked.empty:
         return None, "No method has all its runs yet."
     best = _sorted(ranked).iloc[0]
-    title, rivals = name(best, rows), names(_sorted(ranked[ranked.best]).iloc[1:], rows)
+    title, rivals = name(best, rows), names(_sorted(ranked[ranked.best & (ranked.index != best.name)]), rows)
     if not np.isfinite(best.low):
         return best, "Nothing can be claimed: too few values, no baseline, or no variation."
     gain = -best.gain if lower_is_better(best.metric) else best.gain
@@ -113,14 +113,9 @@ def verdict(rows: pd.DataFrame) -> tuple[pd.Series | None, str]:
     first = f"{title} is better than none" if surely else f"Not certain: {best.n} {unit} cannot tell {title} from none"
     if best.p < LEVEL and gain < 0:
         first = f"No: even {title} is worse than none"
-    second = (
-        f", but {_list(rivals)} may be as good"
-        if rivals
-        else ", and better than every other method"
-        if len(ranked) > 1
-        else ""
-    )
-    return best, f"{'Yes: ' if surely and not rivals else ''}{first}{second}."
+    alone = best.best and not rivals and len(ranked) > 1
+    second = f", but {_list(rivals)} may be as good" if rivals else ", and better than every other method" * alone
+    return best, f"{'Yes: ' if surely and alone else ''}{first}{second}."
 
 
 def _against_baseline(rows: pd.DataFrame, ranked: pd.DataFrame) -> list[str]:
