@@ -202,13 +202,13 @@ def test_false_finds_are_at_most_five_percent_of_tables(rows, units):
 
 
 def test_the_power_claimed():
-    """A true gap of 0.8 points, spread 0.25, three seeds, seven methods: found in 79 % of tables, in 11 % by a paired t with Holm."""
+    """A true gap of 0.8 points, spread 0.25, three seeds, seven methods: found in 78 % of tables, in 11 % by a paired t with Holm."""
     count, model, paired = 400, [], []
     for values in draws(count, 8, 3, gap=0.8, seed=1):
         model.append(finds(values)[0])
         p = np.array([paired_p(row, values[0]) for row in values[1:]])
         paired.append(_holm(p)[0] < 0.05)
-    assert np.mean(model) == pytest.approx(0.79, abs=0.06) and np.mean(paired) == pytest.approx(0.11, abs=0.04)
+    assert np.mean(model) == pytest.approx(0.78, abs=0.06) and np.mean(paired) == pytest.approx(0.11, abs=0.04)
 
 
 def _holm(p):
