@@ -1,0 +1,140 @@
+"""Our numbers beside published ones of the same data set, pair and method.
+
+published.csv: source, dataset, teacher (empty for label-only), student, method, top1 (percent), std, runs, statistic (last, best,
+mean, median; empty where the source does not say), note. Facts collected from public READMEs and logs; tables of different
+recipes, teachers and statistics are not comparable in level, so gains over each one's own baseline stand beside.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+
+from analysis import words
+from analysis.output import WIDTH, screen
+from analysis.table import BASELINE
+
+FILE = Path(__file__).with_name("published.csv")
+# names of the literature -> ours; others are compared by their label in lower case (SP+KD: sp+kd)
+METHODS = {"fitnet": "fn", "fitnets": "fn", "hint": "fn", "ofd": "od", "overhaul": "od", "hkd": "kd", "st": "kd"}
+RECIPES = {"RepDistiller README": "crd240", "overhaul-distillation README": "od200"}
+COLUMNS = [
+    "dataset",
+    "teacher",
+    "student",
+    "method",
+    "mean",
+    "n",
+    "gain",
+    "top1",
+    "published_gain",
+    "same_recipe",
+    "runs",
+    "statistic",
+    "source",
+    "note",
+]
+
+
+def load() -> pd.DataFrame:
+    """published.csv with `published_gain`: points over the same source's label-only run of that student; empty where the
+    source has none, or several that differ."""
+    rows = pd.read_csv(FILE, keep_default_na=False, na_values={"top1": [""], "std": [""], "runs": [""]})
+    rows["method"] = rows.method.map(method)
+    keys = ["source", "dataset", "student"]
+    baselines = rows[rows.method == BASELINE].groupby(keys).top1.agg(["mean", "nunique"])
+    own = rows[keys].merge(baselines[baselines["nunique"] == 1], left_on=keys, right_index=True, how="left")["mean"]
+    rows["published_gain"] = (rows.top1 - own).where(rows.method != BASELINE)
+    return rows
+
+
+def method(name: str) -> str:
+    """A method's name in the literature or the label of a row, as both sides are compared."""
+    first, *rest = name.strip().lower().split("+")
+    return "+".join([METHODS.get(first, first), *rest])
+
+
+def beside(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row for each published number of a block's methods, and of its teacher and baseline: ours (mean, n, gain), theirs (top1,
+    published_gain, runs, statistic, source, note), and whether the recipe is the same. Empty if there is none."""
+    published, first = load(), rows.iloc[0]
+    teacher = words.teacher_of(rows)
+    same = published[published.dataset == first.dataset]
+    ours = [
+        (row.label, BASELINE if row.distill == BASELINE else method(row.label), row["mean"], row.n, row.gain)
+        for _, row in rows.iterrows()
+        if row.n
+    ]
+    found = []
+    for label, name, mean, n, gain in [("teacher", BASELINE, rows.teacher_acc.mean(), np.nan, np.nan), *ours]:
+        student = teacher if label == "teacher" else first.student
+        pair = teacher if name != BASELINE else ""
+        for row in same[(same.student == student) & (same.teacher == pair) & (same.method == name)].to_dict("records"):
+            numbers = {
+                "method": label,
+                "mean": mean,
+                "n": n,
+                "gain": gain,
+                "same_recipe": RECIPES.get(row["source"], "") == recipe(rows),
+            }
+            found.append({**row, **numbers, "teacher": teacher, "student": student})
+    return pd.DataFrame(found, columns=COLUMNS)
+
+
+def recipe(rows: pd.DataFrame) -> str | None:
+    """The recipe of a block if it was run as it stands: all images, its own epochs, batch size and rate; else None."""
+    terms = json.loads(rows.terms.iloc[0])
+    kept = all(terms.get(key) == terms.get(f"recipe.{key}") for key in ("epochs", "batch_size"))
+    kept &= (
+        terms.get("optimizer.lr") == terms.get("recipe.lr")
+        and not terms.get("dataset.limit")
+        and not terms.get("dataset.limit_test")
+    )
+    return terms.get("recipe") if kept else None
+
+
+def print_beside(table: pd.DataFrame) -> pd.DataFrame:
+    """Each pair's comparison on stdout, rows of another recipe in grey; returns all of them."""
+    console, parts = Console(highlight=False, soft_wrap=True), []
+    for rows in words.pairs(table):
+        found = beside(rows)
+        console.print(f"{words.heading(rows)}   beside published", style="bold", markup=False)
+        if found.empty:
+            console.print("  nothing is published here for this data set, pair and these methods\n")
+            continue
+        parts.append(found)
+        styles = [None if same else "bright_black" for same in found.same_recipe]
+        console.print(screen(text(found), None, styles), width=WIDTH, crop=False)
+        console.print(words_below(found) + "\n", markup=False)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
+
+
+def text(found: pd.DataFrame) -> pd.DataFrame:
+    """The comparison as it is shown: ours and the gain, theirs and the gain."""
+    columns = {
+        "method": found.method,
+        "ours": found["mean"].map(number),
+        "gain": found.gain.map(lambda value: number(value, "+")),
+        "published": found.top1.map(number),
+        "their gain": found.published_gain.map(lambda value: number(value, "+")),
+        "runs": found.runs.map(lambda value: "" if pd.isna(value) else f"{value:.0f}"),
+        "statistic": found.statistic,
+        "source": found.source,
+    }
+    return pd.DataFrame(columns)
+
+
+def words_below(found: pd.DataFrame) -> str:
+    """How many of the rows are of the same recipe, and what that means."""
+    count = int(found.same_recipe.sum())
+    grey = " (grey)" if count < len(found) else ""
+    return (
+        f"  {count} of {len(found)} rows are of the same recipe; the others{grey} differ in more than the code. "
+        "Compare gains, not levels."
+    )
+
+
+def number(value: float, sign: str = "") -> str:
+    return "" if pd.isna(value) else f"{value:{sign}.2f}"

@@ -1,0 +1,214 @@
+"""What a block of the table says in plain words: heading, findings, footnotes, and the commands that make what is missing."""
+
+import json
+import re
+import textwrap
+
+import numpy as np
+import pandas as pd
+
+from analysis.multivariate_t import LEVEL, units_needed
+from analysis.table import BASELINE, METRICS, lower_is_better, own_columns
+
+
+def blocks(table: pd.DataFrame):
+    """The rows of each block, as frames with rows counted from 0."""
+    for _, rows in table.groupby("block", sort=False):
+        yield rows.reset_index(drop=True)
+
+
+def pairs(table: pd.DataFrame) -> list[pd.DataFrame]:
+    """The blocks of a teacher and a student; the others are networks trained on labels alone."""
+    return [rows for rows in blocks(table) if (rows.teacher != "").any()]
+
+
+def teacher_of(rows: pd.DataFrame) -> str:
+    return rows.teacher.max()
+
+
+def place(rows: pd.DataFrame) -> str:
+    """What the files of a block's figures end with: cifar100_wrn16_4-resnet32_0."""
+    return f"{rows.dataset[0]}_{teacher_of(rows)}-{rows.student[0]}_{rows.block[0]}"
+
+
+def measured(metric: str) -> str:
+    return METRICS.get(metric, metric)
+
+
+def heading(rows: pd.DataFrame) -> str:
+    """digits   wrn16_4 (97.60) -> resnet8   test accuracy, last epoch, %"""
+    first, accuracy = rows.iloc[0], rows.teacher_acc.mean()
+    known = f" ({accuracy:.2f})" if np.isfinite(accuracy) else ""
+    return f"{first.dataset}   {teacher_of(rows)}{known} -> {first.student}   {measured(first.metric)}"
+
+
+def circumstances(rows: pd.DataFrame) -> str:
+    """The settings all rows share and that differ from the defaults, with the kind of device and the precision."""
+    terms = json.loads(rows.terms.iloc[0])
+    texts = [text for text in rows.variant if text]
+    parts = [part for part in (texts[0].split(",") if texts else []) if not part.startswith(("distill.", "teacher_"))]
+    parts = [part for part in parts if part != "base"]
+    return "   ".join(filter(None, [",".join(parts), str(terms["device"]), str(terms["precision"])]))
+
+
+def name(row, rows: pd.DataFrame) -> str:
+    """KD, or KD distill.weight=0.5 where the block has several."""
+    label = textwrap.shorten(row.label, 40)
+    if (rows.label == row.label).sum() == 1:
+        return label
+    return " ".join([label, *(f"{key}={row[key]}" for key in own_columns(rows) if pd.notna(row[key]))])
+
+
+def names(some: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
+    return [name(row, rows) for _, row in some.iterrows()]
+
+
+def footnotes(rows: pd.DataFrame) -> list[str]:
+    """What the methods' own files note about them."""
+    noted = rows[(rows.note != "") & (rows.distill != BASELINE)]
+    return list(dict.fromkeys(f"{row.label}: {row.note}" for row in noted.itertuples()))
+
+
+def findings(rows: pd.DataFrame) -> list[str]:
+    """Sentences: who is better and worse than the baseline, who may be best, what these seeds resolve, what was compared
+    otherwise and what the intervals do not cover."""
+    unit = "teacher draw" if rows.over.iloc[0] == "teacher" else "seed"
+    methods = rows[rows.distill != BASELINE]
+    ranked = methods[methods.ranked]
+    said = []
+    if methods.of.max() < 2:
+        said.append(f"One {unit}: nothing can be claimed about differences. Three or more can tell.")
+    elif len(ranked):
+        said += [*_against_baseline(rows, ranked), *_best(rows, ranked), *_resolution(rows, ranked, unit)]
+    wide, apart = names(rows[rows.wide], rows), names(rows[rows.apart], rows)
+    if wide:
+        vary = "varies" if len(wide) == 1 else "vary"
+        said.append(
+            f"{_list(wide)} {vary} far more over {unit}s than the others: compared by Welch's t, apart from the model."
+        )
+    if apart:
+        said.append(f"The noise of {_list(apart)} is no part of the others' intervals.")
+    out = [f"{name(row, rows)} {row.state}" for _, row in rows[~rows.ranked].iterrows()]
+    if out:
+        said.append(f"Not ranked: {', '.join(out)}.")
+    return [*said, _scope(rows, unit)] if len(ranked) and methods.of.max() > 1 else said
+
+
+def _list(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def verdict(rows: pd.DataFrame) -> tuple[pd.Series | None, str]:
+    """(the method with the best mean, can that be believed?) in one sentence; (None, why) if nothing can be said."""
+    ranked = rows[(rows.distill != BASELINE) & rows.ranked]
+    if ranked.empty:
+        return None, "No method has all its runs yet."
+    best = _sorted(ranked).iloc[0]
+    title, rivals = name(best, rows), names(_sorted(ranked[ranked.best & (ranked.index != best.name)]), rows)
+    if not np.isfinite(best.low):
+        return best, "Nothing can be claimed: too few values, no baseline, or no variation."
+    gain = -best.gain if lower_is_better(best.metric) else best.gain
+    surely = best.p < LEVEL and gain > 0
+    unit = "teacher draws" if best.over == "teacher" else "seeds"
+    first = f"{title} is better than none" if surely else f"Not certain: {best.n} {unit} cannot tell {title} from none"
+    if best.p < LEVEL and gain < 0:
+        first = f"No: even {title} is worse than none"
+    alone = best.best and not rivals and len(ranked) > 1
+    second = f", but {_list(rivals)} may be as good" if rivals else ", and better than every other method" * alone
+    return best, f"{'Yes: ' if surely and alone else ''}{first}{second}."
+
+
+def _against_baseline(rows: pd.DataFrame, ranked: pd.DataFrame) -> list[str]:
+    if ranked.low.isna().all():
+        count = int((rows.distill == BASELINE).sum())
+        why = ("there is none", "nothing varies")[count] if count < 2 else "there are several"
+        return [f"Nothing is claimed against the baseline: {why}."]
+    up, down = ranked.low > 0, ranked.high < 0
+    better, worse = (down, up) if lower_is_better(rows.metric.iloc[0]) else (up, down)
+    groups = (("Better than none", better), ("Worse", worse), ("Not told apart from none", ~up & ~down))
+    texts = [f"{words}: {_list(names(ranked[which], rows))}." for words, which in groups if which.any()]
+    return [" ".join(texts if better.any() else ["No method is better than none for certain.", *texts])]
+
+
+def _sorted(rows: pd.DataFrame) -> pd.DataFrame:
+    """Best first."""
+    return (
+        rows.sort_values("mean", ascending=lower_is_better(rows.metric.iloc[0]), kind="stable") if len(rows) else rows
+    )
+
+
+def _best(rows: pd.DataFrame, ranked: pd.DataFrame) -> list[str]:
+    best = names(_sorted(ranked[ranked.best]), rows)
+    if not best:
+        return []
+    if len(ranked) > 1 and len(best) == 1:
+        return [f"{best[0]} is the best of these methods (95 %)."]
+    return [f"{best[0]} has the best mean; {_list(best[1:])} cannot be told apart from it."] if len(best) > 1 else []
+
+
+def _resolution(rows: pd.DataFrame, ranked: pd.DataFrame, unit: str) -> list[str]:
+    """What so many seeds resolve, and how many would resolve what was seen and not resolved."""
+    resolves, sigma, count = rows.resolves.iloc[0], rows.sigma.iloc[0], len(ranked) + 1
+    if not np.isfinite(resolves):
+        return []
+    points = amount(resolves, rows.metric.iloc[0])
+    said = f"{ranked.of.max()} {unit}s resolve differences of about {points} here (found in 80 of 100 tables)"
+    open_gains = ranked[(ranked.low <= 0) & (ranked.high >= 0) & (ranked.test == "model")]
+    best = _sorted(ranked[ranked.best & ~ranked.wide])
+    wanted = []
+    if len(open_gains):
+        row = open_gains.loc[open_gains.gain.abs().idxmax()]
+        wanted.append((f"{name(row, rows)} and none", row.gain))
+    if len(best) > 1:
+        wanted.append(
+            (f"{name(best.iloc[0], rows)} and {name(best.iloc[1], rows)}", best["mean"].iloc[0] - best["mean"].iloc[1])
+        )
+    texts = []
+    for what, difference in wanted:
+        needed = units_needed(difference, sigma, count)
+        seen = f"the {amount(abs(difference), rows.metric.iloc[0])} between {what}"
+        texts.append(f"{seen} would take about {needed} {unit}s" if needed else f"{seen} more than 100 {unit}s")
+    return [". ".join([said, *(text[0].upper() + text[1:] for text in texts)]) + "."]
+
+
+def _scope(rows: pd.DataFrame, unit: str) -> str:
+    teacher = teacher_of(rows)
+    if unit == "seed":
+        start = "Intervals are over student seeds, for this one teacher"
+        return f"{start}; another training of {teacher} may give other gains (--over teacher)."
+    start = f"Intervals are over trainings of {teacher}"
+    return f"{start}; the baseline has none and is compared by Welch's t over its seeds."
+
+
+def amount(value: float, metric: str) -> str:
+    """0.53 points, or 1.2e+03 (of a metric that is no percentage)."""
+    return f"{value:.2f} points" if is_percent(metric) else f"{value:.3g}"
+
+
+def is_percent(metric: str) -> bool:
+    return metric.endswith(("acc", "top5"))
+
+
+def commands(rows: pd.DataFrame) -> list[str]:
+    """Sentences with the command that makes what a block lacks: its baseline, seeds that other methods have."""
+    said, taught = [], rows[rows.distill != BASELINE]
+    if len(taught) and len(taught) == len(rows):
+        said.append(f"The baseline is missing: {_command(taught.iloc[0], 'none', taught.wanted.iloc[0])}")
+    if rows.over.iloc[0] == "seed":
+        for (_, lacking), some in rows[rows.lacking != ""].groupby(["variant", "lacking"], sort=False):
+            chosen = ",".join(dict.fromkeys(some.distill))
+            said.append(f"Seeds are missing: {_command(some.iloc[0], chosen, lacking)}")
+    return said
+
+
+def _command(row, chosen: str, seeds: str) -> str:
+    baseline = chosen == BASELINE
+    parts = [part for part in row.variant.split(",") if part not in ("", "base")]
+    if baseline:
+        parts = [part for part in parts if not part.startswith(("distill.", "teacher_"))]
+    if any(
+        "=" not in part or part.startswith("teacher_checkpoint") or re.search(r"-[0-9a-f]{8}$", part) for part in parts
+    ):
+        return f"distill={chosen} seed={seeds}, with the settings of the rows above (their names are too long for a command)"
+    pair = [f"student={row.student}"] if baseline else [f"teacher={row.teacher}", f"student={row.student}"]
+    return " ".join(["python run.py -m", f"distill={chosen}", f"dataset={row.dataset}", *pair, f"seed={seeds}", *parts])
