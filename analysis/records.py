@@ -18,6 +18,7 @@ import pandas as pd
 import yaml
 
 from analysis.settings import DEFAULTS, SECTIONS, fill_absent, settings, split
+from kdexp import seal
 from kdexp.schema import flatten
 
 IDENTITY = ["dataset", "teacher", "student", "distill"]
@@ -98,16 +99,17 @@ def _text(folder: str, name: str) -> str:
 
 
 def _json(folder: str, name: str) -> dict:
-    content = json.loads(_text(folder, name))
-    if not isinstance(content, dict):
-        raise ValueError(f"{name} holds no settings")
+    content = seal.read_json(Path(folder, name))
+    if not content:
+        raise ValueError(f"{name} is {'missing' if content == {} else 'damaged'}")
     return content
 
 
 def _row(folder: str) -> dict:
     # without status.json but with a result, as records are published: done, for result.json is written last
     state = _json(folder, "status.json") if os.path.exists(f"{folder}/status.json") else {"status": "done"}
-    config, one = parse_config(_text(folder, "config.yaml"))
+    text = _text(folder, "config.yaml")
+    config, one = parse_config(text)
     result = _json(folder, "result.json") if state["status"] == "done" else {}
     method, teacher = config["distill"], config["model"]["teacher"]
     found = {
@@ -117,17 +119,21 @@ def _row(folder: str) -> dict:
         "distill": method["name"],
         "seed": config["seed"],
     }
+    sealed = result.pop("sha256", {})
+    if sealed and seal.sha256(text.encode()) != sealed["config.yaml"]:
+        raise ValueError("config.yaml is not as it was written")
     if result and any(result[key] != value for key, value in found.items()):
         raise ValueError("result.json and config.yaml are of different runs")
     one["teacher_checkpoint"] = result.get("teacher_checkpoint_sha256") or one["teacher_checkpoint"]
     sections = {**config, "model.teacher": teacher, "model.student": config["model"]["student"]}
     return {
-        **{key: value for key, value in flatten(result).items() if not isinstance(value, list)},
+        **{key: value for key, value in flatten(result).items() if key != "seal" and not isinstance(value, list)},
         **found,
         "teacher": found["teacher"] or "",
         "test_acc": _number(result.get("test_acc")),
         "status": str(state["status"]),
         "folder": folder,
+        "epochs_sha256": sealed.get("epochs.csv"),
         "label": f"{method['label'] or method['name']}{'+KD' if method['kd_weight'] else ''}",
         "note": method["note"] or "",
         **{key: state.get(key) for key in ("started", "heartbeat", "host", "error")},
@@ -182,9 +188,12 @@ def epochs(runs: pd.DataFrame) -> pd.DataFrame:
     """A row per epoch of these runs: `run` (the index of its row in `runs`) and the columns of epochs.csv. Damaged files
     are named on stderr and left out."""
     texts: dict[str, list[str]] = {}
-    for index, folder in runs.folder.items():
+    for index, folder, sealed in zip(runs.index, runs.folder, runs.epochs_sha256):
         try:
-            header, *lines = Path(folder, "epochs.csv").read_text(encoding="utf-8").splitlines()
+            content = Path(folder, "epochs.csv").read_bytes()
+            if isinstance(sealed, str) and seal.sha256(content) != sealed:
+                raise ValueError("it is not as it was written")
+            header, *lines = content.decode().splitlines()
             if not header.startswith("epoch,") or any(line.count(",") != header.count(",") for line in lines):
                 raise ValueError("its rows do not fit its header")
         except FileNotFoundError:
@@ -202,6 +211,8 @@ def epochs(runs: pd.DataFrame) -> pd.DataFrame:
 
 def predictions(folder: str | os.PathLike) -> np.ndarray | None:
     """The last epoch's class of each test image, (N,) uint8; None if the file is not there or damaged."""
+    if "predictions.npy" in seal.damaged(Path(folder), ("predictions.npy",)):
+        return None
     try:
         return np.load(Path(folder, "predictions.npy"), allow_pickle=False)
     except (OSError, ValueError, EOFError):

@@ -7,10 +7,8 @@ Two runs that agree in both differ in their seed alone.
 
 from omegaconf import MISSING
 
-from kdexp.schema import DISTILL, Config, Dataset, Recipe, flatten
+from kdexp.schema import CIRCUMSTANCES, DISTILL, Config, Dataset, Recipe, flatten
 
-# Where and how a run is computed and recorded, never what. A test holds it to kdexp.naming.CIRCUMSTANCES.
-CIRCUMSTANCES = {"device", "compile", "rerun", "share", "plugins", "paths", "logger", "dry_run"}
 IDENTITY = {"seed", "dataset.name", "model.teacher.name", "model.student.name", "distill.name"}
 WORDS = {"distill.label", "distill.note"}
 OWN = ("distill.", "model.teacher", "teacher_seed", "teacher_checkpoint")

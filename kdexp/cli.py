@@ -4,7 +4,10 @@ import contextlib
 import os
 import re
 import sys
+import traceback
+from pathlib import Path
 
+import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
@@ -89,6 +92,12 @@ def _quoted(key: str, equals: str, value: str) -> str:
     return f"{key}{equals}{value}"
 
 
+def _refused_by_hydra(error: Exception) -> bool:
+    """Whether Hydra itself raised this: it answers some words (teacher=null) with a plain ValueError."""
+    raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+    return Path(hydra.__file__).parent in raised_in.parents
+
+
 @contextlib.contextmanager
 def messages():
     """A user's mistake ends as one message on stderr and exit code 1; a defect of ours as a traceback."""
@@ -96,7 +105,9 @@ def messages():
         yield
     except UsageError as error:
         message = str(error)
-    except (HydraException, OmegaConfBaseException) as error:
+    except Exception as error:
+        if not (isinstance(error, (HydraException, OmegaConfBaseException)) or _refused_by_hydra(error)):
+            raise
         message = hints.explain(sys.argv[1:], error)
     else:
         return

@@ -2,7 +2,9 @@
 
 import contextlib
 import difflib
+import functools
 import re
+from collections.abc import Callable
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -23,6 +25,7 @@ KIND = {
     "recipe": "recipe",
     "sweep": "sweep",
     "experiment": "experiment",
+    "engine": "engine",
 }
 
 
@@ -30,12 +33,11 @@ def explain(arguments: list[str], error: Exception) -> str:
     """One message for a refused command line; Hydra's own first line where there is nothing better to say."""
     ready = GlobalHydra.instance().is_initialized()
     with contextlib.nullcontext() if ready else initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-        loader = GlobalHydra.instance().config_loader()
-        options = {group: loader.get_group_options(group) for group in KIND}
+        options = functools.cache(GlobalHydra.instance().config_loader().get_group_options)
         chosen = [
             a
             for a in arguments
-            if a.partition("=")[0] in KIND and set(a.partition("=")[2].split(",")) <= set(options[a.partition("=")[0]])
+            if a.partition("=")[0] in KIND and set(a.partition("=")[2].split(",")) <= set(options(a.partition("=")[0]))
         ]
         keys = _keys([re.sub(r",.*", "", a) for a in chosen if not a.startswith("sweep=")])
         messages = [message for argument in _without_pairs(arguments) if (message := _about(argument, options, keys))]
@@ -65,14 +67,14 @@ def _closest(word: str, words: list[str]) -> list[str]:
     )
 
 
-def _about(argument: str, options: dict[str, list[str]], keys: dict) -> str | None:
+def _about(argument: str, options: Callable[[str], list[str]], keys: dict) -> str | None:
     match = re.match(r"^([+~]{0,2})([\w./@]+)=(.*)$", argument)
     if not match:
         return None if argument.startswith("-") else f"{argument}: not of the form key=value"
     _, key, value = match.groups()
-    if key in options:
-        missing = [v for v in value.split(",") if re.fullmatch(r"[\w.-]+", v) and v not in options[key]]
-        return "\n".join(_no_option(key, v, options[key]) for v in missing) or None
+    if key in KIND:
+        missing = [v for v in value.split(",") if re.fullmatch(r"[\w.-]+", v) and v not in options(key)]
+        return "\n".join(_no_option(key, v, options(key)) for v in missing) or None
     sections = {k.rpartition(".")[0] for k in keys}
     if key in keys or key in sections or key.startswith("hydra"):
         return None
@@ -84,7 +86,7 @@ def _about(argument: str, options: dict[str, list[str]], keys: dict) -> str | No
         meant = _meant(f"{section}.{near[0]}={value}" if near else "")
         owner = keys.get(f"{section}.name", section)
         return f"{argument}: {owner} has no parameter '{leaf}'. {meant}It has: {', '.join(names)}"
-    near = [k for k in keys if k.endswith(f".{key}")][:1] or _closest(key, [*options, *keys])
+    near = [k for k in keys if k.endswith(f".{key}")][:1] or _closest(key, [*KIND, *keys])
     meant = _meant(f"{near[0]}={value}" if near else "")
     return f"{argument}: there is no option '{key}'. {meant}python run.py --help shows what there is"
 

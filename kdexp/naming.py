@@ -9,18 +9,25 @@ from pathlib import Path
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
-from kdexp.schema import DISTILL, Config, Dataset, Recipe, UsageError, flatten
+from kdexp.schema import (
+    CIRCUMSTANCES,
+    DISTILL,
+    WHERE,
+    Config,
+    Dataset,
+    Recipe,
+    UsageError,
+    check_keys,
+    flatten,
+)
 from kdexp.targets import signature_defaults, target
-
-# Where a run is computed and what a command does, never what a run is: part of neither name nor fingerprint.
-WHERE = ("device", "compile", "threads", "share", "engine", "plugins", "paths")
-CIRCUMSTANCES = (*WHERE, "rerun", "on_error", "dry_run", "prepare")
 
 
 def plain(config: DictConfig) -> dict:
     """A composed configuration -> the resolved dict that is saved. Label-only training has no teacher, whichever was
     typed."""
     resolved = OmegaConf.to_container(config, resolve=True)
+    check_keys(resolved)
     if resolved["distill"]["_target_"] is None:
         resolved["model"]["teacher"] = None
         resolved |= {"teacher_seed": Config.teacher_seed, "teacher_checkpoint": None}

@@ -92,6 +92,10 @@ class Config:
     paths: Paths = field(default_factory=Paths)
 
 
+# Where a run is computed and what a command does, never what a run is: part of neither name nor fingerprint.
+WHERE = ("device", "compile", "threads", "share", "engine", "plugins", "paths")
+CIRCUMSTANCES = (*WHERE, "rerun", "on_error", "dry_run", "prepare")
+
 POSITIVE = (
     "epochs",
     "batch_size",
@@ -135,6 +139,21 @@ def flatten(node: dict, prefix: str = "") -> dict[str, Any]:
     for key, value in node.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat
+
+
+def check_keys(config: dict) -> None:
+    """Refuse a configuration that lacks a key (`~seed`) or that has a value where a section belongs. Raises UsageError."""
+    sections = {"": Config, "dataset": Dataset, "recipe": Recipe, "model": Models, "paths": Paths}
+    expected = {name: list(schema.__dataclass_fields__) for name, schema in sections.items()} | {
+        "distill": list(DISTILL)
+    }
+    for section, keys in expected.items():
+        node = config[section] if section else config
+        if not isinstance(node, dict):
+            raise UsageError(f"{section}={node}: must be a section, as its file in conf/ has it")
+        for key in keys:
+            if key not in node:
+                raise UsageError(f"{section}.{key}".lstrip(".") + ": cannot be left out")
 
 
 def check(config: dict) -> None:

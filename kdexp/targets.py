@@ -16,7 +16,7 @@ def parameters(node: dict, common=()) -> dict:
 def target(node: dict, plugins=()):
     """The class or function a `_target_` names. Raises UsageError outside kdexp, torch.optim and the packages in
     `plugins`."""
-    path = node["_target_"]
+    path = str(node["_target_"])
     if not any(path.startswith(f"{package}.") for package in ("kdexp", "torch.optim", *plugins)):
         raise UsageError(
             f"_target_={path}: only names below kdexp, torch.optim and the packages in plugins=[...] are run"

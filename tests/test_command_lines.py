@@ -10,7 +10,7 @@ import pytest
 from conftest import DISTILL, NETWORKS
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.singleton import Singleton
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from kdexp import ROOT
@@ -19,7 +19,15 @@ KEYS = {
     "distill": [*DISTILL, "KD", "Sp", "od,od", "none,", "kdd", "", "[kd]", "choice(kd,sp)", "range(1,3)", "glob(*)"],
     "student": [*NETWORKS, "resnet31", "wrn16-4", "resnet", "vgg", "42", "resnet26"],
     "teacher": [*NETWORKS, "WRN16_4", "null"],
-    "pair": ["wrn40_2-wrn16_2", "wrn40_2-wrn16_2,resnet56-resnet20", "wrn40_2", "-", "a-b", "wrn40_2-wrn16_2-resnet8", ""],
+    "pair": [
+        "wrn40_2-wrn16_2",
+        "wrn40_2-wrn16_2,resnet56-resnet20",
+        "wrn40_2",
+        "-",
+        "a-b",
+        "wrn40_2-wrn16_2-resnet8",
+        "",
+    ],
     "dataset": ["cifar10", "digits", "cifar", "cifar10,digits"],
     "recipe": ["quick", "wrn200", "fast"],
     "optimizer": ["sgd", "adamw", "adam"],
@@ -62,8 +70,12 @@ KEYS = {
     "hydra.verbose": ["maybe"],
     "hydra/launcher": ["basic", "nothing"],
 }
-WORDS = st.sampled_from(sorted(KEYS)).flatmap(lambda key: st.sampled_from(KEYS[key]).map(lambda value: f"{key}={value}"))
-ODD = st.sampled_from(["distill", "=", "distill==sp", "+seed=1", "~seed", "++x.y=1", "--nothing", "-x", "seed=", "a=b=c", "@", "'"])
+WORDS = st.sampled_from(sorted(KEYS)).flatmap(
+    lambda key: st.sampled_from(KEYS[key]).map(lambda value: f"{key}={value}")
+)
+ODD = st.sampled_from(
+    ["distill", "=", "distill==sp", "+seed=1", "~seed", "++x.y=1", "--nothing", "-x", "seed=", "a=b=c", "@", "'"]
+)
 LINES = st.tuples(st.booleans(), st.lists(st.one_of(WORDS, WORDS, WORDS, WORDS, WORDS, ODD), min_size=1, max_size=4))
 
 
@@ -85,7 +97,14 @@ def judge(code, out, err):
         assert 0 < len(err.strip().splitlines()) <= 12 and max(map(len, err.splitlines())) < 1500, err
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck), database=None, derandomize=True)
+@settings(
+    max_examples=500,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    database=None,
+    derandomize=True,
+    phases=[Phase.generate],
+)
 @given(LINES)
 def test_any_command_line_in_this_process(no_hydra, tmp_path, line):
     multirun, words = line

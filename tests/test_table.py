@@ -203,13 +203,6 @@ def test_a_new_key_at_its_default_splits_nothing(tmp_path):
     assert sorted(tabulate(records.load(tmp_path)).query("distill == 'kd'").n) == [1, 2]
 
 
-def test_circumstances_are_those_of_the_fingerprint():
-    from analysis.settings import CIRCUMSTANCES
-    from kdexp.naming import CIRCUMSTANCES as theirs
-
-    assert {key.partition(".")[0] for key in theirs} <= CIRCUMSTANCES
-
-
 def test_settings_blocks_are_the_whole_file(tmp_path):
     folder = record(tmp_path)
     text = (folder / "config.yaml").read_text()
