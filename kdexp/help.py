@@ -12,17 +12,20 @@ Choose (name=option; with -m several options, separated by commas):"""
 TAIL = """
 Change any value (python run.py --cfg job shows them all):
   seed=2  teacher_seed=1  epochs=60  batch_size=128  device=auto|cpu|cuda|cuda:N|mps  precision=auto|fp32|bf16
-  deterministic=auto|true|false  compile=auto|true|false  tag=NAME  rerun=none|failed|all  share=N
+  deterministic=auto|true|false  compile=auto|true|false  threads=N  tag=NAME  rerun=none|failed|all  share=N
+  dry_run=true  prepare=true  on_error=continue|stop  weight_factor=0.1  engine.workers=2
   dataset.limit=2000  dataset.limit_test=1000  dataset.validation=5000  teacher_checkpoint=FILE
   distill.temperature=2  distill.weight=500  distill.kd_weight=0.9  optimizer.lr=0.1
   student=resnet model.student.depth=26                              any ResNet-(6n+2)
   teacher=wrn model.teacher.depth=22 model.teacher.widen_factor=3    any WRN-(6n+4)-k
+  pair=wrn40_2-wrn16_2,resnet56-resnet20                             teacher and student as one axis
   paths.data=DIR  paths.outputs=DIR                                  or $KDEXP_DATA, $KDEXP_OUTPUTS
 
 Examples
   python run.py sweep=quickstart                                     minutes, no download
   python run.py distill=sp teacher=wrn16_4 student=resnet32
   python run.py -m distill=none,KD,FN,NST,AT,RKD,SP,OD seed=1,2,3
+  python run.py -m distill=kd,sp seed=1,2,3 dry_run=true             what would run, and for how long
   python run.py distill=sp distill.kd_weight=0.9                     SP+KD
   python analysis/summarize.py                                       the table of what is there
 
@@ -36,6 +39,7 @@ def text() -> str:
         "distill": "distill",
         "recipe": "recipe",
         "optimizer": "optimizer",
+        "engine": "engine",
         "experiment": "experiment",
     }
     groups = {name: sorted(file.stem for file in (CONF / folder).glob("*.yaml")) for name, folder in folders.items()}

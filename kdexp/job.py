@@ -43,9 +43,11 @@ class Job:
     @property
     def name(self) -> str:
         """The method with what is special about it: "SP distill.weight=500"."""
-        common = ("recipe=", "epochs=", "batch_size=", "dataset.")
-        parts = self.record.folder.parent.name.split(",")
-        return " ".join([self.method, *(part for part in parts if part != "base" and not part.startswith(common))])
+        common = ("recipe", "epochs", "batch_size", "dataset")
+        own = {
+            key: value for key, value in naming.differing(self.config).items() if key.partition(".")[0] not in common
+        }
+        return " ".join([self.method, *naming.words(own)])
 
     @property
     def label(self) -> str:

@@ -20,10 +20,11 @@ def of(folder: Path) -> SoftFileLease:
 
 def is_live(status: dict) -> bool:
     """Whether the state of a run names another process that is at work on it now."""
-    if status.get("status") != "running" or time.time() - status.get("heartbeat", 0) > SILENT:
+    heartbeat, pid = status.get("heartbeat"), status.get("pid")
+    if status.get("status") != "running" or not isinstance(heartbeat, float) or not isinstance(pid, int) or pid < 1:
         return False
     here = status.get("host") == socket.gethostname()
-    return (status["pid"] != os.getpid() and is_alive(status["pid"])) if here else True
+    return time.time() - heartbeat < SILENT and (pid != os.getpid() and is_alive(pid) if here else True)
 
 
 def is_alive(pid: int) -> bool:

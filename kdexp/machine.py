@@ -81,10 +81,7 @@ def prepare_torch(where: Machine) -> None:
         os.environ.setdefault(
             "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
         )  # cuBLAS gives equal bits only with one of two sizes
-    if where.compile:
-        torch.use_deterministic_algorithms(where.deterministic)
-    else:  # the same without importing the compiler, which takes seconds
-        torch.set_deterministic_debug_mode("error" if where.deterministic else "default")
+    torch.use_deterministic_algorithms(where.deterministic)
     torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs time
     torch.backends.cudnn.benchmark = not where.deterministic
 

@@ -28,6 +28,10 @@ def plain(config: DictConfig) -> dict:
     typed."""
     resolved = OmegaConf.to_container(config, resolve=True)
     check_keys(resolved)
+    factor, node = resolved.pop("weight_factor"), resolved["distill"]
+    if factor != 1:
+        key = "ce_weight" if node["_target_"] is None else "weight"
+        node[key] = float(f"{node[key] * factor:.12g}")  # 0.27, where 0.9 * 0.3 has 17 digits
     if resolved["distill"]["_target_"] is None:
         resolved["model"]["teacher"] = None
         resolved |= {"teacher_seed": Config.teacher_seed, "teacher_checkpoint": None}
@@ -76,19 +80,29 @@ def file_sha256(path: str | Path) -> str:
         raise UsageError(f"teacher_checkpoint={path}: {error.strerror}") from None
 
 
-def variant(config: dict) -> str:
-    """`base`, or every value that differs from its option's own file and is not in the path already, in a name of at
-    most 80 characters."""
+def differing(config: dict) -> dict:
+    """Every value that differs from its option's own file, by its key on the command line; without the networks and
+    the seed."""
     options = {group: config[group]["name"] for group in ("dataset", "distill", "recipe", "optimizer")}
     defaults = _defaults(json.dumps(config["recipe"]), **options)
-    differing = {
-        key: value
-        for key, value in flatten(config).items()
+    return {
+        key.removesuffix(".name"): value
+        for key, value in sorted(flatten(config).items())
         if value != defaults.get(key) and key.partition(".")[0] not in (*CIRCUMSTANCES, "seed", "model")
     }
+
+
+def words(values: dict) -> list[str]:
+    """Values as they are typed: key=value."""
+    return [f"{key}={_short(value)}" for key, value in values.items()]
+
+
+def variant(config: dict) -> str:
+    """`base`, or what `differing` finds, in a name of at most 80 characters."""
+    values = differing(config)
     if config["teacher_checkpoint"]:
-        differing["teacher_checkpoint"] = file_sha256(config["teacher_checkpoint"])[:8]
-    text = ",".join(f"{key.removesuffix('.name')}={_short(value)}" for key, value in sorted(differing.items()))
+        values["teacher_checkpoint"] = file_sha256(config["teacher_checkpoint"])[:8]
+    text = ",".join(words(values))
     name = re.sub(r"[^A-Za-z0-9_.,=+-]+", "-", text)
     if name != text or len(name) > 80:
         name = f"{name[:71]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

@@ -27,9 +27,8 @@ def preview(jobs: list[Job], todo: list[Job]) -> None:
     if groups:
         console.print(table)
     done, lost = sum(job.done for job in jobs), sum(job.gave_up for job in jobs)
-    counts = f"{len(jobs)} runs: {done} done, {len(todo)} to run" + f", {lost} diverged before (rerun=failed)" * bool(
-        lost
-    )
+    given_up = f", {lost} diverged before (rerun=failed)" * bool(lost)
+    counts = f"{len(jobs)} run{'s' * (len(jobs) != 1)}: {done} done, {len(todo)} to run{given_up}"
     more = f", and {len(teachers)} teacher{'s' * (len(teachers) != 1)} first" if teachers else ""
     print(f"{counts}{more}{about(todo)}.{_other_ways(pace, todo, teachers)}  Nothing was started.")
 

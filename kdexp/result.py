@@ -13,7 +13,7 @@ from kdexp.job import Job
 from kdexp.learner import Learner
 from kdexp.machine import Machine
 from kdexp.models import count_parameters
-from kdexp.naming import file_sha256, variant
+from kdexp.naming import file_sha256
 from kdexp.targets import target
 
 
@@ -42,7 +42,7 @@ def describe(
         "epochs": config["epochs"],
         "batch_size": config["batch_size"],
         "limit": config["dataset"]["limit"],
-        "variant": variant(config),
+        "variant": job.record.folder.parent.name,
         "test_acc": last["test_acc"],
         "best_test_acc": max(row["test_acc"] for row in rows),
         "test_top5": last["test_top5"],

@@ -83,6 +83,7 @@ class Config:
     tag: str = ""
     rerun: str = "none"
     share: int = 0
+    weight_factor: float = 1.0
     threads: Any = "auto"
     on_error: str = "continue"
     dry_run: bool = False

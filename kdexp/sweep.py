@@ -9,20 +9,30 @@ from kdexp.job import Job
 from kdexp.plan import grouped, plan
 from kdexp.preview import about, preview
 from kdexp.targets import construct
+from kdexp.winners import winners
 
 
 def run_jobs(configs) -> None:
     """Plan, train and report the jobs of one command. Raises UsageError before anything starts, SystemExit(1) if a
     run did not succeed."""
     jobs = plan(configs)
-    command, todo = jobs[0].config, [job for job in jobs if not job.done and not job.gave_up]
-    if command["prepare"]:
+    if jobs[0].config["prepare"]:
         check_data(jobs)
-        return screen.say(
-            f"prepared: {len(jobs)} runs composed, their data are there and checked. Nothing was started."
-        )
-    if command["dry_run"]:
-        return preview(jobs, todo)
+        screen.say(f"prepared: {len(jobs)} runs composed, their data are there and checked. Nothing was started.")
+    elif jobs[0].config["dry_run"]:
+        preview(jobs, to_do(jobs))
+    else:
+        train(jobs)
+        report(jobs)
+
+
+def to_do(jobs: list[Job]) -> list[Job]:
+    return [job for job in jobs if not job.done and not job.gave_up]
+
+
+def train(jobs: list[Job]) -> None:
+    """Train what is not done. Raises UsageError before anything starts, SystemExit if it was stopped."""
+    todo = to_do(jobs)
     for job in jobs:
         if job.done:
             job.set_damaged_aside()
@@ -30,19 +40,19 @@ def run_jobs(configs) -> None:
             screen.say(
                 f"done before   {job.label}   test {job.record.result['test_acc']:.2f} %   {job.record.folder}{again}"
             )
-    engine = construct(command["engine"], (), command["plugins"])
+    engine = construct(jobs[0].config["engine"], (), jobs[0].config["plugins"])
     announce(jobs, todo, engine.check(todo))  # missing or damaged data stop the command here, before any work
+    stop = None
     with deferred_interrupt() as interrupted:
         try:
             engine.run(grouped(todo), interrupted)
         except Stopped as stopped:
             screen.say(str(stopped))
-            code = stopped.exit_code
-        else:
-            code = 0
-    if code:
-        sys.exit(code)
-    report(jobs)
+            stop = stopped
+    if stop:
+        sys.exit(stop.exit_code)
+    for job in jobs:
+        job.inspect()
 
 
 def announce(jobs: list[Job], todo: list[Job], where: list[str]) -> None:
@@ -65,9 +75,7 @@ def announce(jobs: list[Job], todo: list[Job], where: list[str]) -> None:
 
 
 def report(jobs: list[Job]) -> None:
-    """Say what did not succeed; exit code 1 then."""
-    for job in jobs:
-        job.inspect()
+    """Say what did not succeed (exit code 1 then); the winners of a search, or the table of a sweep."""
     bad = [job for job in jobs if not job.done]
     if len(jobs) > 1:
         screen.say(f"{len(jobs) - len(bad)} of {len(jobs)} done" + (f", {len(bad)} not:" if bad else ""))
@@ -76,7 +84,9 @@ def report(jobs: list[Job]) -> None:
         screen.say(
             f"    {job.label}   {status.get('error') or 'not trained'}   {job.record.folder / 'run.log'}      (again: rerun=failed)"
         )
-    if len(jobs) > 1 and len(bad) < len(jobs):
+    if won := winners(jobs):
+        print("\n".join(["Chosen on held-out images; the test images are for the runs that follow:", *won]))
+    elif len(jobs) > 1 and len(bad) < len(jobs):
         from analysis import summarize  # reads records only, so it stands outside of the package
 
         runs = summarize.load(*(job.record.folder for job in jobs))

@@ -58,7 +58,8 @@ class Forked:
 
     cli.register()  # sets PYTHONPATH
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["kdexp.sweep", "torch", "sklearn.datasets", "analysis.summarize"])
+    # torch imports its compiler when the first optimizer is made
+    context.set_forkserver_preload(["kdexp.sweep", "torch._inductor", "sklearn.datasets", "analysis.summarize"])
 
     def __init__(self, folder, *arguments, tiny=True, file_size=None, env=()):
         self.files = [folder.parent / f"{time.time_ns()}.{name}" for name in ("out", "err")]

@@ -106,8 +106,8 @@ def test_two_processes_train_a_missing_teacher_once(tmp_path):
     assert log.count("done   test") == 1
 
 
-LONG = (*TINY, "-m", "distill=none,fn,od", "epochs=16", "batch_size=4")
-LONG_OD = "digits/wrn16_1-resnet8/od/batch_size=4,dataset.limit=64,dataset.limit_test=50,epochs=16,recipe=quick/seed1"
+LONG = (*TINY, "-m", "distill=none,fn,od", "epochs=8", "batch_size=4")
+LONG_OD = "digits/wrn16_1-resnet8/od/batch_size=4,dataset.limit=64,dataset.limit_test=50,epochs=8,recipe=quick/seed1"
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,7 @@ def test_stop_and_go_on(undisturbed, tmp_path, number):
     told = process.communicate(timeout=60)[1]
     assert process.returncode == {signal.SIGKILL: -9}.get(number, 130), told
     assert number == signal.SIGKILL or "Go on: type the same command again" in told
-    assert 3 < len(numbers(tmp_path / LONG_OD)) < 16
+    assert 3 < len(numbers(tmp_path / LONG_OD)) < 8
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert "goes on at epoch" in done.stderr
     for result in undisturbed.rglob("result.json"):

@@ -97,6 +97,7 @@ def judge(code, out, err):
         assert 0 < len(err.strip().splitlines()) <= 12 and max(map(len, err.splitlines())) < 1500, err
 
 
+@pytest.mark.slow
 @settings(
     max_examples=500,
     deadline=None,

@@ -43,6 +43,7 @@ ENGINES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENGINES)
 def test_an_engine(run, tmp_path, expected, name):
     pytest.importorskip(name)
@@ -53,6 +54,7 @@ def test_an_engine(run, tmp_path, expected, name):
     assert "8 done before, 0 to run" in run(*SWEEP, *ENGINES[name], check=0).stderr
 
 
+@pytest.mark.slow
 def test_an_engine_stops_and_goes_on(tmp_path):
     """SIGTERM to the command alone: its workers save and leave."""
     pytest.importorskip("joblib")
@@ -89,3 +91,12 @@ def test_each_process_has_a_gpu_of_its_own(tmp_path, monkeypatch):
     take_slot(str(tmp_path), ["3", "GPU-5"])
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
     held.clear()
+
+
+def test_a_teacher_that_fails_fails_its_students(run, tmp_path):
+    """Once, and the baseline goes on."""
+    pytest.importorskip("joblib")
+    done = run("-m", "distill=none,kd,sp", "recipe.lr=1e30", "optimizer.lr=0.01", *ENGINES["joblib"], check=1)
+    assert done.stderr.count("the loss is not finite") == 1 and "1 of 3 done, 2 not:" in done.stderr
+    assert done.stderr.count("its teacher could not be trained") == 4
+    assert states(tmp_path / "outputs") == ["diverged", "done", "failed", "failed"]

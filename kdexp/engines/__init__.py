@@ -3,9 +3,9 @@
 import importlib
 
 
-def needed(package: str):
+def needed(package: str, extra: str = ""):
     """An engine's package. Raises ValueError with the command that installs it."""
     try:
         return importlib.import_module(package)
     except ImportError:
-        raise ValueError(f'the package {package} is not installed: pip install -e ".[{package}]"') from None
+        raise ValueError(f'the package {package} is not installed: pip install -e ".[{extra or package}]"') from None

@@ -6,13 +6,15 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
-from kdexp import screen
+from kdexp import lease, screen
 from kdexp.experiment import load_data
 from kdexp.interrupt import Stopped
 from kdexp.job import Job
+from kdexp.lockstep import note_failure
 from kdexp.plan import missing_teachers, title
 
 POLL_SECONDS = 0.5
@@ -33,7 +35,8 @@ class Dispatch:
     def __init__(self, submit: Callable, threads: int, cancel: Callable):
         self.submit, self.threads, self.cancel = submit, threads, cancel
         self.running: dict = {}  # handle -> (jobs, title)
-        self.told = set()
+        self.told: set[Job] = set()
+        self.lost: set[str] = set()  # the folders of runs that failed: no teachers
 
     def run(self, groups: list[list[Job]], interrupted) -> None:
         """Train all; missing teachers are groups of their own, before their students. Raises Stopped."""
@@ -55,6 +58,9 @@ class Dispatch:
         under_way = {str(job.record.folder) for other, _ in [*waiting, *self.running.values()] for job in other}
         if any(job.teacher_key in under_way for job in jobs):
             return jobs, name
+        for job in [job for job in jobs if job.teacher_key in self.lost]:
+            jobs = [other for other in jobs if other is not job]
+            _without_teacher(job)
         free = [job for job in jobs if _is_free(job)]
         for job in jobs:
             if job not in free and job not in self.told:
@@ -75,25 +81,38 @@ class Dispatch:
         try:
             handle.result()
         except Exception as error:  # whatever a worker may die of
-            screen.say(
-                f"{name}: its worker ended early ({type(error).__name__}: {str(error).strip().splitlines()[-1:]})"
-            )
-            return
-        for job in jobs:
-            job.inspect()
-            job.trained = bool(job.record.result) and not job.damaged
+            last = "".join(str(error).strip().splitlines()[-1:])
+            screen.say(f"{name}: its worker ended early ({type(error).__name__}: {last})")
+        else:
+            for job in jobs:
+                job.inspect()
+                job.trained = bool(job.record.result) and not job.damaged
         screen.say(f"ended   {name}   {sum(job.trained for job in jobs)} of {len(jobs)} done")
+        self.lost |= {str(job.record.folder) for job in jobs if not job.trained}
+        if jobs[0].config["on_error"] == "stop" and not all(job.trained for job in jobs):
+            raise Stopped("stopped at the first failure (on_error=stop); what else was under way is", 1)
 
     def _stop(self) -> None:
         """Have the workers save and leave."""
         for handle, (jobs, _) in self.running.items():
             self.cancel(handle)
             for status in (job.record.status for job in jobs):
-                if status.get("status") == "running" and status.get("host") == socket.gethostname():
+                if lease.is_live(status) and status["host"] == socket.gethostname():
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(status["pid"], signal.SIGTERM)
         while not all(handle.done() for handle in self.running):
             time.sleep(POLL_SECONDS)
+
+
+def _without_teacher(job: Job) -> None:
+    """Record that a job has no teacher to learn from."""
+    if job.record.lock():
+        try:
+            job.begin()
+            line = f"its teacher could not be trained   {Path(job.teacher_key, 'run.log')}"
+            note_failure(job, "failed", line, "")
+        finally:
+            job.record.unlock()
 
 
 def _is_free(job: Job) -> bool:

@@ -13,7 +13,7 @@ class Submitit:
     parameters: of submitit's AutoExecutor; those without a value are left out. Raises ValueError."""
 
     def __init__(self, cluster: str | None, folder: str, parameters: dict):
-        self.submitit = needed("submitit")
+        self.submitit = needed("submitit", extra="slurm")
         self.folder, self.threads = Path(folder), parameters.get("cpus_per_task") or 1
         try:
             self.executor = self.submitit.AutoExecutor(folder=self.folder / "%j", cluster=cluster)
@@ -46,4 +46,4 @@ class Restartable:
 
     def checkpoint(self, configs: list[dict], title: str):
         again = [config | {"rerun": "none"} for config in configs]  # rerun=all was obeyed when it began
-        return needed("submitit").helpers.DelayedSubmission(self, again, title)
+        return needed("submitit", extra="slurm").helpers.DelayedSubmission(self, again, title)

@@ -36,12 +36,20 @@ class KdexpLauncher(Launcher):
             composed = loader.load_sweep_config(config, words)
             return OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
 
+        sweeper = config.hydra.sweeper
+        self.search = sweeper._target_ != SweeperConf._target_  # an optimizer asks for the value of each job
+        self.direction = str(sweeper.get("direction"))
         self.compose = Composer(by_hydra, is_group=lambda key: bool(loader.get_group_options(key)))
 
     def launch(self, job_overrides, initial_job_idx):
+        configs = [self.compose(without_pair(list(words))) for words in job_overrides]
+        if self.search:
+            from kdexp.search import trials
+
+            return trials(configs, self.direction)
         from kdexp.sweep import run_jobs
 
-        run_jobs([self.compose(without_pair(list(words))) for words in job_overrides])
+        run_jobs(configs)
         return []
 
 

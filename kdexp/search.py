@@ -1,0 +1,29 @@
+"""The trials of an Optuna sweeper, judged on held-out images."""
+
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import DictConfig
+
+from kdexp import naming
+from kdexp.job import Job
+from kdexp.plan import plan
+from kdexp.schema import UsageError
+from kdexp.sweep import train
+
+
+def trials(configs: list[DictConfig], direction: str) -> list[JobReturn]:
+    """Train trials side by side; returns each one's validation accuracy in percent, or its failure. Raises
+    UsageError for a search that is not for the highest accuracy on held-out images."""
+    if direction != "maximize" or any(not config.dataset.validation for config in configs):
+        raise UsageError(
+            "a search is for the highest accuracy on images held out of the training set: "
+            "python run.py -m hydra/sweeper=search dataset.validation=5000 ..."
+        )
+    jobs = {job.record.folder: job for job in plan(configs)}
+    train(list(jobs.values()))
+    return [_returned(jobs[naming.folder(naming.plain(config))]) for config in configs]
+
+
+def _returned(job: Job) -> JobReturn:
+    done = JobReturn(status=JobStatus.COMPLETED if job.done else JobStatus.FAILED)
+    done.return_value = job.record.result["val_acc"] if job.done else RuntimeError(job.record.status.get("error"))
+    return done

@@ -1,0 +1,38 @@
+"""The winners of a sweep over settings, judged on held-out images. Test images have no say."""
+
+from statistics import fmean
+
+from kdexp import naming
+from kdexp.job import Job
+
+
+def winners(jobs: list[Job]) -> list[str]:
+    """Of every method of a pair that was tried with several settings: the best by mean validation accuracy over its
+    seeds, and the command that trains it on all images and new seeds. Empty for a sweep that is no search."""
+    lines = []
+    for method in dict.fromkeys((job.pair, job.method) for job in jobs):
+        tried: dict[str, list[Job]] = {}
+        for job in jobs:
+            if (job.pair, job.method) == method and job.done and job.config["dataset"]["validation"]:
+                tried.setdefault(job.record.folder.parent.name, []).append(job)
+        if len(tried) > 1:
+            lines += _winner(list(tried.values()))
+    return lines
+
+
+def _winner(tried: list[list[Job]]) -> list[str]:
+    scores = [fmean(job.record.result["val_acc"] for job in same) for same in tried]
+    best = tried[scores.index(max(scores))]
+    config, last = best[0].config, max(job.config["seed"] for same in tried for job in same)
+    differing = {key: value for key, value in naming.differing(config).items() if key != "dataset.validation"}
+    own = " ".join(naming.words({key: value for key, value in differing.items() if key.startswith("distill.")}))
+    weights = [same[0].config["distill"]["weight" if config["model"]["teacher"] else "ce_weight"] for same in tried]
+    edge = weights[tried.index(best)] in (min(weights), max(weights)) and len(set(weights)) > 1
+    teacher = [f"teacher={config['model']['teacher']['name']}"] if config["model"]["teacher"] else []
+    words = [f"distill={config['distill']['name']}", f"dataset={config['dataset']['name']}", *teacher]
+    words += [f"student={config['model']['student']['name']}", *naming.words(differing)]
+    return [
+        f"{best[0].method}   {own or 'as it stands'}   validation {max(scores):.2f} %, best of {len(tried)} "
+        f"({min(scores):.2f} to {max(scores):.2f})" + ", at the edge of what was tried" * edge,
+        f"    python run.py -m {' '.join(words)} seed={','.join(str(last + step) for step in (1, 2, 3))}",
+    ]
