@@ -18,21 +18,15 @@ class Pace:
 
     def __init__(self, outputs: str | Path, where: Machine):
         self.outputs = Path(outputs)
-        self.terms = {
-            "device": str(where.device).partition(":")[0],
-            "precision": "bf16" if where.half else "fp32",
-            "threads": where.threads,
-        }
+        self.terms = str(where.device).partition(":")[0], "bf16" if where.half else "fp32"
+        self.threads = where.threads
 
     @cached_property
     def records(self) -> list[dict]:
-        """result.json of every finished run on the same terms."""
-        found = (seal.read_json(path) for path in self.outputs.glob("*/*/*/*/seed*/result.json"))
-        return [one for one in found if one and self._on_these_terms(one)]
-
-    def _on_these_terms(self, result: dict) -> bool:
-        kind = result["device"].partition(":")[0].partition(" ")[0]
-        return {"device": kind, "precision": result["precision"], "threads": result["threads"]} == self.terms
+        """result.json of every finished run on such a device, in the same precision."""
+        found = filter(None, (seal.read_json(path) for path in self.outputs.glob("*/*/*/*/seed*/result.json")))
+        kind = lambda one: one["device"].partition(":")[0].partition(" ")[0]
+        return [one for one in found if (kind(one), one["precision"]) == self.terms]
 
     def images(self, job: Job) -> int | None:
         """How many images an epoch of the job has; None where no record tells the size of the data set."""
@@ -55,6 +49,7 @@ class Pace:
             alike = [one for one in alike if one["teacher"] == teacher["name"]]
         elif size > 1:  # a baseline that rides along pays its share of the group's teacher
             alike = [one for one in alike if one["group_size"] > 1] or alike
+        alike = [one for one in alike if one["threads"] == self.threads] or alike
         images = self.images(job)
         if not alike or not images:
             return None
