@@ -24,12 +24,13 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from kdexp import CONF, cli, experiment, naming  # noqa: E402
+from kdexp import CONF, cli, experiment  # noqa: E402
 from kdexp.datasets import Images  # noqa: E402
 from kdexp.datasets.batches import Pixels  # noqa: E402
 from kdexp.distill.nst import NST  # noqa: E402
 from kdexp.evaluate import evaluate  # noqa: E402
 from kdexp.machine import Machine, device_of, forward_of, machine, prepare_torch  # noqa: E402
+from kdexp.resolve import plain  # noqa: E402
 from kdexp.schema import UsageError  # noqa: E402
 from kdexp.teacher import teacher_view  # noqa: E402
 from kdexp.train import fit  # noqa: E402
@@ -192,7 +193,7 @@ def main() -> None:
     names = arguments.methods.split(",")
     cli.register()
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"), cli.messages():
-        configs = [naming.plain(compose("config", [f"distill={name}", *arguments.overrides])) for name in names]
+        configs = [plain(compose("config", [f"distill={name}", *arguments.overrides])) for name in names]
     data, source = dataset(configs[0], device_of(configs[0]))
     where = machine(configs[0], len(data.train.labels))
     prepare_torch(where)

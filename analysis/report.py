@@ -18,9 +18,9 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from analysis import published, words
-from analysis.figures import STYLE
 from analysis.output import display, number, paragraph, probability
 from analysis.records import config_blocks
+from analysis.style import STYLE
 from kdexp import __version__
 
 HERE = Path(__file__).parent

@@ -3,9 +3,10 @@
 import json
 from functools import cached_property
 
-from kdexp import experiment, naming, seal
+from kdexp import experiment, naming, resolve, seal
+from kdexp.checks import check
 from kdexp.record import Record
-from kdexp.schema import UsageError, check
+from kdexp.schema import UsageError
 
 
 class Job:
@@ -19,7 +20,7 @@ class Job:
         experiment.check_objects(config)
         self.record = Record(naming.folder(config))
         self.fingerprint = naming.fingerprint(config)
-        self.teacher_config = naming.teacher_of(config)
+        self.teacher_config = resolve.teacher_of(config)
         self.inspect()
 
     def inspect(self) -> None:

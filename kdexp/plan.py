@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from kdexp import naming
+from kdexp import resolve
 from kdexp.job import Job
 from kdexp.schema import UsageError
 
@@ -12,7 +12,7 @@ def plan(configs: Iterable) -> list[Job]:
     jobs, errors = {}, {}
     for config in configs:
         try:
-            job = Job(naming.plain(config))
+            job = Job(resolve.plain(config))
             jobs.setdefault(job.record.folder, job)
         except UsageError as error:
             errors[str(error)] = None

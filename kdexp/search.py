@@ -3,7 +3,7 @@
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
 
-from kdexp import naming
+from kdexp import naming, resolve
 from kdexp.job import Job
 from kdexp.plan import plan
 from kdexp.schema import UsageError
@@ -20,7 +20,7 @@ def trials(configs: list[DictConfig], direction: str) -> list[JobReturn]:
         )
     jobs = {job.record.folder: job for job in plan(configs)}
     train(list(jobs.values()))
-    return [_returned(jobs[naming.folder(naming.plain(config))]) for config in configs]
+    return [_returned(jobs[naming.folder(resolve.plain(config))]) for config in configs]
 
 
 def _returned(job: Job) -> JobReturn:

@@ -8,7 +8,7 @@ import time
 import pytest
 from hydra import compose, initialize_config_dir
 
-from kdexp import CONF, ROOT, cli, naming
+from kdexp import CONF, ROOT, cli, resolve
 
 DISTILL = sorted(file.stem for file in (CONF / "distill").glob("*.yaml"))
 METHODS = [name for name in DISTILL if name != "none"]
@@ -30,7 +30,7 @@ def hydra():
     """`hydra(*overrides)` composes and resolves a configuration as run.py does."""
     cli.register()
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-        yield lambda *overrides: naming.plain(compose("config", list(overrides)))
+        yield lambda *overrides: resolve.plain(compose("config", list(overrides)))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from conftest import DISTILL, METHODS, NETWORKS
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from kdexp import CONF, ROOT, SWEEPS, experiment, hints, naming
+from kdexp import CONF, ROOT, SWEEPS, experiment, hints, naming, resolve
 from kdexp.job import Job
 from kdexp.schema import UsageError
 
@@ -94,7 +94,7 @@ def test_a_teacher_is_the_run_of_distill_none(hydra):
         "seed=2",
     )
     direct = hydra(*shared, "student=wrn16_1", "seed=5", "distill=none")
-    teacher = naming.teacher_of(asked)
+    teacher = resolve.teacher_of(asked)
     assert naming.folder(teacher) == naming.folder(direct)
     assert naming.fingerprint(teacher) == naming.fingerprint(direct)
 

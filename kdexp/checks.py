@@ -1,0 +1,90 @@
+"""What the types of a configuration cannot say: keys that must be there, ranges, choices."""
+
+from kdexp.schema import DISTILL, Config, Dataset, Models, Paths, Recipe, UsageError, flatten
+
+POSITIVE = (
+    "epochs",
+    "batch_size",
+    "dataset.limit",
+    "dataset.limit_test",
+    "optimizer.lr",
+    "recipe.lr",
+    "recipe.epochs",
+    "recipe.batch_size",
+    "distill.kd_temperature",
+)
+NOT_NEGATIVE = (
+    "seed",
+    "teacher_seed",
+    "share",
+    "dataset.validation",
+    "dataset.padding",
+    "optimizer.weight_decay",
+    "recipe.weight_decay",
+    "optimizer.momentum",
+    "recipe.momentum",
+    "recipe.drop_factor",
+    "distill.weight",
+    "distill.ce_weight",
+    "distill.kd_weight",
+)
+CHOICES = {
+    "precision": ("auto", "fp32", "bf16"),
+    "deterministic": ("auto", True, False),
+    "compile": ("auto", True, False),
+    "rerun": ("none", "failed", "all"),
+    "on_error": ("continue", "stop"),
+    "recipe.padding_mode": ("constant", "reflect"),
+}
+DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
+
+
+def check_keys(config: dict) -> None:
+    """Refuse a configuration that lacks a key (`~seed`) or that has a value where a section belongs. Raises UsageError."""
+    sections = {"": Config, "dataset": Dataset, "recipe": Recipe, "model": Models, "paths": Paths}
+    expected = {name: list(schema.__dataclass_fields__) for name, schema in sections.items()} | {
+        "distill": list(DISTILL)
+    }
+    for section, keys in expected.items():
+        node = config[section] if section else config
+        if not isinstance(node, dict):
+            raise UsageError(f"{section}={node}: must be a section, as its file in conf/ has it")
+        for key in keys:
+            if key not in node:
+                raise UsageError(f"{section}.{key}".lstrip(".") + ": cannot be left out")
+
+
+def check(config: dict) -> None:
+    """Refuse values that have the right type and no sense. Raises UsageError with all of them, a line each."""
+    flat, errors = flatten(config), []
+    unknown = sorted(set(config) - set(Config.__dataclass_fields__))
+    errors += [f"{key}={flat.get(key, '...')}: there is no such option" for key in unknown]
+    for keys, fits, rule in (
+        (POSITIVE, lambda v: v > 0, "greater than 0"),
+        (NOT_NEGATIVE, lambda v: v >= 0, "0 or more"),
+    ):
+        for key in keys:
+            value = flat.get(key)
+            if value is not None and (
+                isinstance(value, bool)
+                or not isinstance(value, (int, float))
+                or not fits(value)
+                or value == float("inf")
+            ):
+                errors.append(f"{key}={value}: must be a number {rule}")
+    for key, allowed in CHOICES.items():
+        if not any(flat[key] is value or (flat[key] == value and isinstance(value, str)) for value in allowed):
+            errors.append(f"{key}={flat[key]}: must be one of {', '.join(str(value).lower() for value in allowed)}")
+    kind, _, index = config["device"].partition(":")
+    if kind not in DEVICES or (index and not (kind == "cuda" and index.isdigit())) or config["device"].endswith(":"):
+        errors.append(f"device={config['device']}: must be one of {', '.join(DEVICES)}")
+    if config["threads"] != "auto" and not (type(config["threads"]) is int and config["threads"] > 0):
+        errors.append(f"threads={config['threads']}: must be auto or a number greater than 0")
+    if any(not 0 < drop < 1 for drop in config["recipe"]["drops"]):
+        errors.append(f"recipe.drops={config['recipe']['drops']}: fractions of the epochs, between 0 and 1")
+    if config["distill"]["_target_"] is None and config["distill"]["kd_weight"]:
+        errors.append(
+            "distill.kd_weight: label-only training has no teacher; add it to a method, as in distill=sp distill.kd_weight=0.9"
+        )
+    if errors:
+        raise UsageError("\n".join(errors))

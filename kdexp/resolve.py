@@ -1,0 +1,70 @@
+"""A composed configuration -> the values that are saved; and those that follow from it: its teacher's, its options'
+defaults."""
+
+import functools
+import json
+
+from hydra import compose
+from omegaconf import DictConfig, OmegaConf
+
+from kdexp.checks import check_keys
+from kdexp.schema import WHERE, Config, flatten
+
+
+def plain(config: DictConfig) -> dict:
+    """A composed configuration -> the resolved dict that is saved. Label-only training has no teacher, whichever was
+    typed."""
+    resolved = OmegaConf.to_container(config, resolve=True)
+    check_keys(resolved)
+    factor, node = resolved.pop("weight_factor"), resolved["distill"]
+    if factor != 1:
+        key = "ce_weight" if node["_target_"] is None else "weight"
+        node[key] = float(f"{node[key] * factor:.12g}")  # 0.27, where 0.9 * 0.3 has 17 digits
+    if resolved["distill"]["_target_"] is None:
+        resolved["model"]["teacher"] = None
+        resolved |= {"teacher_seed": Config.teacher_seed, "teacher_checkpoint": None}
+    return resolved
+
+
+@functools.lru_cache
+def _composed(dataset: str, distill: str, recipe: str, optimizer: str) -> str:
+    config = compose(
+        "config", [f"dataset={dataset}", f"distill={distill}", f"recipe={recipe}", f"optimizer={optimizer}"]
+    )
+    return json.dumps(OmegaConf.to_container(config))
+
+
+def _chosen(**options: str) -> DictConfig:
+    """These options as their files have them, unresolved and untyped: to be changed before it is resolved."""
+    return OmegaConf.create(json.loads(_composed(**options)))
+
+
+def teacher_of(config: dict) -> dict | None:
+    """The configuration that trains this run's teacher: `distill=none student=<teacher> seed=<teacher_seed>` with
+    the run's dataset, recipe, epochs, batch_size, precision and deterministic, and the recipe's own optimizer. None
+    without a teacher to train."""
+    if config["model"]["teacher"] is None or config["teacher_checkpoint"]:
+        return None
+    keys = ("dataset", "recipe", "epochs", "batch_size", "precision", "deterministic", *WHERE)
+    shared = json.dumps({key: config[key] for key in keys})
+    return json.loads(_teacher(json.dumps(config["model"]["teacher"]), config["teacher_seed"], shared))
+
+
+@functools.cache
+def _teacher(network: str, seed: int, shared: str) -> str:
+    shared = json.loads(shared)
+    options = {"dataset": shared["dataset"]["name"], "recipe": shared["recipe"]["name"]}
+    teacher = _chosen(**options, distill="none", optimizer="sgd")
+    teacher.update(shared)
+    teacher.model.student, teacher.seed = json.loads(network), seed
+    return json.dumps(plain(teacher))
+
+
+@functools.cache
+def defaults_of(changed_recipe: str, **options: str) -> dict:
+    """The flat values of these options' own files; epochs, batch_size and optimizer follow the recipe as it was
+    changed."""
+    chosen = _chosen(**options)
+    own = flatten({"recipe": OmegaConf.to_container(chosen.recipe)})
+    chosen.recipe = json.loads(changed_recipe)
+    return flatten(plain(chosen)) | own | {"recipe.name": "crd240", "optimizer.name": "sgd"}
