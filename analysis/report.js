@@ -73,7 +73,7 @@ function runRow(index) {
   const run = data.runs[index], row = element("tr", undefined, "run");
   run.cells.forEach((text, column) => {
     const numeric = data.numeric[column];
-    const shown = numeric && typeof text === "number" && !Number.isInteger(text) ? text.toFixed(2) : text;
+    const shown = column in data.decimals && typeof text === "number" ? text.toFixed(data.decimals[column]) : text;
     row.append(element("td", shown, numeric ? "number" : column === data.status ? text : ""));
   });
   row.tabIndex = 0;

@@ -209,7 +209,9 @@ def _data(runs: pd.DataFrame, epochs: pd.DataFrame) -> dict:
             }
         )
     numeric = [name in NUMERIC for name in COLUMNS]
-    return {"runs": shown, "blocks": list(blocks), "numeric": numeric, "status": COLUMNS.index("status")}
+    decimals = {COLUMNS.index(name): 2 for name in ("test_acc", "best_test_acc", "seconds")}
+    status = COLUMNS.index("status")
+    return {"runs": shown, "blocks": list(blocks), "numeric": numeric, "decimals": decimals, "status": status}
 
 
 def _curve(rows: pd.DataFrame | None) -> list:

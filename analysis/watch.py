@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.records import epochs, read
+from kdexp.lease import SILENT
 
-STALE = 600  # seconds without a heartbeat after which a run is taken for dead
 QUIET = 3  # redraws without a living run that end the watch: between two groups nothing runs for a moment
 
 
@@ -33,7 +33,7 @@ def snapshot(runs: pd.DataFrame, rows: pd.DataFrame, now: float) -> pd.DataFrame
                 "test_acc": mine.test_acc.iloc[-1] if len(mine) else float("nan"),
                 "left": (int(run.epochs) - epoch) * pace,
                 "silent": silent,
-                "alive": run.status == "running" and silent < STALE,
+                "alive": run.status == "running" and silent < SILENT,
                 "error": run.error if isinstance(run.error, str) else "",
                 "folder": run.folder,
             }

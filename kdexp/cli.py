@@ -108,7 +108,10 @@ def messages():
     except Exception as error:
         if not (isinstance(error, (HydraException, OmegaConfBaseException)) or _refused_by_hydra(error)):
             raise
-        message = hints.explain(sys.argv[1:], error)
+        try:
+            message = hints.explain(sys.argv[1:], error)
+        except UsageError as better:
+            message = str(better)
     else:
         return
     print(message, file=sys.stderr)

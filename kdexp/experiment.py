@@ -2,6 +2,7 @@
 
 import functools
 import json
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -66,19 +67,27 @@ def schedule(config: dict):
     return lambda epoch: recipe["drop_factor"] ** sum(epoch / epochs >= drop for drop in recipe["drops"])
 
 
+CHOICES = ("model", "distill", "optimizer", "logger", "plugins")  # what objects are made from
+
+
 def check_objects(config: dict) -> None:
     """Let every constructor have its say before anything is made; once for each choice. Raises UsageError."""
-    _check_objects(json.dumps([config[key] for key in ("model", "distill", "optimizer", "plugins")]))
+    _check_objects(json.dumps([config[key] for key in CHOICES]))
 
 
 @functools.cache
 def _check_objects(chosen: str) -> None:
-    config = {"seed": 1} | dict(zip(("model", "distill", "optimizer", "plugins"), json.loads(chosen)))
+    config = {"seed": 1} | dict(zip(CHOICES, json.loads(chosen)))
     with torch.device("meta"), ShapesOnly():
         student = build_network(config["model"]["student"], config["plugins"])
         teacher = config["model"]["teacher"] and build_network(config["model"]["teacher"], config["plugins"])
         build_method(config, student, teacher)
     constructor(config["optimizer"], 1, config["plugins"])
+    if config["logger"]["_target_"]:
+        try:
+            constructor(config["logger"], 3, config["plugins"]).require()
+        except ValueError as error:
+            raise UsageError(f"{config['logger']['name']}: {error}") from None
 
 
 def build_network(node: dict, plugins=()) -> nn.Module:
@@ -108,6 +117,12 @@ def build_student(config: dict) -> nn.Module:
     """The student as every method of its seed starts from it."""
     with seeded(config["seed"], "student"):
         return build_network(config["model"]["student"], config["plugins"])
+
+
+def build_logger(config: dict, folder: Path, name: str):
+    """Where the run's rows go beside its record; None for nowhere. Raises UsageError."""
+    node = config["logger"]
+    return construct(node, (folder, name, config), config["plugins"]) if node["_target_"] else None
 
 
 def build_learner(config: dict, where: Machine, teacher: nn.Module | None) -> Learner:

@@ -40,6 +40,7 @@ def text() -> str:
         "recipe": "recipe",
         "optimizer": "optimizer",
         "engine": "engine",
+        "logger": "logger",
         "experiment": "experiment",
     }
     groups = {name: sorted(file.stem for file in (CONF / folder).glob("*.yaml")) for name, folder in folders.items()}

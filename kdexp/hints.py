@@ -26,6 +26,7 @@ KIND = {
     "sweep": "sweep",
     "experiment": "experiment",
     "engine": "engine",
+    "logger": "logger",
 }
 
 

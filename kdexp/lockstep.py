@@ -29,6 +29,7 @@ class Lockstep:
     def __init__(self, members: dict[Job, Learner], rows: dict[Job, list[dict]], data: experiment.Data, where: Machine):
         self.members, self.rows, self.data, self.where = members, rows, data, where
         self.saved = self.beaten = time.monotonic()
+        self.loggers = {job: experiment.build_logger(job.config, job.record.folder, job.label) for job in members}
 
     def train(self, views: dict, accuracy: float | None, interrupted, title: str, may_split: bool) -> None:
         """To the end of all members. Raises Stopped, and OutOfMemory if `may_split`."""
@@ -56,6 +57,8 @@ class Lockstep:
             raise
         finally:
             self.bar.close()
+            for logger in filter(None, self.loggers.values()):
+                logger.close()
         for job in self.rows:
             self._finish(job, self.members[job], accuracy)
 
@@ -85,6 +88,8 @@ class Lockstep:
         for job, row in rows.items():
             if row is not None:
                 self.rows[job].append(row)
+                if self.loggers[job] is not None:
+                    self.loggers[job].log(row)
                 job.record.save_rows(self.rows[job])
                 text = progress(row, job.config["distill"]["name"] if job.teacher_key else "")
                 job.record.log(f"epoch {row['epoch']}   {text}   {row['seconds']:.1f} s")

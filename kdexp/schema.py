@@ -89,12 +89,13 @@ class Config:
     dry_run: bool = False
     prepare: bool = False
     engine: Dict[str, Any] = field(default_factory=dict)
+    logger: Dict[str, Any] = field(default_factory=dict)
     plugins: List[str] = field(default_factory=list)
     paths: Paths = field(default_factory=Paths)
 
 
 # Where a run is computed and what a command does, never what a run is: part of neither name nor fingerprint.
-WHERE = ("device", "compile", "threads", "share", "engine", "plugins", "paths")
+WHERE = ("device", "compile", "threads", "share", "engine", "logger", "plugins", "paths")
 CIRCUMSTANCES = (*WHERE, "rerun", "on_error", "dry_run", "prepare")
 
 

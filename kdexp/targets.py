@@ -1,5 +1,6 @@
 """What a `_target_` in a configuration means: a class or function, and the rest of its node as the arguments."""
 
+import importlib
 import inspect
 
 from hydra.utils import get_class, get_method
@@ -24,7 +25,7 @@ def target(node: dict, plugins=()):
     try:
         found = (get_class if path.rpartition(".")[2][:1].isupper() else get_method)(path)
     except Exception as error:  # whatever importing a user's module raises
-        raise UsageError(f"_target_={path}: {error}") from None
+        raise UsageError(f"_target_={path}: {str(error).splitlines()[0]}") from None
     return found
 
 
@@ -57,6 +58,14 @@ def construct(node: dict, given: tuple, plugins, common=(), **more):
         raise UsageError(f"{node['name']}: {error}") from None
     except KeyError as error:
         raise UsageError(f"{node['name']} needs the tap {error}, which this pair of networks does not have") from None
+
+
+def needed(package: str, extra: str = ""):
+    """A package that only some need. Raises ValueError with the command that installs it."""
+    try:
+        return importlib.import_module(package)
+    except ImportError:
+        raise ValueError(f'the package {package} is not installed: pip install -e ".[{extra or package}]"') from None
 
 
 class ShapesOnly(TorchFunctionMode):

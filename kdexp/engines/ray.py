@@ -2,9 +2,10 @@
 
 import os
 
-from kdexp.engines import needed, worker
+from kdexp.engines import worker
 from kdexp.engines.dispatch import Dispatch, check_data
 from kdexp.job import Job
+from kdexp.targets import needed
 
 
 class Ray:

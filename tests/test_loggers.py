@@ -1,0 +1,60 @@
+"""Loggers receive the rows of epochs.csv and change no number."""
+
+import csv
+import json
+
+import pytest
+from conftest import CONF
+
+SWEEP = ("-m", "distill=none,kd", "threads=1")
+LOGGERS = sorted(file.stem for file in (CONF / "logger").glob("*.yaml"))
+
+
+def rows(folder):
+    return list(csv.DictReader((folder / "epochs.csv").open()))
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    from conftest import Forked
+
+    folder = tmp_path_factory.mktemp("plain")
+    Forked(folder, *SWEEP).wait(check=0)
+    return weights(folder)
+
+
+def weights(folder):
+    return sorted(json.loads(path.read_text())["student_sha256"] for path in folder.rglob("result.json"))
+
+
+def test_tensorboard(run, tmp_path, plain):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run(*SWEEP, "logger=tensorboard", check=0)
+    assert weights(tmp_path) == plain
+    folders = [path.parent for path in tmp_path.rglob("epochs.csv")]
+    assert len(folders) == 3
+    for folder in folders:
+        events = EventAccumulator(str(folder / "tensorboard")).Reload()
+        for key in ("test_acc", "train_loss", "lr", "seconds"):
+            logged = [(event.step, event.value) for event in events.Scalars(key)]
+            assert logged == [(int(row["epoch"]), pytest.approx(float(row[key]), rel=1e-6)) for row in rows(folder)]
+        assert "val_acc" not in events.Tags()["scalars"]
+
+
+def test_wandb_offline_asks_nothing(run, tmp_path, plain):
+    pytest.importorskip("wandb")
+    done = run(*SWEEP, "logger=wandb", check=0, env={"HOME": str(tmp_path), "WANDB_API_KEY": ""})
+    assert weights(tmp_path) == plain and "log in" not in (done.stdout + done.stderr).lower()
+    for path in tmp_path.rglob("result.json"):
+        (log,) = path.parent.glob("wandb/offline-run-*/*.wandb")
+        assert b"test_acc" in log.read_bytes()
+
+
+@pytest.mark.parametrize("name", [name for name in LOGGERS if name != "none"])
+def test_a_logger_that_is_not_installed(run, tmp_path, name):
+    (tmp_path / f"{name}.py").write_text("raise ImportError")
+    told = run(f"logger={name}", env={"PYTHONPATH": str(tmp_path)}, check=1).stderr
+    assert told == f'{name}: the package {name} is not installed: pip install -e ".[{name}]"\n'
+    assert not (tmp_path / "outputs").exists()
