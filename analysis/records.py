@@ -18,7 +18,7 @@ import pandas as pd
 import yaml
 
 from analysis.settings import DEFAULTS, SECTIONS, fill_absent, settings, split
-from kdexp import seal
+from kdexp.record import seal
 from kdexp.schema import flatten
 
 IDENTITY = ["dataset", "teacher", "student", "distill"]

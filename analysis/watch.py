@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.records import epochs, read
-from kdexp.lease import SILENT
+from kdexp.record.lease import SILENT
 
 QUIET = 3  # redraws without a living run that end the watch: between two groups nothing runs for a moment
 

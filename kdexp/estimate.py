@@ -4,9 +4,9 @@ import statistics
 from functools import cached_property
 from pathlib import Path
 
-from kdexp import seal
 from kdexp.job import Job
 from kdexp.machine import Machine
+from kdexp.record import seal
 
 
 class Pace:

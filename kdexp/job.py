@@ -3,9 +3,9 @@
 import json
 from functools import cached_property
 
-from kdexp import experiment, naming, resolve, seal
+from kdexp import experiment, naming, resolve
 from kdexp.checks import check
-from kdexp.record import Record
+from kdexp.record import Record, seal
 from kdexp.schema import UsageError
 
 

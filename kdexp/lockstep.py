@@ -6,12 +6,12 @@ import torch
 
 from kdexp import experiment, screen
 from kdexp.evaluate import evaluate
-from kdexp.files import torch_bytes
 from kdexp.interrupt import Stopped
 from kdexp.job import Job
 from kdexp.learner import Learner
-from kdexp.lease import HEARTBEAT
 from kdexp.machine import Machine
+from kdexp.record.files import torch_bytes
+from kdexp.record.lease import HEARTBEAT
 from kdexp.result import describe
 from kdexp.train import fit
 
@@ -67,6 +67,7 @@ class Lockstep:
 
     def _after_step(self, interrupted) -> None:
         self.bar.step()
+        interrupted()  # first: what fails now may have been killed by the signal itself, and is tried again
         self._note_failures()
         now = time.monotonic()
         if now - self.beaten > HEARTBEAT:
@@ -75,7 +76,6 @@ class Lockstep:
                 job.record.heartbeat()
         if now - self.saved > SAVE_SECONDS:
             self._save()
-        interrupted()
 
     def _save(self) -> None:
         self.saved = time.monotonic()

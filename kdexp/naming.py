@@ -1,10 +1,10 @@
 """What a run is called: the folder it lives in, and the fingerprint of all that decides its numbers."""
 
-import hashlib
 import json
 import re
 from pathlib import Path
 
+from kdexp.record.seal import sha256
 from kdexp.resolve import defaults_of, teacher_of
 from kdexp.schema import CIRCUMSTANCES, DISTILL, Config, Dataset, Recipe, UsageError, flatten
 from kdexp.targets import signature_defaults, target
@@ -13,7 +13,7 @@ from kdexp.targets import signature_defaults, target
 def file_sha256(path: str | Path) -> str:
     """sha256 of a file. Raises UsageError if it cannot be read."""
     try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        return sha256(Path(path).read_bytes())
     except OSError as error:
         raise UsageError(f"teacher_checkpoint={path}: {error.strerror}") from None
 
@@ -43,7 +43,7 @@ def variant(config: dict) -> str:
     text = ",".join(words(values))
     name = re.sub(r"[^A-Za-z0-9_.,=+-]+", "-", text)
     if name != text or len(name) > 80:
-        name = f"{name[:71]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        name = f"{name[:71]}-{sha256(text.encode())[:8]}"
     return name or "base"
 
 
@@ -107,4 +107,4 @@ MISSING_DEFAULT = object()
 
 def fingerprint(config: dict) -> str:
     """16 hexadecimal digits of the sha256 of `settings`, the teacher's included."""
-    return hashlib.sha256(json.dumps(settings(config), sort_keys=True).encode()).hexdigest()[:16]
+    return sha256(json.dumps(settings(config), sort_keys=True).encode())[:16]

@@ -30,15 +30,24 @@ def preview(jobs: list[Job], todo: list[Job]) -> None:
     given_up = f", {lost} diverged before (rerun=failed)" * bool(lost)
     counts = f"{len(jobs)} run{'s' * (len(jobs) != 1)}: {done} done, {len(todo)} to run{given_up}"
     more = f", and {len(teachers)} teacher{'s' * (len(teachers) != 1)} first" if teachers else ""
-    print(f"{counts}{more}{about(todo)}.{_other_ways(pace, todo, teachers)}  Nothing was started.")
+    print(
+        f"{counts}{more}{_about(pace, _units(teachers, groups))}.{_other_ways(pace, todo, teachers)}  Nothing was started."
+    )
 
 
 def about(todo: list[Job]) -> str:
     """How long jobs and their missing teachers take in one process, as far as records tell."""
-    pace = _pace(todo)
-    if not todo or pace is None:
+    return _about(_pace(todo), _units(missing_teachers(todo), grouped(todo)))
+
+
+def _units(teachers: list[Job], groups: list[list[Job]]) -> list[list[Job]]:
+    """What trains one after the other."""
+    return [*([one] for one in teachers), *groups]
+
+
+def _about(pace: Pace | None, units: list[list[Job]]) -> str:
+    if pace is None:
         return ""
-    units = [*([one] for one in missing_teachers(todo)), *grouped(todo)]
     known = [seconds for unit in units if (seconds := pace.seconds(unit)) is not None]
     if not known:
         return ""

@@ -1,6 +1,5 @@
 """result.json: what a finished run was, and with what it was made."""
 
-import hashlib
 import platform
 import resource
 import subprocess
@@ -14,6 +13,7 @@ from kdexp.learner import Learner
 from kdexp.machine import Machine
 from kdexp.models import count_parameters
 from kdexp.naming import file_sha256
+from kdexp.record.seal import sha256
 from kdexp.targets import target
 
 
@@ -61,7 +61,7 @@ def describe(
         "threads": where.threads,
         "group_size": group_size,
         "fingerprint": job.fingerprint,
-        "student_sha256": hashlib.sha256(weights).hexdigest(),
+        "student_sha256": sha256(weights),
         "teacher_checkpoint_sha256": file_sha256(given) if given else None,
         "versions": {
             "kdexp": __version__,

@@ -7,12 +7,13 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from kdexp import screen, seal
+from kdexp import screen
 from kdexp.evaluate import evaluate
 from kdexp.experiment import Data, build_network, load_data
 from kdexp.interrupt import wait_for
 from kdexp.job import Job
 from kdexp.machine import device_of
+from kdexp.record import seal
 from kdexp.schema import UsageError
 
 

@@ -89,7 +89,8 @@ def _ending(learners: list[Learner], may_split: bool):
     except Exception as error:
         if may_split and is_out_of_memory(error):
             raise OutOfMemory from None
-        kind, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
+        first = "".join(str(error).strip().splitlines()[:1])  # a compiler's message may have thousands of lines
+        kind, trace = f"{type(error).__name__}: {first}", traceback.format_exc()
     else:
         return
     for learner in learners:

@@ -14,8 +14,7 @@ import pytest
 import torch
 
 import kdexp
-from kdexp import lease, seal
-from kdexp.record import COLUMNS, Record
+from kdexp.record import COLUMNS, Record, lease, seal
 
 ONE = ("distill=fn", "threads=1", "epochs=6", "batch_size=4")
 

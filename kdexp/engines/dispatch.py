@@ -10,12 +10,13 @@ from pathlib import Path
 
 import torch
 
-from kdexp import lease, screen
+from kdexp import screen
 from kdexp.experiment import load_data
 from kdexp.interrupt import Stopped
 from kdexp.job import Job
 from kdexp.lockstep import note_failure
 from kdexp.plan import missing_teachers, title
+from kdexp.record import lease
 
 POLL_SECONDS = 0.5
 

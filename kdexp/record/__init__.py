@@ -12,12 +12,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
 from filelock import Timeout
 from omegaconf import OmegaConf
 
-from kdexp import lease, screen, seal
-from kdexp.files import npy_bytes, torch_bytes, write_atomically, writing
+from kdexp import screen
+from kdexp.record import lease, seal
+from kdexp.record.files import npy_bytes, torch_bytes, write_atomically, writing
 
 COLUMNS = (
     "epoch",
@@ -119,7 +119,7 @@ class Record:
         content = torch_bytes(state)
         write_atomically(self.folder / "checkpoint.pt", content + bytes.fromhex(seal.sha256(content)))
 
-    def checkpoint(self, device: torch.device) -> dict | None:
+    def checkpoint(self, device) -> dict | None:
         """The state to go on from, or None. A damaged file is set aside."""
         path = self.folder / "checkpoint.pt"
         if not path.exists():
@@ -128,6 +128,8 @@ class Record:
         if bytes.fromhex(seal.sha256(content[:-32])) != content[-32:]:
             self.set_aside(path.name, "its sha256 is another; the run starts from its first epoch")
             return None
+        import torch  # here, so that records can be listed without it
+
         return torch.load(io.BytesIO(content[:-32]), map_location=device, weights_only=True)
 
     def finish(self, weights: bytes, predictions: np.ndarray, result: dict) -> None:

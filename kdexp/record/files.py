@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from kdexp.schema import UsageError
 
@@ -41,6 +40,8 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def torch_bytes(value) -> bytes:
+    import torch  # here, so that records can be listed without it
+
     buffer = io.BytesIO()
     torch.save(value, buffer)
     return buffer.getvalue()
