@@ -4,9 +4,10 @@ import sys
 
 import hydra
 
-from kdexp import cli, help
+from kdexp import cli, help, plugins
 
-cli.register()
+with cli.messages():
+    cli.register(plugins.typed(sys.argv))
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")

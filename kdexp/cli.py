@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kdexp import CONF, ROOT, SWEEPS, hints
+from kdexp import ROOT, SWEEPS, hints, plugins
 from kdexp.compose import without_pair
 from kdexp.schema import Config, UsageError
 
@@ -28,12 +28,13 @@ def resnet_name(depth: int, widths: list[int]) -> str:
     return f"resnet{depth}w" + "_".join(str(width) for width in widths)
 
 
-def register() -> None:
-    """Call before Hydra starts."""
+def register(packages: list[str] = ()) -> None:
+    """Call before Hydra starts. packages: of plugins=. Raises UsageError for one that is not there."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions come to `messages` instead of being printed by Hydra
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     if str(ROOT) not in paths:  # for the processes that engines start
         os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, paths)])
+    plugins.use(packages)
     _register_resolvers()
     _register_groups()
 
@@ -48,7 +49,7 @@ def _register_groups() -> None:
     """Short names for teacher and student, both cases of distill=, sweeps/ as a group, the schema and the resolvers."""
     store = ConfigStore.instance()
     store.store(name="base_config", node=Config, provider="kdexp")
-    for file in sorted((CONF / "model").glob("*.yaml")):
+    for file in plugins.options("model"):
         for role in ("teacher", "student"):
             store.store(group=role, name=file.stem, package="_global_", node={}, provider="kdexp")
             store.store(
@@ -57,11 +58,11 @@ def _register_groups() -> None:
                 node={"defaults": [{"/model@_here_": file.stem}]},
                 provider="kdexp",
             )
-    for file in sorted((CONF / "distill").glob("*.yaml")):
+    for file in plugins.options("distill"):
         upper = file.stem.upper()
         # where the file system takes kd.yaml for KD.yaml it answers itself, and an entry of that name would be taken
         # for its schema
-        if not (CONF / "distill" / f"{upper}.yaml").exists():
+        if not file.with_stem(upper).exists():
             store.store(group="distill", name=upper, node={"defaults": [file.stem]}, provider="kdexp")
     for file in sorted(SWEEPS.glob("*.yaml")):
         axes = OmegaConf.to_container(OmegaConf.load(file))
@@ -87,7 +88,9 @@ def arguments(typed: list[str]) -> list[str]:
 
 
 def _quoted(key: str, equals: str, value: str) -> str:
-    if equals and re.search("[=,]", value) and "'" not in value and os.path.exists(value):
+    if key == "plugins" and equals:
+        value = f"[{','.join(plugins.typed([f'plugins={value}']))}]"
+    elif equals and re.search("[=,]", value) and "'" not in value and os.path.exists(value):
         value = f"'{value}'"
     return f"{key}{equals}{value}"
 

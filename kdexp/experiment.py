@@ -12,6 +12,7 @@ from kdexp.datasets import DatasetError, Images, split_validation
 from kdexp.datasets.batches import Pixels, TrainBatches
 from kdexp.learner import Learner, Weights
 from kdexp.machine import Machine, forward_of
+from kdexp.models import Taps
 from kdexp.randomness import seeded
 from kdexp.schema import DISTILL, UsageError
 from kdexp.targets import ShapesOnly, construct, constructor, target
@@ -99,6 +100,7 @@ def build_method(config: dict, student: nn.Module, teacher: nn.Module | None):
     node = config["distill"]
     if node["_target_"] is None:
         return None
+    networks = {"student": student, "teacher": teacher}
     if student.num_classes != teacher.num_classes:
         raise UsageError(
             f"{config['model']['teacher']['name']} has {teacher.num_classes} classes and "
@@ -107,7 +109,7 @@ def build_method(config: dict, student: nn.Module, teacher: nn.Module | None):
     with seeded(config["seed"], "connectors"):
         return construct(
             node,
-            (student.taps, teacher.taps),
+            tuple(Taps(config["model"][role]["name"], net.taps) for role, net in networks.items()),
             config["plugins"],
             common=[key for key in DISTILL if key not in ("name", "_target_")],
         )

@@ -3,7 +3,7 @@ takes seconds."""
 
 import textwrap
 
-from kdexp import CONF, SWEEPS
+from kdexp import SWEEPS, plugins
 
 HEAD = """kdexp: knowledge-distillation experiments: a teacher, students, methods, seeds -> the table of a paper.
 
@@ -13,12 +13,14 @@ TAIL = """
 Change any value (python run.py --cfg job shows them all):
   seed=2  teacher_seed=1  epochs=60  batch_size=128  device=auto|cpu|cuda|cuda:N|mps  precision=auto|fp32|bf16
   deterministic=auto|true|false  compile=auto|true|false  threads=N  tag=NAME  rerun=none|failed|all  share=N
-  dry_run=true  prepare=true  on_error=continue|stop  weight_factor=0.1  engine.workers=2
+  dry_run=true  prepare=true  describe=true  on_error=continue|stop  weight_factor=0.1  engine.workers=2
   dataset.limit=2000  dataset.limit_test=1000  dataset.validation=5000  teacher_checkpoint=FILE
   distill.temperature=2  distill.weight=500  distill.kd_weight=0.9  optimizer.lr=0.1
   student=resnet model.student.depth=26                              any ResNet-(6n+2)
+  student=torchvision model.student.arch=mobilenet_v2                any network of torchvision, of timm (extra)
   teacher=wrn model.teacher.depth=22 model.teacher.widen_factor=3    any WRN-(6n+4)-k
   pair=wrn40_2-wrn16_2,resnet56-resnet20                             teacher and student as one axis
+  plugins=mylab                                                      a package of yours with methods, networks, data sets
   paths.data=DIR  paths.outputs=DIR                                  or $KDEXP_DATA, $KDEXP_OUTPUTS
 
 Examples
@@ -43,7 +45,7 @@ def text() -> str:
         "logger": "logger",
         "experiment": "experiment",
     }
-    groups = {name: sorted(file.stem for file in (CONF / folder).glob("*.yaml")) for name, folder in folders.items()}
+    groups = {name: [file.stem for file in plugins.options(folder)] for name, folder in folders.items()}
     groups["sweep"] = sorted(file.stem for file in SWEEPS.glob("*.yaml"))
     lines = [
         textwrap.fill(f"  {name + '=':18}{'  '.join(options)}", 100, subsequent_indent=" " * 20)

@@ -116,6 +116,7 @@ FAMILIES["resnet"] = (2, "ResNet depths are 6n+2", _resnet)
 
 def _no_option(key: str, value: str, known: list[str]) -> str:
     lowered = {name.lower(): name for name in known}
+    known = [name for name in known if name == name.lower() or name.lower() not in known]  # KD is kd
     near = difflib.get_close_matches(value.lower().replace("-", "_"), list(lowered), 1)
     correction, more = f"{key}={lowered[near[0]]}" if near else "", f"There are: {', '.join(known)}"
     typed = re.fullmatch(rf"({'|'.join(FAMILIES)})[_-]?(\d+)(?:[_x-](\d+))?", value.lower())

@@ -39,6 +39,12 @@ def _chosen(**options: str) -> DictConfig:
     return OmegaConf.create(json.loads(_composed(**options)))
 
 
+def method(config: dict, name: str) -> dict:
+    """The `distill` node of another method, as its file has it."""
+    options = {group: config[group]["name"] for group in ("dataset", "recipe", "optimizer")}
+    return OmegaConf.to_container(_chosen(**options, distill=name).distill, resolve=True)
+
+
 def teacher_of(config: dict) -> dict | None:
     """The configuration that trains this run's teacher: `distill=none student=<teacher> seed=<teacher_seed>` with
     the run's dataset, recipe, epochs, batch_size, precision and deterministic, and the recipe's own optimizer. None

@@ -88,6 +88,7 @@ class Config:
     on_error: str = "continue"
     dry_run: bool = False
     prepare: bool = False
+    describe: bool = False
     engine: Dict[str, Any] = field(default_factory=dict)
     logger: Dict[str, Any] = field(default_factory=dict)
     plugins: List[str] = field(default_factory=list)
@@ -96,7 +97,7 @@ class Config:
 
 # Where a run is computed and what a command does, never what a run is: part of neither name nor fingerprint.
 WHERE = ("device", "compile", "threads", "share", "engine", "logger", "plugins", "paths")
-CIRCUMSTANCES = (*WHERE, "rerun", "on_error", "dry_run", "prepare")
+CIRCUMSTANCES = (*WHERE, "rerun", "on_error", "dry_run", "prepare", "describe")
 
 
 def flatten(node: dict, prefix: str = "") -> dict[str, Any]:

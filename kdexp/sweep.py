@@ -3,6 +3,7 @@
 import sys
 
 from kdexp import screen
+from kdexp.describe import describe
 from kdexp.engines.dispatch import check_data
 from kdexp.interrupt import Stopped, deferred_interrupt
 from kdexp.job import Job
@@ -15,6 +16,8 @@ from kdexp.winners import winners
 def run_jobs(configs) -> None:
     """Plan, train and report the jobs of one command. Raises UsageError before anything starts, SystemExit(1) if a
     run did not succeed."""
+    if configs[0].describe:
+        return describe(configs)
     jobs = plan(configs)
     if jobs[0].config["prepare"]:
         check_data(jobs)

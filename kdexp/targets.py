@@ -56,8 +56,6 @@ def construct(node: dict, given: tuple, plugins, common=(), **more):
         return made(*given, **parameters(node, common), **more)
     except (ValueError, TypeError) as error:
         raise UsageError(f"{node['name']}: {error}") from None
-    except KeyError as error:
-        raise UsageError(f"{node['name']} needs the tap {error}, which this pair of networks does not have") from None
 
 
 def needed(package: str, extra: str = ""):

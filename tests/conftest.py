@@ -9,14 +9,12 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 
-from kdexp import CONF, ROOT, cli, resolve
+from kdexp import CONF, ROOT, cli, plugins, resolve
 
 # Hydra copies the whole store for every file it looks for, 0.05 s each time; here it copies to itself, as it never changes
 ConfigStore.__deepcopy__ = lambda store, memo: store
 
-DISTILL = sorted(file.stem for file in (CONF / "distill").glob("*.yaml"))
-METHODS = [name for name in DISTILL if name != "none"]
-NETWORKS = sorted(file.stem for file in (CONF / "model").glob("*.yaml"))
+PACKAGES, DISTILL, METHODS, NETWORKS = [], [], [], []  # filled by pytest_configure, before any test is collected
 TINY = (
     "dataset=digits",
     "dataset.limit=64",
@@ -29,12 +27,26 @@ TINY = (
 )
 
 
+def pytest_addoption(parser):
+    parser.addoption("--plugins", dest="packages", default="", help="packages of yours, tested as ours are: a,b")
+
+
+def pytest_configure(config):
+    """What the parametrised tests go through: every file of conf/, and of the packages' conf/."""
+    PACKAGES[:] = plugins.typed([f"plugins={config.getoption('packages')}"])
+    cli.register(PACKAGES)
+    DISTILL[:] = [file.stem for file in plugins.options("distill")]
+    METHODS[:] = [name for name in DISTILL if name != "none"]
+    NETWORKS[:] = [file.stem for file in plugins.options("model")]
+
+
 @pytest.fixture(scope="session")
 def hydra():
     """`hydra(*overrides)` composes and resolves a configuration as run.py does."""
-    cli.register()
+    cli.register(PACKAGES)
+    mine = [f"plugins=[{','.join(PACKAGES)}]"]
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-        yield lambda *overrides: resolve.plain(compose("config", list(overrides)))
+        yield lambda *overrides: resolve.plain(compose("config", [*mine, *overrides]))
 
 
 @pytest.fixture

@@ -8,11 +8,12 @@ from conftest import DISTILL, METHODS, NETWORKS
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from kdexp import CONF, ROOT, SWEEPS, experiment, hints, naming, resolve
+from kdexp import ROOT, SWEEPS, experiment, hints, naming, plugins, resolve
 from kdexp.job import Job
 from kdexp.schema import UsageError
 
-FILES = [file for file in sorted(CONF.glob("*/*.yaml")) if file.parent.name != "model"]
+GROUPS = sorted({file.parent.name for folder in plugins.folders for file in folder.glob("*/*.yaml")} - {"model"})
+FILES = [file for group in GROUPS for file in plugins.options(group)]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f"{f.parent.name}-{f.stem}")

@@ -20,7 +20,7 @@ from kdexp.distill.nst import nst_loss
 from kdexp.distill.od import od_margin, partial_l2
 from kdexp.distill.rkd import rkd_angle_loss, rkd_distance_loss
 from kdexp.distill.sp import sp_loss
-from kdexp.models import SignedTap, Tap
+from kdexp.models import Output, SignedTap, Tap, Taps
 from kdexp.teacher import teacher_view
 
 draws = settings(max_examples=15, deadline=None)
@@ -241,8 +241,11 @@ SIZES = [(32, 32), (32, 16), (16, 32), (32, 24), (24, 32)]
 
 def pair(config, sizes=(32, 32)):
     """(student, teacher, method) on images of these sizes."""
-    student = experiment.build_network(config["model"]["student"] | {"image_size": sizes[0]})
-    teacher = experiment.build_network(config["model"]["teacher"] | {"image_size": sizes[1]})
+    networks = [
+        experiment.build_network(config["model"][role] | {"image_size": size}, config["plugins"])
+        for role, size in zip(("student", "teacher"), sizes)
+    ]
+    student, teacher = networks
     return student, teacher, experiment.build_method(config, student, teacher)
 
 
@@ -285,7 +288,23 @@ def test_spatial_mismatch(hydra, name, sizes):
     )
     loss = method(student(torch.randn(2, 3, sizes[0], sizes[0])), teacher(torch.randn(2, 3, sizes[1], sizes[1])))
     assert loss.isfinite()
-    assert bool(method.remarks) == (sizes[0] != sizes[1] and name in ("fn", "nst", "at", "od"))
+    if name in ("kd", "fn", "nst", "at", "rkd", "sp", "od"):
+        assert bool(method.remarks) == (sizes[0] != sizes[1] and name in ("fn", "nst", "at", "od"))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_says_what_it_reads(hydra, name):
+    """With the taps it names it works; a network that lacks one of them is refused when the method is built."""
+    student, teacher, method = pair(
+        hydra("dataset=cifar10", f"distill={name}", "teacher=wrn16_1", "student=resnet8"), (32, 32)
+    )
+    outputs = [network(torch.randn(4, 3, 32, 32)) for network in (student, teacher)]
+    only = [Output(logits, {tap: features[tap] for tap in method.reads}) for logits, features in outputs]
+    assert method(*only).isfinite()
+    for tap in method.reads:
+        lacking = Taps("poor", {key: value for key, value in student.taps.items() if key != tap})
+        with pytest.raises(ValueError, match=f"needs the tap {tap}, which poor does not have"):
+            type(method)(lacking, teacher.taps)
 
 
 def test_another_number_of_classes_is_refused(hydra):

@@ -15,6 +15,8 @@ class DistillMethod(nn.Module):
     A method is built from the taps of student and teacher (channels and sizes) and never sees a network. Connectors are
     submodules: they train in the student's optimizer and are no part of the student.
 
+    reads: the taps it reads beside the logits; a network that lacks one is refused before anything is trained.
+    pools: whether maps of different size are brought together by `same_size`, which is then remarked.
     version: raised when a change of the code changes the method's numbers; part of a run's fingerprint.
     teacher_mode: "eval", or "batch_stats" where the teacher's BatchNorm must use the statistics of the batch.
     remarks: what the method does about pairs of different shape, one sentence each; printed once at the start of a run.
@@ -22,16 +24,22 @@ class DistillMethod(nn.Module):
 
     version = 1
     teacher_mode = "eval"
+    reads: tuple[str, ...] = ()
+    pools = False
 
     def __init__(self, student_taps: dict[str, Tap], teacher_taps: dict[str, Tap]):
         super().__init__()
         self.remarks: list[str] = []
+        for tap in self.reads:
+            student, teacher = student_taps[tap], teacher_taps[tap]
+            if self.pools:
+                self._remark_pooling(tap, student, teacher)
 
     def forward(self, student: Output, teacher: Output) -> Tensor:
         """The summed loss, a scalar, before its weight."""
         raise NotImplementedError
 
-    def remark_pooling(self, stage: str, student: Tap, teacher: Tap) -> None:
+    def _remark_pooling(self, stage: str, student: Tap, teacher: Tap) -> None:
         """Remark that `same_size` will pool one of the two feature maps."""
         if student.size != teacher.size:
             larger = "student" if student.size > teacher.size else "teacher"

@@ -57,6 +57,8 @@ class FN(DistillMethod):
     A student's map of another size is brought to the teacher's by the regressor's convolution (`regressor_conv`).
     """
 
+    reads = ("stage2",)
+
     def __init__(self, student_taps, teacher_taps, relu: bool | str = "auto"):
         super().__init__(student_taps, teacher_taps)
         if relu not in ("auto", True, False):

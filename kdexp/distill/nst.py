@@ -33,12 +33,8 @@ def nst_loss(student: Tensor, teacher: Tensor) -> Tensor:
 class NST(DistillMethod):
     """Sum over the three stages. Maps of different size: the larger is average-pooled to the smaller."""
 
-    stages = ("stage1", "stage2", "stage3")
-
-    def __init__(self, student_taps, teacher_taps):
-        super().__init__(student_taps, teacher_taps)
-        for stage in self.stages:
-            self.remark_pooling(stage, student_taps[stage], teacher_taps[stage])
+    reads = ("stage1", "stage2", "stage3")
+    pools = True
 
     def forward(self, student: Output, teacher: Output) -> Tensor:
-        return sum(nst_loss(student.features[stage], teacher.features[stage]) for stage in self.stages)
+        return sum(nst_loss(student.features[stage], teacher.features[stage]) for stage in self.reads)

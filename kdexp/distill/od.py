@@ -57,24 +57,26 @@ class OD(DistillMethod):
     teacher_mode: "batch_stats" as the authors run it (their Table 8), or "eval". Raises ValueError for another.
     """
 
-    stages = ("stage1_pre", "stage2_pre", "stage3_pre")
+    reads = ("stage1_pre", "stage2_pre", "stage3_pre")
+    pools = True
 
     def __init__(self, student_taps, teacher_taps, teacher_mode: str = "batch_stats"):
         super().__init__(student_taps, teacher_taps)
         if teacher_mode not in ("eval", "batch_stats"):
             raise ValueError(f"teacher_mode={teacher_mode}: must be eval or batch_stats")
         self.teacher_mode = teacher_mode
-        self.connectors = nn.ModuleList(connector(student_taps[stage], teacher_taps[stage]) for stage in self.stages)
-        for number, stage in enumerate(self.stages):
+        self.connectors = nn.ModuleList(connector(student_taps[stage], teacher_taps[stage]) for stage in self.reads)
+        for number, stage in enumerate(self.reads):
             norm = teacher_taps[stage].norm
+            if norm is None:
+                raise ValueError(f"the teacher's {stage} has no BatchNorm behind it, from which the margin is taken")
             self.register_buffer(
                 f"margin{number}", od_margin(norm.weight, norm.bias).view(1, -1, 1, 1), persistent=False
             )
-            self.remark_pooling(stage, student_taps[stage], teacher_taps[stage])
 
     def forward(self, student: Output, teacher: Output) -> Tensor:
         total = 0.0
-        for number, stage in enumerate(self.stages):
+        for number, stage in enumerate(self.reads):
             source, target = same_size(self.connectors[number](student.features[stage]), teacher.features[stage])
             total = total + partial_l2(source, target, getattr(self, f"margin{number}")) / 2 ** (2 - number)
         return total / len(student.logits)

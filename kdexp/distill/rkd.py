@@ -51,6 +51,8 @@ def rkd_angle_loss(student: Tensor, teacher: Tensor) -> Tensor:
 class RKD(DistillMethod):
     """distance_weight * L_D + angle_weight * L_A on the pooled embeddings."""
 
+    reads = ("embedding",)
+
     def __init__(self, student_taps, teacher_taps, distance_weight: float = 25.0, angle_weight: float = 50.0):
         super().__init__(student_taps, teacher_taps)
         self.distance_weight, self.angle_weight = distance_weight, angle_weight

@@ -29,5 +29,7 @@ def sp_loss(student: Tensor, teacher: Tensor) -> Tensor:
 class SP(DistillMethod):
     """Similarities of the samples at stage 3; maps of any size can be compared as they are."""
 
+    reads = ("stage3",)
+
     def forward(self, student: Output, teacher: Output) -> Tensor:
         return sp_loss(student.features["stage3"], teacher.features["stage3"])

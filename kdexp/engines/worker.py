@@ -14,7 +14,7 @@ def train(configs: list[dict], title: str) -> None:
     """Train these jobs side by side, but for those that another process is at: nobody waits here. Their records tell
     what became of them."""
     screen.plain()
-    cli.register()
+    cli.register(configs[0]["plugins"])
     with initialize_config_dir(str(CONF), version_base="1.3"), deferred_interrupt() as interrupted:
         free = [job for job in map(Job, configs) if job.record.lock()]
         try:

@@ -6,8 +6,10 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweepe
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.plugins.launcher import Launcher
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
+from kdexp import plugins
 from kdexp.compose import Composer, without_pair
 
 
@@ -23,6 +25,14 @@ class SweeperConf(BasicSweeperConf):
 
 ConfigStore.instance().store(group="hydra/launcher", name="kdexp", node=LauncherConf, provider="kdexp")
 ConfigStore.instance().store(group="hydra/sweeper", name="kdexp", node=SweeperConf, provider="kdexp")
+
+
+class KdexpSearchPath(SearchPathPlugin):
+    """The yaml files of the packages in plugins=, beside ours."""
+
+    def manipulate_search_path(self, search_path):
+        for folder in plugins.folders[1:]:
+            search_path.append(provider="kdexp", path=f"file://{folder}")
 
 
 class KdexpLauncher(Launcher):

@@ -1,0 +1,74 @@
+"""Networks made for images of 224x224, on small ones: the stem, the classifier and the taps they get."""
+
+import difflib
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from kdexp.models import Wrapped, outputs_of, wrap
+
+
+def adapted(
+    make: Callable[..., nn.Module], num_classes: int, image_size: int, stem: str, taps: dict[str, str] | None
+) -> Wrapped:
+    """A network of another library as one of ours.
+
+    make: called with num_classes, returns it. stem: "small" adapts it to small images as the field does (see `adapt`),
+    "original" leaves it. taps: tap -> module; None for `last_of_each_size`. Raises ValueError.
+    """
+    if stem not in ("small", "original"):
+        raise ValueError(f"stem={stem}: must be small or original")
+    device = torch.get_default_device()
+    with torch.device("cpu"):  # some compute their widths with tensors, which the meta device has no values for
+        net = make(num_classes=num_classes)
+    net.to(device)
+    if stem == "small":
+        adapt(net, num_classes)
+    try:
+        return wrap(net, taps or last_of_each_size(net, image_size), image_size)
+    except (RuntimeError, AssertionError) as error:  # maps shrink to nothing, or a transformer's size is fixed
+        raise ValueError(f"does not run on images of {image_size}x{image_size}: {error}") from None
+
+
+def adapt(net: nn.Module, num_classes: int) -> None:
+    """In place, as public CIFAR versions of these networks have it: a stem that halves the image becomes a 3x3
+    convolution of stride 1, and the pooling right behind it is left out (ResNet, ShuffleNet, DenseNet, MobileNet; the
+    patches of transformers stay); a classifier with hidden layers that reads a pooled map of 7x7 (VGG, AlexNet)
+    becomes one linear layer on the mean."""
+    modules = dict(net.named_modules())
+    convolutions = [name for name, module in modules.items() if isinstance(module, nn.Conv2d)]
+    stem = modules[convolutions[0]]
+    if stem.kernel_size[0] > stem.stride[0] > 1:
+        small = nn.Conv2d(stem.in_channels, stem.out_channels, 3, padding=1, bias=stem.bias is not None)
+        net.set_submodule(convolutions[0], small)
+        names = list(modules)
+        for name in names[: names.index(convolutions[1])]:
+            if isinstance(modules[name], nn.MaxPool2d):
+                net.set_submodule(name, nn.Identity())
+    pool = getattr(net, "avgpool", None)
+    if isinstance(pool, nn.AdaptiveAvgPool2d) and pool.output_size not in (1, (1, 1)):
+        net.avgpool, channels = nn.AdaptiveAvgPool2d(1), modules[convolutions[-1]].out_channels
+        net.classifier = nn.Linear(channels, num_classes)
+
+
+def check_name(arch: str, there: list[str], library: str) -> None:
+    """Raises ValueError for a network that the library does not have, with those it was taken for."""
+    if arch not in there:
+        near = difflib.get_close_matches(arch, there, 3, cutoff=0.5)
+        raise ValueError(f"{library} has no such network. Like it: {', '.join(near) or 'none'}")
+
+
+def last_of_each_size(net: nn.Module, image_size: int) -> dict[str, str]:
+    """stage3, stage2, stage1: the last feature map of each of the last three sizes, among modules at most two levels
+    deep (`layer1`, `features.3`: blocks, not what is inside of them); embedding: the mean of the last."""
+    shallow = {module: name for name, module in net.named_modules() if name and name.count(".") < 2}
+    _, outputs = outputs_of(net, shallow, image_size)
+    by_size: dict[int, str] = {}
+    for name, (output, version) in outputs.items():
+        shape = getattr(output, "shape", ())
+        if len(shape) == 4 and shape[2] == shape[3] > 1 and output._version == version:
+            by_size[shape[2]] = name
+    last = [by_size[size] for size in sorted(by_size)[:3]]  # the smallest first
+    stages = {f"stage{3 - place}": name for place, name in enumerate(last)}
+    return dict(sorted(stages.items())) | ({"embedding": last[0]} if last else {})

@@ -1,0 +1,14 @@
+"""Networks of timm (an extra), by their names there."""
+
+from functools import partial
+
+from kdexp.models import Wrapped
+from kdexp.models.small_images import adapted, check_name
+from kdexp.targets import needed
+
+
+def network(arch: str, num_classes: int = 100, image_size: int = 32, stem: str = "small", taps=None) -> Wrapped:
+    """arch: any of timm.list_models(), untrained. stem, taps: see `adapted`. Raises ValueError."""
+    timm = needed("timm")
+    check_name(arch, timm.list_models(), "timm")
+    return adapted(partial(timm.create_model, arch), num_classes, image_size, stem, taps)

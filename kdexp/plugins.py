@@ -1,0 +1,45 @@
+"""Packages of a user's own, named by plugins=[mylab]: the yaml files in their conf/ are options beside ours, their
+classes and functions what a `_target_` may name."""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+from kdexp import CONF
+from kdexp.schema import UsageError
+
+folders: list[Path] = [CONF]  # where options are looked for: ours, then those of each package in use
+
+
+def typed(words: list[str]) -> list[str]:
+    """The packages that a command line names: `plugins=[a,b]`, or `plugins=a,b`."""
+    lists = [word.partition("=")[2].strip("[]'\"") for word in words if word.startswith("plugins=")]
+    return [name.strip() for name in "".join(lists[-1:]).split(",") if name.strip()]
+
+
+def use(packages: list[str]) -> None:
+    """Find these packages, below the current folder or installed, and their conf/. Raises UsageError."""
+    here = os.getcwd()
+    if packages and here not in sys.path:
+        sys.path.append(here)
+        # for the processes that engines start
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), here]))
+    folders[1:] = []
+    for package in packages:
+        found = importlib.util.find_spec(package) if package.isidentifier() else None
+        if found is None or not found.submodule_search_locations:
+            raise UsageError(
+                f"plugins={package}: there is no package of that name. Type the command in the folder that holds "
+                f"{package}/, or install it: pip install -e FOLDER"
+            )
+        folder = Path(next(iter(found.submodule_search_locations)), "conf")
+        for file in sorted(folder.glob("*/*.yaml")):
+            if any((other / file.relative_to(folder)).exists() for other in folders):
+                raise UsageError(f"{file}: there is an option of that name already. Give this one another name")
+        folders.append(folder)
+
+
+def options(group: str) -> list[Path]:
+    """The yaml files of a group, by name."""
+    return sorted((file for folder in folders for file in folder.glob(f"{group}/*.yaml")), key=lambda file: file.stem)
