@@ -138,4 +138,5 @@ def build_learner(config: dict, where: Machine, teacher: nn.Module | None) -> Le
     optimizer = construct(config["optimizer"], (trained,), config["plugins"], **fused)
     node = config["distill"]
     weights = Weights(node["ce_weight"], node["weight"], node["kd_weight"], node["kd_temperature"])
-    return Learner(student, optimizer, method, weights, forward_of(student, where, config["batch_size"]), where.half)
+    forward = forward_of(student, where, config["batch_size"])
+    return Learner(student, optimizer, method, weights, forward, where.half, config["seed"])

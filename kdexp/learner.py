@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from kdexp.distill.base import DistillMethod
 from kdexp.distill.kd import kd_loss
 from kdexp.models import Output
+from kdexp.randomness import key
 
 
 class Weights(NamedTuple):
@@ -25,7 +26,8 @@ class Learner:
     """A student that learns, with all that is its own: connectors, optimizer, position, sums of the running epoch.
 
     forward: what to call for the student's training pass where that is not the student itself (a compiled one).
-    half: the dtype of autocast, None for float32. The sums stay on the device until the epoch ends.
+    half: the dtype of autocast, None for float32. seed: of what a network draws in its pass (dropout). The sums stay
+    on the device until the epoch ends.
     failure: None, or how and why this learner ended early; see `fail`.
     """
 
@@ -37,9 +39,10 @@ class Learner:
         weights: Weights = Weights(),
         forward: Callable | None = None,
         half: torch.dtype | None = None,
+        seed: int = 1,
     ):
         self.student, self.optimizer, self.method, self.weights = student, optimizer, method, weights
-        self.forward, self.half = student if forward is None else forward, half
+        self.forward, self.half, self.seed = student if forward is None else forward, half, seed
         self.device = next(student.parameters()).device
         self.peak_lrs = [group["lr"] for group in optimizer.param_groups]
         self.epoch, self.step, self.seconds = 0, 0, 0.0
@@ -58,6 +61,7 @@ class Learner:
     def learn(self, images: Tensor, labels: Tensor, teacher: Output | None) -> None:
         """One step. images (batch, 3, H, W) normalised, labels (batch,)."""
         w = self.weights
+        torch.manual_seed(key(self.seed, "pass", self.epoch, self.step))  # dropout: as alone, and as resumed
         with torch.autocast(self.device.type, self.half, enabled=self.half is not None):
             student = self.forward(images)
             ce = w.ce * F.cross_entropy(student.logits.float(), labels)

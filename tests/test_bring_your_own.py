@@ -25,7 +25,7 @@ from kdexp.models import wrap
 
 def small(num_classes, image_size, width=8):
     layers = nn.Sequential(nn.Conv2d(3, width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(width, 16, 3), nn.ReLU())
-    net = nn.Sequential(layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, num_classes))
+    net = nn.Sequential(layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(16, num_classes))
     return wrap(net, {"stage1": "0.1", "stage2": "0.3", "stage3": "0.4", "embedding": "1"}, image_size)
 """,
     "conf/model/small.yaml": """
@@ -91,6 +91,9 @@ def test_own_network_method_and_data_set_in_a_sweep(mylab, run):
     assert "stripes   wrn16_1" in done.stdout and "-> small8" in done.stdout
     results = [json.loads(file.read_text()) for file in mylab.glob("outputs/stripes/*/*/*/seed1/result.json")]
     assert sorted(one["distill"] for one in results) == ["kd", "none", "none", "pkt", "sp"]
+    alone = run("distill=kd", *words, "epochs=8", f"paths.outputs={mylab}/alone", check=0)
+    weights = [json.loads(file.read_text())["student_sha256"] for file in mylab.glob("*/stripes/*/kd/*/*/result.json")]
+    assert len(weights) == 2 and len(set(weights)) == 1, alone.stderr  # dropout draws the same in a group and alone
     again = run("-m", *words, "distill=none,kd,sp,pkt", "epochs=8", check=0)
     assert "4 done before, 0 to run" in again.stderr
     small = run("-m", *words, "distill=nst", "model.student.width=4,8", "epochs=8", check=0)
