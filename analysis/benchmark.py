@@ -1,6 +1,7 @@
 """How fast is a step here? `python analysis/benchmark.py [--quick]`: ours against a plain textbook loop, on this machine.
 
-Two questions, CIFAR-100 shapes, batch 64: (a) one run, (b) the sweep of the baseline and the seven methods of one seed, or of `--methods`.
+Two questions, CIFAR-100 shapes: (a) one run, (b) the sweep of the baseline and the seven methods of one seed, or of
+`--methods`.
 The textbook loop is what public toolkits do: PIL transforms in worker processes, one method at a time with the teacher's
 pass in each, eager float32, NST in its broadcast form. Both sides train the same networks with the same losses and
 optimizer. They run in alternating blocks; medians and ranges over blocks are printed and written as CSV.
@@ -12,22 +13,17 @@ import platform
 import statistics
 import sys
 import time
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from hydra import compose, initialize_config_dir
-from PIL import Image
-from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from analysis.textbook import Textbook  # noqa: E402
 from kdexp import CONF, cli, experiment  # noqa: E402
 from kdexp.datasets import Images  # noqa: E402
 from kdexp.datasets.batches import Pixels  # noqa: E402
-from kdexp.distill.nst import NST  # noqa: E402
 from kdexp.evaluate import evaluate  # noqa: E402
 from kdexp.machine import Machine, device_of, forward_of, machine, prepare_torch  # noqa: E402
 from kdexp.resolve import plain  # noqa: E402
@@ -36,75 +32,6 @@ from kdexp.teacher import teacher_view  # noqa: E402
 from kdexp.train import fit  # noqa: E402
 
 METHODS = "none,fn,nst,at,rkd,sp,od,kd"
-
-
-class BroadcastNST(NST):
-    """The usual form: a (batch, C_t, C_s, H*W) tensor of products per stage and pair of maps."""
-
-    def forward(self, student, teacher):
-        def kernel(x, y):
-            return (x.unsqueeze(2) * y.unsqueeze(1)).sum(-1).pow(2).mean()
-
-        total = 0.0
-        for stage in self.stages:
-            s, t = (F.normalize(output.features[stage].flatten(2), dim=2) for output in (student, teacher))
-            total = total + kernel(t, t).detach() + kernel(s, s) - 2 * kernel(t, s)
-        return total
-
-
-class PilImages(Dataset):
-    """One image at a time, decoded and transformed in Python, as torchvision's own data set does."""
-
-    def __init__(self, data: Images, mean, std):
-        self.images, self.labels = data.images.permute(0, 2, 3, 1).cpu().numpy(), data.labels.cpu().tolist()
-        self.transform = transforms.Compose(
-            [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip(), transforms.ToTensor(),
-             transforms.Normalize(mean, std)]
-        )  # fmt: skip
-
-    def __len__(self):
-        return len(self.labels)
-
-    def __getitem__(self, index):
-        return self.transform(Image.fromarray(self.images[index])), self.labels[index]
-
-
-class Textbook:
-    """One method at a time; `steps(count)` trains count batches."""
-
-    def __init__(self, config: dict, data, teacher, device, workers: int):
-        fp32 = Machine(device, None, False, False, torch.get_num_threads())
-        learner = experiment.build_learner(config, fp32, teacher)
-        self.student = learner.student.to(memory_format=torch.contiguous_format)
-        self.method, self.weights, self.device = learner.method, learner.weights, device
-        if isinstance(self.method, NST):
-            self.method = BroadcastNST(self.student.taps, teacher.taps)
-        parameters = [p for group in learner.optimizer.param_groups for p in group["params"]]
-        self.optimizer = torch.optim.SGD(parameters, lr=0.05, momentum=0.9, weight_decay=5e-4)
-        self.teacher = self.method and teacher_view(teacher, self.method.teacher_mode)
-        node = config["dataset"]
-        loader = DataLoader(
-            PilImages(data.train, node["mean"], node["std"]),
-            64,
-            shuffle=True,
-            num_workers=workers,
-            persistent_workers=True,
-        )
-        self.batches = (batch for _ in iter(int, 1) for batch in loader)
-
-    def steps(self, count: int) -> None:
-        for images, labels in islice(self.batches, count):
-            images, labels = images.to(self.device), labels.to(self.device)
-            output = self.student(images)
-            loss = self.weights.ce * F.cross_entropy(output.logits, labels)
-            if self.method:
-                with torch.no_grad():
-                    target = self.teacher(images)
-                loss = loss + self.weights.method * self.method(output, target)
-            self.optimizer.zero_grad()
-            loss.backward()
-            self.optimizer.step()
-            loss.item()  # the running average that such loops keep
 
 
 class Enough(Exception):
@@ -132,9 +59,7 @@ class Ours:
         try:
             batches = experiment.train_batches(self.config, self.data)
             test = lambda student: evaluate(student, self.data.test, self.data.pixels)
-            for _ in fit(
-                self.learners, batches, self.teachers, lambda epoch: 1.0, 10**6, test, None, enough, self.where.half
-            ):
+            for _ in fit(self.learners, batches, self.teachers, lambda epoch: 1.0, 10**6, test, after_step=enough):
                 pass
         except Enough:
             pass
@@ -211,8 +136,9 @@ def main() -> None:
             f"one seed: {len(names)} methods", texts, [Ours(configs, data, teacher, where)], rounds, count, where.device
         ),
     ]
-    pair = f"{configs[-1]['model']['teacher']['name']} -> {configs[-1]['model']['student']['name']}"
-    print(f"{pair}, batch 64, {source}; {where.device}, {platform.machine()}, torch {torch.__version__}; ours: {where}")
+    what = " -> ".join(configs[-1]["model"][role]["name"] for role in ("teacher", "student"))
+    what += f", batch {configs[-1]['batch_size']}, {source}"
+    print(f"{what}; {where.device}, {platform.machine()}, torch {torch.__version__}; ours: {where}")
     print(f"seconds per step of all methods named, median (min .. max) of {rounds} blocks of {count} steps\n")
     print(f"{'':28}{'textbook loop':>26}{'ours':>26}{'factor':>10}")
     for row in rows:
