@@ -1,7 +1,7 @@
 """Which runs may be averaged: the settings of a run, split into what it shares with its baseline and what is its own.
 
 terms: everything a run and its label-only baseline agree in (data, student, recipe, optimizer, precision, device ...).
-own: what only the method and its teacher have (their parameters, teacher_seed, the checkpoint's sha256).
+own: what only the method and its teacher have (their parameters, teacher_seed, the checkpoint's sha256 and constants).
 Two runs that agree in both differ in their seed alone.
 """
 
@@ -11,7 +11,7 @@ from kdexp.schema import CIRCUMSTANCES, DISTILL, Config, Dataset, Recipe, flatte
 
 IDENTITY = {"seed", "dataset.name", "model.teacher.name", "model.student.name", "distill.name"}
 WORDS = {"distill.label", "distill.note"}
-OWN = ("distill.", "model.teacher", "teacher_seed", "teacher_checkpoint")
+OWN = ("distill.", "model.teacher", "teacher_seed", "teacher_checkpoint", "teacher_normalize")
 SECTIONS = ("distill", "optimizer", "dataset", "recipe", "model.student", "model.teacher")
 
 

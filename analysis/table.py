@@ -96,8 +96,9 @@ def _measured(runs: pd.DataFrame, metric: str, over: str) -> list[dict]:
 def _draw(own: str) -> tuple[str, str]:
     """Settings -> (the teacher draw, the rest)."""
     rest = json.loads(own)
-    seed, checkpoint = rest.pop("teacher_seed", None), rest.pop("teacher_checkpoint", None)
-    return f"teacher {checkpoint or seed}", json.dumps(rest, sort_keys=True)
+    seed, checkpoint, constants = (rest.pop(f"teacher_{key}", None) for key in ("seed", "checkpoint", "normalize"))
+    draw = f"teacher {checkpoint or seed}" + f" {constants}" * bool(constants)
+    return draw, json.dumps(rest, sort_keys=True)
 
 
 def _block(taught: list[dict], baseline: list[dict], sign: int) -> list[dict]:

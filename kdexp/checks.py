@@ -1,5 +1,7 @@
 """What the types of a configuration cannot say: keys that must be there, ranges, choices."""
 
+import math
+
 from kdexp.schema import DISTILL, Config, Dataset, Models, Paths, Recipe, UsageError, flatten
 
 POSITIVE = (
@@ -80,6 +82,7 @@ def check(config: dict) -> None:
         errors.append(f"device={config['device']}: must be one of {', '.join(DEVICES)}")
     if config["threads"] != "auto" and not (type(config["threads"]) is int and config["threads"] > 0):
         errors.append(f"threads={config['threads']}: must be auto or a number greater than 0")
+    errors += _teacher_normalize(config)
     if any(not 0 < drop < 1 for drop in config["recipe"]["drops"]):
         errors.append(f"recipe.drops={config['recipe']['drops']}: fractions of the epochs, between 0 and 1")
     if config["distill"]["_target_"] is None and config["distill"]["kd_weight"]:
@@ -88,3 +91,19 @@ def check(config: dict) -> None:
         )
     if errors:
         raise UsageError("\n".join(errors))
+
+
+def _teacher_normalize(config: dict) -> list[str]:
+    """What is wrong with the constants of a teacher's images; they belong to a file."""
+    given = config["teacher_normalize"]
+    if given is None:
+        return []
+    if not config["teacher_checkpoint"]:
+        return ["teacher_normalize: only for a teacher of your own; add teacher_checkpoint=FILE, or leave it out"]
+    rows = given if isinstance(given, list) else []
+    if [len(row) if isinstance(row, list) else 0 for row in rows] == [3, 3]:
+        means, stds = rows
+        numbers = all(type(value) in (int, float) and math.isfinite(value) for value in means + stds)
+        if numbers and min(stds) > 0:
+            return []
+    return [f"teacher_normalize={given}: must be [[mean,mean,mean],[std,std,std]], each std greater than 0"]

@@ -5,6 +5,7 @@ from functools import cached_property
 
 from kdexp import experiment, naming, resolve
 from kdexp.checks import check
+from kdexp.given import check_given
 from kdexp.record import Record, seal
 from kdexp.schema import UsageError
 
@@ -18,6 +19,7 @@ class Job:
         check(config)
         self.config = config
         experiment.check_objects(config)
+        check_given(config)
         self.record = Record(naming.folder(config))
         self.fingerprint = naming.fingerprint(config)
         self.teacher_config = resolve.teacher_of(config)
@@ -81,10 +83,13 @@ class Job:
 
     @cached_property
     def teacher_key(self) -> str | None:
-        """The teacher's folder or file; None for a baseline."""
-        if self.config["model"]["teacher"] is None:
+        """The teacher's folder, or what a given one is made from and scored on; None for a baseline."""
+        network, given = self.config["model"]["teacher"], self.config["teacher_checkpoint"]
+        if network is None:
             return None
-        return self.config["teacher_checkpoint"] or str(naming.folder(self.teacher_config))
+        if given:
+            return json.dumps([given, self.config["teacher_normalize"], network, self.data_key])
+        return str(naming.folder(self.teacher_config))
 
     def check_folder(self) -> None:
         """Refuse a folder that holds another run. Raises UsageError with the settings that differ."""

@@ -1,5 +1,6 @@
 """What a run is called: the folder it lives in, and the fingerprint of all that decides its numbers."""
 
+import functools
 import json
 import re
 from pathlib import Path
@@ -13,9 +14,16 @@ from kdexp.targets import signature_defaults, target
 def file_sha256(path: str | Path) -> str:
     """sha256 of a file. Raises UsageError if it cannot be read."""
     try:
-        return sha256(Path(path).read_bytes())
+        seen = Path(path).stat()
+        return _file_sha256(str(path), seen.st_ino, seen.st_size, seen.st_mtime_ns)
     except OSError as error:
         raise UsageError(f"teacher_checkpoint={path}: {error.strerror}") from None
+
+
+@functools.cache
+def _file_sha256(path: str, *seen: int) -> str:
+    """Once for each state of a file: every job of a sweep asks several times."""
+    return sha256(Path(path).read_bytes())
 
 
 def differing(config: dict) -> dict:

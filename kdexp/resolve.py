@@ -3,8 +3,10 @@ defaults."""
 
 import functools
 import json
+from collections.abc import Iterator
 
 from hydra import compose
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from kdexp.checks import check_keys
@@ -22,7 +24,7 @@ def plain(config: DictConfig) -> dict:
         node[key] = float(f"{node[key] * factor:.12g}")  # 0.27, where 0.9 * 0.3 has 17 digits
     if resolved["distill"]["_target_"] is None:
         resolved["model"]["teacher"] = None
-        resolved |= {"teacher_seed": Config.teacher_seed, "teacher_checkpoint": None}
+        resolved |= {"teacher_seed": Config.teacher_seed, "teacher_checkpoint": None, "teacher_normalize": None}
     return resolved
 
 
@@ -64,6 +66,18 @@ def _teacher(network: str, seed: int, shared: str) -> str:
     teacher.update(shared)
     teacher.model.student, teacher.seed = json.loads(network), seed
     return json.dumps(plain(teacher))
+
+
+def networks(config: dict) -> Iterator[dict]:
+    """The node of every network in conf/model, as this configuration would choose it."""
+    for option in GlobalHydra.instance().config_loader().get_group_options("model"):
+        chosen = OmegaConf.create(config | {"model": json.loads(_network(option))})
+        yield OmegaConf.to_container(chosen.model, resolve=True)
+
+
+@functools.cache
+def _network(option: str) -> str:
+    return json.dumps(OmegaConf.to_container(compose(f"model/{option}").model))
 
 
 @functools.cache

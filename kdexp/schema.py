@@ -74,6 +74,7 @@ class Config:
     seed: int = 1
     teacher_seed: int = 1
     teacher_checkpoint: Optional[str] = None
+    teacher_normalize: Any = None  # or [[mean, mean, mean], [std, std, std]]
     epochs: int = MISSING
     batch_size: int = MISSING
     device: str = "auto"

@@ -10,6 +10,7 @@ from torch import nn
 from kdexp import screen
 from kdexp.evaluate import evaluate
 from kdexp.experiment import Data, build_network, load_data
+from kdexp.given import build_given
 from kdexp.interrupt import wait_for
 from kdexp.job import Job
 from kdexp.machine import device_of
@@ -30,29 +31,6 @@ def teacher_view(teacher: nn.Module, mode: str) -> nn.Module:
         if mode == "batch_stats" and isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.train().track_running_stats = False
     return view
-
-
-def load_weights(network: nn.Module, file: Path, name: str) -> nn.Module:
-    """Fill a network from a file of weights. Raises UsageError that names the first layer that does not fit."""
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-        given = {key: tuple(value.shape) for key, value in state.items()}
-    except Exception as error:  # torch.load has no common base for what a damaged or foreign file raises
-        raise UsageError(
-            f"{file} holds no weights that torch.load(weights_only=True) can read ({type(error).__name__})"
-        ) from None
-    own = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-    for key in [*own, *given]:
-        if given.get(key) != own.get(key):
-            has = {
-                where: "x".join(map(str, shapes[key])) or "a number" if key in shapes else "missing"
-                for where, shapes in (("file", given), ("network", own))
-            }
-            raise UsageError(
-                f"{file} does not fit {name}: {key} is {has['file']} in the file, {has['network']} in the network"
-            )
-    network.load_state_dict(state)
-    return network
 
 
 def load_network(run_folder: Path) -> nn.Module:
@@ -88,23 +66,21 @@ class Teachers:
             try:
                 if not given:
                     self._make(Job(job.teacher_config), train, interrupted)
-                self.ready[key] = self._given(job, Path(given)) if given else self._made(job, Job(job.teacher_config))
+                self.ready[key] = self._given(job) if given else self._made(job, Job(job.teacher_config))
             except UsageError as error:
                 self.ready[key] = error
         if isinstance(self.ready[key], UsageError):
             raise self.ready[key]
         return self.ready[key]
 
-    def _load(self, job: Job, file: Path) -> tuple[torch.nn.Module, float]:
-        node = job.config["model"]["teacher"]
-        network = load_weights(build_network(node, job.config["plugins"]), file, node["name"])
+    def _ready(self, job: Job, network: nn.Module) -> tuple[torch.nn.Module, float]:
         network = network.to(device_of(job.config), memory_format=torch.channels_last).eval()
         data = self.data_of(job)
         return network, evaluate(network, data.test, data.pixels).acc
 
-    def _given(self, job: Job, file: Path) -> tuple[torch.nn.Module, float]:
-        network, accuracy = self._load(job, file)
-        screen.say(f"teacher {file}   test {accuracy:.2f} %")
+    def _given(self, job: Job) -> tuple[torch.nn.Module, float]:
+        network, accuracy = self._ready(job, build_given(job.config))
+        screen.say(f"teacher {job.config['teacher_checkpoint']}   test {accuracy:.2f} %")
         return network, accuracy
 
     def _make(self, teacher: Job, train, interrupted) -> None:
@@ -126,12 +102,12 @@ class Teachers:
         if not teacher.done:
             why = teacher.record.status.get("error")
             raise UsageError(f"no teacher {teacher.pair}: {why}   {teacher.record.folder / 'run.log'}")
-        recorded, file = teacher.record.result["test_acc"], teacher.record.folder / "student.pt"
-        network, accuracy = self._load(job, file)
+        recorded, folder = teacher.record.result["test_acc"], teacher.record.folder
+        network, accuracy = self._ready(job, load_network(folder))
         if abs(accuracy - recorded) > 0.1:
             raise UsageError(
-                f"{file} scores {accuracy:.2f} % here and its record says {recorded:.2f} %. "
+                f"{folder / 'student.pt'} scores {accuracy:.2f} % here and its record says {recorded:.2f} %. "
                 "Train the teacher again: delete its folder"
             )
-        screen.say(f"teacher {teacher.record.folder}   test {accuracy:.2f} %, as recorded")
+        screen.say(f"teacher {folder}   test {accuracy:.2f} %, as recorded")
         return network, accuracy

@@ -38,6 +38,16 @@ class ResNet(nn.Module):
     Raises ValueError for another depth or number of widths.
     """
 
+    # of RepDistiller (models/resnet.py) and mdistiller (mdistiller/models/cifar/resnet.py), which compute the same
+    names_elsewhere = (
+        (r"^conv1\.", "conv."),
+        (r"^bn1\.", "bn."),
+        (r"^layer1\.", "stages.0."),
+        (r"^layer2\.", "stages.1."),
+        (r"^layer3\.", "stages.2."),
+        (r"\.downsample\.", ".shortcut."),
+    )
+
     def __init__(self, depth: int = 32, num_classes: int = 100, widths=(16, 16, 32, 64), image_size: int = 32):
         super().__init__()
         blocks, rest = divmod(depth - 2, 6)

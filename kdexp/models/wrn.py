@@ -37,6 +37,16 @@ class WideResNet(nn.Module):
     depth or factor.
     """
 
+    # of RepDistiller (models/wrn.py) and mdistiller (mdistiller/models/cifar/wrn.py), which compute the same
+    names_elsewhere = (
+        (r"^conv1\.", "conv."),
+        (r"^bn1\.", "bn."),
+        (r"^block1\.layer\.", "stages.0."),
+        (r"^block2\.layer\.", "stages.1."),
+        (r"^block3\.layer\.", "stages.2."),
+        (r"\.convShortcut\.", ".shortcut."),
+    )
+
     def __init__(self, depth: int = 16, widen_factor: int = 4, num_classes: int = 100, image_size: int = 32):
         super().__init__()
         blocks, rest = divmod(depth - 4, 6)

@@ -1,0 +1,56 @@
+"""A teacher that is given as a file: teacher_checkpoint, of kdexp or of another program."""
+
+import functools
+import json
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from kdexp.experiment import build_network
+from kdexp.models.foreign import Renormalised, load_weights
+from kdexp.naming import file_sha256
+from kdexp.resolve import networks
+from kdexp.schema import UsageError
+from kdexp.targets import ShapesOnly
+
+
+def build_given(config: dict) -> nn.Module:
+    """The teacher with the weights of the file. Raises UsageError for a file that cannot be read or does not fit."""
+    node, data, file = config["model"]["teacher"], config["dataset"], config["teacher_checkpoint"]
+    network = build_network(node, config["plugins"])
+    try:
+        load_weights(network, file, node["name"], _known(config))
+    except ValueError as error:
+        raise UsageError(f"teacher_checkpoint={file} {error}") from None
+    constants = config["teacher_normalize"]
+    return Renormalised(network, (data["mean"], data["std"]), constants) if constants else network
+
+
+def _known(config: dict) -> Iterator[tuple[str, nn.Module]]:
+    """The networks of conf/model by name, for this data set, on the meta device; one after the other, as asked for."""
+    for node in networks(config):
+        try:
+            with torch.device("meta"), ShapesOnly():
+                network = build_network(node, config["plugins"])
+        except UsageError:  # of a package that plugins= does not allow
+            continue
+        yield node["name"], network
+
+
+def check_given(config: dict) -> None:
+    """Read the file before anything is made on disk; once for each file and network. Raises UsageError."""
+    if config["teacher_checkpoint"]:
+        keys = ("dataset", "plugins", "teacher_checkpoint", "teacher_normalize")
+        chosen = {key: config[key] for key in keys} | {"model": {"teacher": config["model"]["teacher"]}}
+        if refusal := _refusal(json.dumps(chosen), file_sha256(config["teacher_checkpoint"])):
+            raise UsageError(refusal)
+
+
+@functools.cache
+def _refusal(chosen: str, sha256: str) -> str | None:
+    try:
+        build_given(json.loads(chosen))
+    except UsageError as error:
+        return str(error)
+    return None

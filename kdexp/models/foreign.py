@@ -1,0 +1,106 @@
+"""Networks that another program has trained: weights from its file, images normalised with its constants.
+
+A file holds a state dict, bare or under one of the keys in UNDER, beside whatever else the program has saved. A network
+may know what others call its layers: `names_elsewhere`, pairs of (pattern, replacement) for re.sub that turn a name in
+the file into its own.
+"""
+
+import argparse
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from kdexp.models import Output, Tap
+
+UNDER = ("model", "state_dict", "net")
+# before every name: of a network in DataParallel; of mdistiller's label-only training, whose network is its student
+PREFIXES = ("module.", "student.")
+INSTEAD = "Save the weights alone: torch.save(network.state_dict(), FILE)"
+
+
+def read_state(file: str | Path) -> dict[str, Tensor]:
+    """The state dict in a file, with the names it has there. Raises ValueError; nothing in the file is run."""
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):  # RepDistiller's options, beside the weights
+            saved = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load has no common base for what a damaged or foreign file raises
+        refused = re.search(r"GLOBAL (\S+)", str(error))
+        why = f"it holds a pickled {refused[1]}" if refused else type(error).__name__
+        raise ValueError(f"is not a file that torch.load(weights_only=True) can read ({why}). {INSTEAD}") from None
+    within = saved if isinstance(saved, dict) else {}
+    state = next((within[key] for key in UNDER if isinstance(within.get(key), dict)), within)
+    if not state or not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()):
+        holds = ", ".join(map(str, [*state][:5])) or type(saved).__name__
+        raise ValueError(f"holds no weights, alone or under {', '.join(UNDER)}, but {holds}. {INSTEAD}")
+    return state
+
+
+def load_weights(network: nn.Module, file: str | Path, name: str, known: Iterable[tuple[str, nn.Module]] = ()) -> None:
+    """Fill a network from a file. Raises ValueError with the first layer that does not fit, by its name in the file.
+
+    name: of the network. known: other networks by name, looked through for one that does fit.
+    """
+    state = read_state(file)
+    if misfit := _misfit(state, network):
+        alike = next((f". It looks like {other}" for other, made in known if not _misfit(state, made)), "")
+        raise ValueError(f"does not fit {name}: {misfit}{alike}")
+    own = {name: state[key] for name, key in _keys(state, network).items()}
+    network.load_state_dict(network.state_dict() | own)
+
+
+def _keys(state: dict[str, Tensor], network: nn.Module) -> dict[str, str]:
+    """The network's name of each layer -> its key in the file."""
+    names = {key: key for key in state}
+    for prefix in PREFIXES:
+        if all(name.startswith(prefix) for name in names.values()):
+            names = {key: name.removeprefix(prefix) for key, name in names.items()}
+    for pattern, replacement in getattr(network, "names_elsewhere", ()):
+        names = {key: re.sub(pattern, replacement, name) for key, name in names.items()}
+    return {name: key for key, name in names.items()}
+
+
+def _misfit(state: dict[str, Tensor], network: nn.Module) -> str:
+    """The first layer that is another, or missing, in the file or in the network; empty if all fit."""
+    keys, own = _keys(state, network), network.state_dict()
+    for name in [*keys, *own]:
+        if name not in keys and name.endswith(".num_batches_tracked"):  # which torch before 0.4.1 did not have
+            continue
+        given = state[keys[name]] if name in keys else None
+        if given is None or name not in own or given.shape != own[name].shape:
+            return f"{keys.get(name, name)} is {_size(given)} in the file, {_size(own.get(name))} in the network"
+    return ""
+
+
+def _size(layer: Tensor | None) -> str:
+    return "missing" if layer is None else "x".join(map(str, layer.shape)) or "a number"
+
+
+class Renormalised(nn.Module):
+    """A network that was trained on images normalised otherwise than those it is given.
+
+    seen, trained: (means, standard deviations) of the three channels, of the images given and of those it was trained
+    on. The same at padded borders, since crops are padded before they are normalised.
+    """
+
+    def __init__(self, network: nn.Module, seen: Sequence[Sequence[float]], trained: Sequence[Sequence[float]]):
+        super().__init__()
+        (mean, std), (its_mean, its_std) = (
+            torch.tensor(constants).view(2, 1, 3, 1, 1) for constants in (seen, trained)
+        )
+        self.network = network
+        self.register_buffer("scale", std / its_std)
+        self.register_buffer("shift", (mean - its_mean) / its_std)
+
+    @property
+    def taps(self) -> dict[str, Tap]:
+        return self.network.taps
+
+    @property
+    def num_classes(self) -> int:
+        return self.network.num_classes
+
+    def forward(self, images: Tensor) -> Output:
+        return self.network(images * self.scale + self.shift)
