@@ -33,7 +33,7 @@ def _known(config: dict) -> Iterator[tuple[str, nn.Module]]:
         try:
             with torch.device("meta"), ShapesOnly():
                 network = build_network(node, config["plugins"])
-        except UsageError:  # of a package that plugins= does not allow
+        except UsageError:  # of a library that is not installed
             continue
         yield node["name"], network
 

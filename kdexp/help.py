@@ -14,7 +14,8 @@ Change any value (python run.py --cfg job shows them all):
   seed=2  teacher_seed=1  epochs=60  batch_size=128  device=auto|cpu|cuda|cuda:N|mps  precision=auto|fp32|bf16
   deterministic=auto|true|false  compile=auto|true|false  threads=N  tag=NAME  rerun=none|failed|all  share=N
   dry_run=true  prepare=true  describe=true  on_error=continue|stop  weight_factor=0.1  engine.workers=2
-  dataset.limit=2000  dataset.limit_test=1000  dataset.validation=5000  teacher_checkpoint=FILE
+  dataset.limit=2000  dataset.limit_test=1000  dataset.validation=5000
+  teacher_checkpoint=FILE  teacher_normalize=[[m,m,m],[s,s,s]]
   distill.temperature=2  distill.weight=500  distill.kd_weight=0.9  optimizer.lr=0.1
   student=resnet model.student.depth=26                              any ResNet-(6n+2)
   student=torchvision model.student.arch=mobilenet_v2                any network of torchvision, of timm (extra)

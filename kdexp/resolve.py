@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator
 
 from hydra import compose
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
+from kdexp import plugins
 from kdexp.checks import check_keys
 from kdexp.schema import WHERE, Config, flatten
 
@@ -70,8 +70,8 @@ def _teacher(network: str, seed: int, shared: str) -> str:
 
 def networks(config: dict) -> Iterator[dict]:
     """The node of every network in conf/model, as this configuration would choose it."""
-    for option in GlobalHydra.instance().config_loader().get_group_options("model"):
-        chosen = OmegaConf.create(config | {"model": json.loads(_network(option))})
+    for file in plugins.options("model"):
+        chosen = OmegaConf.create(config | {"model": json.loads(_network(file.stem))})
         yield OmegaConf.to_container(chosen.model, resolve=True)
 
 
