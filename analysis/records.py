@@ -9,7 +9,6 @@ import io
 import json
 import math
 import os
-import re
 import sys
 from pathlib import Path
 
@@ -19,12 +18,13 @@ import yaml
 
 from analysis.settings import DEFAULTS, SECTIONS, fill_absent, settings, split
 from kdexp.record import seal
+from kdexp.record.config import block, blocks, parse
+from kdexp.record.runs import folders
 from kdexp.schema import flatten
 
 IDENTITY = ["dataset", "teacher", "student", "distill"]
 CELL = [*IDENTITY, "terms", "own", "seed"]  # one measurement
 RESOLVED = ("precision", "deterministic", "device")  # asked for as `auto`, known once a run is done
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def load(*outputs: str | os.PathLike) -> pd.DataFrame:
@@ -43,7 +43,7 @@ def read(*outputs: str | os.PathLike) -> tuple[pd.DataFrame, list[str]]:
     The same run in two folders counts once. An empty frame if there is nothing.
     """
     rows, left_out = [], []
-    for folder in _folders(outputs):
+    for folder in folders(outputs):
         try:
             rows.append(_row(folder))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, yaml.YAMLError) as error:
@@ -59,38 +59,17 @@ def read(*outputs: str | os.PathLike) -> tuple[pd.DataFrame, list[str]]:
     return _once(pd.DataFrame(rows), left_out), left_out
 
 
-def _folders(outputs) -> list[str]:
-    """Every folder with a record in it, once."""
-    found = {}
-    for top in outputs:
-        for folder, inside, files in os.walk(os.fspath(top)):
-            if not {"status.json", "config.yaml", "result.json"}.isdisjoint(files):
-                found.setdefault(os.path.realpath(folder) if len(outputs) > 1 else folder, folder)
-                inside.clear()
-            inside.sort()
-    return list(found.values())
-
-
 @functools.cache
-def _block(text: str) -> tuple[dict, dict]:
-    node = yaml.load(text, LOADER)
-    return node, settings(node)
-
-
-def config_blocks(text: str) -> list[str]:
-    """config.yaml, cut before each of its top-level keys."""
-    return re.split(r"\n(?=[A-Za-z_])", text)
+def _settings(text: str) -> dict:
+    return settings(block(text))
 
 
 def parse_config(text: str) -> tuple[dict, dict]:
-    """config.yaml -> (itself, its settings). Top-level key by top-level key: thousands of runs repeat a few blocks, and
-    each is parsed once."""
-    config, flat = {}, dict(DEFAULTS)
-    for block in config_blocks(text):
-        node, found = _block(block)
-        config |= node
-        flat |= found
-    return config, flat
+    """config.yaml -> (itself, its settings)."""
+    flat = dict(DEFAULTS)
+    for part in blocks(text):
+        flat |= _settings(part)
+    return parse(text), flat
 
 
 def _text(folder: str, name: str) -> str:

@@ -19,9 +19,9 @@ from matplotlib.figure import Figure
 
 from analysis import published, words
 from analysis.output import display, number, paragraph, probability
-from analysis.records import config_blocks
 from analysis.style import STYLE
 from kdexp import __version__
+from kdexp.record.config import blocks as config_blocks
 
 HERE = Path(__file__).parent
 COLUMNS = (

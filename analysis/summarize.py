@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -10,18 +11,21 @@ if __name__ == "__main__":
 
 import pandas as pd  # noqa: E402
 
+from analysis.archives import opened  # noqa: E402
 from analysis.formats import write  # noqa: E402
 from analysis.output import print_table  # noqa: E402
 from analysis.published import print_beside  # noqa: E402
 from analysis.records import epochs, load, read  # noqa: E402
 from analysis.table import METRICS, summarize  # noqa: E402
 from analysis.watch import watch  # noqa: E402
+from kdexp.schema import UsageError  # noqa: E402
 
 __all__ = ["load", "summarize", "print_table", "main"]  # what kdexp.sweep and notebooks use
 
 EXAMPLES = """examples:
   python analysis/summarize.py                                    every pair below outputs/
   python analysis/summarize.py outputs /mnt/other/outputs         the runs of two machines in one table
+  python analysis/summarize.py paper.zip                          what `python -m kdexp.record pack paper.zip` packed
   python analysis/summarize.py --html                             the report page, with figures
   python analysis/summarize.py --select student=resnet32 --by distill.weight
   python analysis/summarize.py --over teacher                     several trainings of the teacher are what varies
@@ -39,7 +43,11 @@ def parser() -> argparse.ArgumentParser:
     )
     home = os.environ.get("KDEXP_OUTPUTS", "outputs")
     line.add_argument(
-        "outputs", nargs="*", default=[home], metavar="OUTPUTS", help=f"folders of records (default: {home})"
+        "outputs",
+        nargs="*",
+        default=[home],
+        metavar="OUTPUTS",
+        help=f"folders of records, or zips of them (default: {home})",
     )
     what = line.add_argument_group("which runs, which number")
     what.add_argument(
@@ -72,7 +80,9 @@ def parser() -> argparse.ArgumentParser:
     form.add_argument(
         "--against", choices=("published",), help="beside published accuracies of the same data set, pair and method"
     )
-    form.add_argument("--out", metavar="DIR", help="where files are written (default: the first of OUTPUTS)")
+    form.add_argument(
+        "--out", metavar="DIR", help="where files are written (default: the first of OUTPUTS; beside it for a zip)"
+    )
     form.add_argument("--figures", action="store_true", help="figures as PNG and SVG, in DIR/figures")
     form.add_argument(
         "--html", action="store_true", help="one page with tables, figures and every run: DIR/report.html"
@@ -130,12 +140,10 @@ def _plain(value) -> str:
 def main() -> None:
     """The command line. A mistake is one sentence and exit code 1 or 2."""
     arguments = parser().parse_args()
-    for folder in arguments.outputs:
-        if not Path(folder).is_dir():
-            sys.exit(f"{folder}: there is no such folder. Records are made by: python run.py sweep=quickstart")
     try:
-        run(arguments)
-    except ValueError as error:
+        with opened(arguments.outputs) as (folders, shown):
+            run(arguments, folders, shown)
+    except (ValueError, UsageError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit(130)
@@ -143,11 +151,13 @@ def main() -> None:
         sys.exit(f"{error.filename}: cannot be written ({error.strerror}). Choose another folder with --out DIR")
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Everything asked for, in order: watch, the table, its files, figures, the page."""
+def run(arguments: argparse.Namespace, folders: list[str], shown: Callable[[str], str]) -> None:
+    """Everything asked for, in order: watch, the table, its files, figures, the page. shown: a text that names folders
+    -> as a user knows them."""
     if arguments.watch:
-        watch(arguments.outputs)
-    runs, left_out = read(*arguments.outputs)
+        watch(folders)
+    runs, left_out = read(*folders)
+    left_out = [shown(line) for line in left_out]
     for line in left_out:
         print(f"left out: {line}", file=sys.stderr)
     if runs.empty or not (runs.status == "done").any():
@@ -155,8 +165,9 @@ def run(arguments: argparse.Namespace) -> None:
             f"no finished runs in {', '.join(arguments.outputs)}. Make some: python run.py sweep=quickstart"
         )
     runs = select(runs, arguments.select)
-    table, out = summarize(runs, arguments.metric, arguments.over), Path(arguments.out or arguments.outputs[0])
-    print_table(table, runs, arguments.by)
+    table = summarize(runs, arguments.metric, arguments.over)
+    out = Path(arguments.out or arguments.outputs[0].removesuffix(".zip"))
+    print_table(table, runs.assign(folder=runs.folder.map(shown)), arguments.by)
     print("   ".join(str(path) for path in write(table, out)), file=sys.stderr)
     if arguments.against:
         print_beside(table).to_csv(out / "summary_published.csv", index=False)
@@ -170,9 +181,9 @@ def run(arguments: argparse.Namespace) -> None:
             figures.save(drawn, out / "figures")
             print(f"{len(drawn)} figures: {out / 'figures'}", file=sys.stderr)
         if arguments.html:
-            print(
-                report.write(out / "report.html", table, runs, rows, drawn, left_out, bool(arguments.against)).resolve()
-            )
+            page = report.write(out / "report.html", table, runs, rows, drawn, left_out, bool(arguments.against))
+            page.write_text(shown(page.read_text(encoding="utf-8")), encoding="utf-8")
+            print(page.resolve())
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def verdict(rows: pd.DataFrame) -> tuple[pd.Series | None, str]:
     first = f"{title} is better than none" if surely else f"Not certain: {best.n} {unit} cannot tell {title} from none"
     if best.p < LEVEL and gain < 0:
         first = f"No: even {title} is worse than none"
-    alone = best.best and not rivals and len(ranked) > 1
+    alone = bool(best.best) and not rivals and len(ranked) > 1
     second = f", but {_list(rivals)} may be as good" if rivals else ", and better than every other method" * alone
     return best, f"{'Yes: ' if surely and alone else ''}{first}{second}."
 

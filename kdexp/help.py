@@ -31,6 +31,7 @@ Examples
   python run.py -m distill=kd,sp seed=1,2,3 dry_run=true             what would run, and for how long
   python run.py distill=sp distill.kd_weight=0.9                     SP+KD
   python analysis/summarize.py                                       the table of what is there
+  python -m kdexp.record list status=failed                          records: list, rm, pack, export
 
 What else Hydra can do: python run.py --hydra-help"""
 

@@ -103,6 +103,11 @@ class Teachers:
             why = teacher.record.status.get("error")
             raise UsageError(f"no teacher {teacher.pair}: {why}   {teacher.record.folder / 'run.log'}")
         recorded, folder = teacher.record.result["test_acc"], teacher.record.folder
+        if not (folder / "student.pt").exists():
+            raise UsageError(
+                f"{folder / 'student.pt'} is not there: the record was packed without weights. "
+                "Have it packed with --weights, or train the teacher again: delete its folder"
+            )
         network, accuracy = self._ready(job, load_network(folder))
         if abs(accuracy - recorded) > 0.1:
             raise UsageError(

@@ -11,7 +11,6 @@ import socket
 import time
 from pathlib import Path
 
-import numpy as np
 from filelock import Timeout
 from omegaconf import OmegaConf
 
@@ -132,12 +131,13 @@ class Record:
 
         return torch.load(io.BytesIO(content[:-32]), map_location=device, weights_only=True)
 
-    def finish(self, weights: bytes, predictions: np.ndarray, result: dict) -> None:
-        """Write what stays, result.json last."""
+    def finish(self, weights: bytes, predictions, result: dict) -> None:
+        """Write what stays, result.json last. predictions: (N,) integers, an array."""
         write_atomically(self.folder / "student.pt", weights)
-        write_atomically(self.folder / "predictions.npy", npy_bytes(predictions.astype(np.uint8)))
+        write_atomically(self.folder / "predictions.npy", npy_bytes(predictions.astype("uint8")))
         self.heartbeat(status="done")
-        self._write_json("result.json", seal.sealed(result, self.folder))
+        files = {name: (self.folder / name).read_bytes() for name in seal.SEALED}
+        self._write_json("result.json", seal.sealed(result, files))
         (self.folder / "checkpoint.pt").unlink(missing_ok=True)
 
     def fail(self, state: str, line: str, trace: str) -> None:

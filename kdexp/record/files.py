@@ -6,20 +6,17 @@ import io
 import os
 from pathlib import Path
 
-import numpy as np
-
 from kdexp.schema import UsageError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
-def writing(path: Path):
-    """What cannot be written is said in one message. Raises UsageError."""
+def writing(path: Path, cure: str = "Choose another folder with paths.outputs=DIR"):
+    """What cannot be written is said in one message, with its cure. Raises UsageError."""
     try:
         yield
     except OSError as error:
-        cure = "Choose another folder with paths.outputs=DIR"
         if error.errno in FULL:
             cure = "Make room and type the same command again: what was saved before is whole, and the runs go on from there"
         raise UsageError(f"{path} cannot be written: {error.strerror}. {cure}") from None
@@ -47,7 +44,9 @@ def torch_bytes(value) -> bytes:
     return buffer.getvalue()
 
 
-def npy_bytes(array: np.ndarray) -> bytes:
+def npy_bytes(array) -> bytes:
+    import numpy as np  # as torch
+
     buffer = io.BytesIO()
     np.save(buffer, array)
     return buffer.getvalue()

@@ -18,9 +18,9 @@ def of_result(result: dict) -> str:
     return sha256(json.dumps(rest, sort_keys=True).encode())
 
 
-def sealed(result: dict, folder: Path) -> dict:
-    """`result` with the sha256 of the folder's files, and its own."""
-    result = result | {"sha256": {name: sha256((folder / name).read_bytes()) for name in SEALED}}
+def sealed(result: dict, files: dict[str, bytes]) -> dict:
+    """`result` with the sha256 of these files, and its own."""
+    result = result | {"sha256": {name: sha256(content) for name, content in files.items() if name in SEALED}}
     return result | {"seal": of_result(result)}
 
 
