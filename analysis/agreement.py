@@ -73,7 +73,7 @@ def labels_of(run: pd.Series, data: str) -> np.ndarray:
             f"--data: {run['dataset._target_']} is not a data set of kdexp, so its labels are not known here"
         )
     try:
-        _, test = getattr(importlib.import_module(module), function)(data)
+        _, test, *_ = getattr(importlib.import_module(module), function)(data)
     except Exception as error:  # whatever a data set of another version raises, the figure alone is lost
         raise ValueError(f"--data {data}: {run.dataset} cannot be read there ({error})") from None
     return test.labels.numpy()

@@ -7,7 +7,7 @@ Two runs that agree in both differ in their seed alone.
 
 from omegaconf import MISSING
 
-from kdexp.schema import CIRCUMSTANCES, DISTILL, Config, Dataset, Recipe, flatten
+from kdexp.schema import CIRCUMSTANCES, DISTILL, Config, Dataset, Recipe, flatten, without_places
 
 IDENTITY = {"seed", "dataset.name", "model.teacher.name", "model.student.name", "distill.name"}
 WORDS = {"distill.label", "distill.note"}
@@ -26,7 +26,7 @@ def settings(config: dict) -> dict:
     circumstances, names and seed."""
     return {
         key.removesuffix(".name"): _plain(value)
-        for key, value in flatten(config).items()
+        for key, value in without_places(flatten(config)).items()
         if key.partition(".")[0] not in CIRCUMSTANCES and key not in IDENTITY | WORDS
     }
 

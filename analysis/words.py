@@ -204,6 +204,7 @@ def commands(rows: pd.DataFrame) -> list[str]:
 def _command(row, chosen: str, seeds: str) -> str:
     baseline = chosen == BASELINE
     parts = [part for part in row.variant.split(",") if part not in ("", "base")]
+    parts = ["dataset.root=DIR" if part.startswith("dataset.content=") else part for part in parts]
     if baseline:
         parts = [part for part in parts if not part.startswith(("distill.", "teacher_"))]
     if any(

@@ -1,6 +1,11 @@
 """What the types of a configuration cannot say: keys that must be there, ranges, choices."""
 
+import functools
+import json
 import math
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from kdexp.schema import DISTILL, Config, Dataset, Models, Paths, Recipe, UsageError, flatten
 
@@ -54,6 +59,23 @@ def check_keys(config: dict) -> None:
         for key in keys:
             if key not in node:
                 raise UsageError(f"{section}.{key}".lstrip(".") + ": cannot be left out")
+
+
+def typed_dataset(node: dict) -> dict:
+    """A data set's section, with every key of `Dataset` in its type: "10" is 10. Raises UsageError for what has
+    another."""
+    return json.loads(_typed_dataset(json.dumps(node)))
+
+
+@functools.cache
+def _typed_dataset(node: str) -> str:
+    node, types = json.loads(node), OmegaConf.structured(Dataset)
+    for key in types:
+        try:
+            types[key] = node[key]
+        except OmegaConfBaseException as error:
+            raise UsageError(f"dataset.{key}={node[key]}: {str(error).splitlines()[0]}") from None
+    return json.dumps(node | OmegaConf.to_container(types))
 
 
 def check(config: dict) -> None:

@@ -28,6 +28,18 @@ def resnet_name(depth: int, widths: list[int]) -> str:
     return f"resnet{depth}w" + "_".join(str(width) for width in widths)
 
 
+def of_folder(key: str, *, _parent_, _root_):
+    """What the images of a data set make known, by `key`; they are decoded for it if they were not. Raises
+    UsageError."""
+    from kdexp.datasets import DatasetError  # these import torch, which --help does without
+    from kdexp.datasets.folder import measure
+
+    try:
+        return measure(_root_.paths.data, _parent_.get("root"), _parent_.get("size"))[key]
+    except DatasetError as error:
+        raise UsageError(f"{_parent_.name}: {error}") from None
+
+
 def register(packages: list[str] = ()) -> None:
     """Call before Hydra starts. packages: of plugins=. Raises UsageError for one that is not there."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions come to `messages` instead of being printed by Hydra
@@ -43,6 +55,7 @@ def _register_resolvers() -> None:
     # omegaconf 2.4 renames register_new_resolver to register_resolver, which in 2.3 is another function
     add = OmegaConf.register_resolver if hasattr(OmegaConf, "is_tuple") else OmegaConf.register_new_resolver
     add("kdexp.resnet_name", resnet_name, replace=True)
+    add("kdexp.folder", of_folder, replace=True)
 
 
 def _register_groups() -> None:
@@ -108,6 +121,8 @@ def messages():
         yield
     except UsageError as error:
         message = str(error)
+    except KeyboardInterrupt:  # before a run has begun, or the second within one
+        sys.exit(print("\nstopped at once.   Go on: type the same command again.", file=sys.stderr) or 130)
     except Exception as error:
         if not (isinstance(error, (HydraException, OmegaConfBaseException)) or _refused_by_hydra(error)):
             raise

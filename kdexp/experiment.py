@@ -2,38 +2,44 @@
 
 import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
+from kdexp import screen
 from kdexp.datasets import DatasetError, Images, split_validation
 from kdexp.datasets.batches import Pixels, TrainBatches
 from kdexp.learner import Learner, Weights
 from kdexp.machine import Machine, forward_of
 from kdexp.models import Taps
 from kdexp.randomness import seeded
-from kdexp.schema import DISTILL, UsageError
-from kdexp.targets import ShapesOnly, construct, constructor, target
+from kdexp.schema import DATASET, DISTILL, UsageError
+from kdexp.targets import ShapesOnly, construct, constructor, parameters
 
 
 class Data(NamedTuple):
-    """The three parts on the device; validation is None without a held-out part."""
+    """The three parts on the device; validation is None without a held-out part. remarks: lines for a run's log."""
 
     train: Images
     validation: Images | None
     test: Images
     pixels: Pixels
+    remarks: tuple[str, ...] = ()
 
 
 def load_data(config: dict, device: torch.device) -> Data:
-    """Read the data set once. Raises UsageError if it is missing, damaged or smaller than what was asked for."""
+    """Read the data set once, and say its remarks. Raises UsageError if it is missing, damaged or smaller than what was
+    asked for, and for a parameter that its function does not have or a value that it refuses."""
     node = config["dataset"]
     try:
-        train, test = target(node, config["plugins"])(config["paths"]["data"])
-    except DatasetError as error:
+        train, test, *remarks = _reader(config)(config["paths"]["data"], **parameters(node, DATASET))
+    except (DatasetError, ValueError) as error:
         raise UsageError(f"{node['name']}: {error}") from None
+    for remark in remarks:
+        screen.say(f"{node['name']}   {remark}")
     for key, there in (("limit", train), ("limit_test", test)):
         if node[key] and node[key] > len(there.labels):
             raise UsageError(f"dataset.{key}={node[key]}: {node['name']} has {len(there.labels)} images there")
@@ -45,7 +51,12 @@ def load_data(config: dict, device: torch.device) -> Data:
     if node["validation"]:
         train, validation = split_validation(train, node["validation"])
     parts = [part and part.to(device) for part in (train, validation, test)]
-    return Data(*parts, Pixels(node["mean"], node["std"], device))
+    return Data(*parts, Pixels(node["mean"], node["std"], device), tuple(remarks))
+
+
+def _reader(config: dict) -> Callable:
+    """The function that reads the data set. Raises UsageError for a parameter it does not have."""
+    return constructor(config["dataset"], 1, config["plugins"], DATASET)
 
 
 def train_batches(config: dict, data: Data) -> TrainBatches:
@@ -73,6 +84,8 @@ CHOICES = ("model", "distill", "optimizer", "logger", "plugins")  # what objects
 
 def check_objects(config: dict) -> None:
     """Let every constructor have its say before anything is made; once for each choice. Raises UsageError."""
+    if parameters(config["dataset"], DATASET):  # else there is nothing to check, and importing it takes its time
+        _reader(config)
     _check_objects(json.dumps([config[key] for key in CHOICES]))
 
 

@@ -131,9 +131,11 @@ class Group:
 
     def _remark(self, job: Job, learner: Learner) -> None:
         """Say and log what a reader of the numbers should know."""
+        for remark in self.data.remarks:  # said when they were read
+            job.record.log(remark)
         remarks = list(learner.method.remarks) if learner.method else []
-        teacher, student = job.config["model"]["teacher"], job.config["model"]["student"]
-        if teacher and teacher["name"] == student["name"] and job.config["seed"] == job.config["teacher_seed"]:
+        teacher, student = job.teacher_config, job.config["model"]["student"]
+        if teacher and teacher["model"]["student"] == student and job.config["seed"] == teacher["seed"]:
             remarks.append("teacher and student are the same network and seed: the student starts as the teacher did")
         for remark in remarks:
             screen.say(f"{job.label}   {remark}")

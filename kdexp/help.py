@@ -21,6 +21,7 @@ Change any value (python run.py --cfg job shows them all):
   student=torchvision model.student.arch=mobilenet_v2                any network of torchvision, of timm (extra)
   teacher=wrn model.teacher.depth=22 model.teacher.widen_factor=3    any WRN-(6n+4)-k
   pair=wrn40_2-wrn16_2,resnet56-resnet20                             teacher and student as one axis
+  dataset=folder dataset.root=DIR dataset.size=64                    your own images: DIR/train/CLASS, DIR/test/CLASS
   plugins=mylab                                                      a package of yours with methods, networks, data sets
   paths.data=DIR  paths.outputs=DIR                                  or $KDEXP_DATA, $KDEXP_OUTPUTS
 

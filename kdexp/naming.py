@@ -7,8 +7,19 @@ from pathlib import Path
 
 from kdexp.record.seal import sha256
 from kdexp.resolve import defaults_of, teacher_of
-from kdexp.schema import CIRCUMSTANCES, DISTILL, Config, Dataset, Recipe, UsageError, flatten
-from kdexp.targets import signature_defaults, target
+from kdexp.schema import (
+    CIRCUMSTANCES,
+    DATASET,
+    DISTILL,
+    PLACES,
+    Config,
+    Dataset,
+    Recipe,
+    UsageError,
+    flatten,
+    without_places,
+)
+from kdexp.targets import parameters, signature_defaults, target
 
 
 def file_sha256(path: str | Path) -> str:
@@ -30,7 +41,8 @@ def differing(config: dict) -> dict:
     """Every value that differs from its option's own file, by its key on the command line; without the networks and
     the seed."""
     options = {group: config[group]["name"] for group in ("dataset", "distill", "recipe", "optimizer")}
-    defaults = defaults_of(json.dumps(config["recipe"]), **options)
+    changed = json.dumps({key: config[key] for key in ("recipe", "dataset", "paths")})
+    defaults = defaults_of(changed, **options)
     return {
         key.removesuffix(".name"): value
         for key, value in sorted(flatten(config).items())
@@ -44,10 +56,13 @@ def words(values: dict) -> list[str]:
 
 
 def variant(config: dict) -> str:
-    """`base`, or what `differing` finds, in a name of at most 80 characters."""
+    """`base`, or what `differing` finds, in a name of at most 80 characters. A path is named by what it holds."""
     values = differing(config)
     if config["teacher_checkpoint"]:
         values["teacher_checkpoint"] = file_sha256(config["teacher_checkpoint"])[:8]
+    if content := config["dataset"].get("content"):
+        values |= {"dataset.content": content} if "dataset.root" in values else {}
+        values = {key: value for key, value in sorted(values.items()) if key not in PLACES}
     text = ",".join(words(values))
     name = re.sub(r"[^A-Za-z0-9_.,=+-]+", "-", text)
     if name != text or len(name) > 80:
@@ -89,6 +104,9 @@ def settings(config: dict) -> dict:
         if node["_target_"]:
             built = signature_defaults(target(node, config["plugins"]))
             defaults |= {f"{section}.{key}": value for key, value in built.items()}
+    if own := parameters(config["dataset"], DATASET):
+        built = signature_defaults(target(config["dataset"], config["plugins"]))
+        defaults |= {f"dataset.{key}": built[key] for key in own if key in built}
     top = {
         key: value
         for key, value in vars(Config()).items()
@@ -97,7 +115,7 @@ def settings(config: dict) -> dict:
     skipped = {"tag", "teacher_checkpoint", "teacher_seed", "model.student.name", "optimizer.name"}
     flat = {
         key: value
-        for key, value in flatten(config).items()
+        for key, value in without_places(flatten(config)).items()
         if not key.startswith("model.teacher") and key not in skipped and key.partition(".")[0] not in CIRCUMSTANCES
     }
     asked = {key: value for key, value in flat.items() if value != (defaults | top).get(key, MISSING_DEFAULT)}

@@ -7,17 +7,19 @@ from collections.abc import Iterator
 
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError
 
 from kdexp import plugins
-from kdexp.checks import check_keys
-from kdexp.schema import WHERE, Config, flatten
+from kdexp.checks import check_keys, typed_dataset
+from kdexp.schema import WHERE, Config, UsageError, flatten
 
 
 def plain(config: DictConfig) -> dict:
     """A composed configuration -> the resolved dict that is saved. Label-only training has no teacher, whichever was
-    typed."""
-    resolved = OmegaConf.to_container(config, resolve=True)
+    typed. Raises UsageError."""
+    resolved = _resolved(config)
     check_keys(resolved)
+    resolved["dataset"] = typed_dataset(resolved["dataset"])
     factor, node = resolved.pop("weight_factor"), resolved["distill"]
     if factor != 1:
         key = "ce_weight" if node["_target_"] is None else "weight"
@@ -26,6 +28,16 @@ def plain(config: DictConfig) -> dict:
         resolved["model"]["teacher"] = None
         resolved |= {"teacher_seed": Config.teacher_seed, "teacher_checkpoint": None, "teacher_normalize": None}
     return resolved
+
+
+def _resolved(config: DictConfig) -> dict:
+    try:
+        return OmegaConf.to_container(config, resolve=True)
+    except InterpolationResolutionError as error:
+        cause = error  # omegaconf wraps what a resolver raises, more than once
+        while cause is not None and not isinstance(cause, UsageError):
+            cause = cause.__context__
+        raise cause or error from None
 
 
 @functools.lru_cache
@@ -81,10 +93,13 @@ def _network(option: str) -> str:
 
 
 @functools.cache
-def defaults_of(changed_recipe: str, **options: str) -> dict:
-    """The flat values of these options' own files; epochs, batch_size and optimizer follow the recipe as it was
-    changed."""
-    chosen = _chosen(**options)
-    own = flatten({"recipe": OmegaConf.to_container(chosen.recipe)})
-    chosen.recipe = json.loads(changed_recipe)
-    return flatten(plain(chosen)) | own | {"recipe.name": "crd240", "optimizer.name": "sgd"}
+def defaults_of(changed: str, **options: str) -> dict:
+    """The flat values of these options' own files. What a file computes follows what it is computed from as `changed`,
+    the run's recipe, dataset and paths, has it: epochs the recipe, the mean of a folder of images this folder."""
+    chosen, changed, own = _chosen(**options), json.loads(changed), {}
+    for section in ("dataset", "recipe"):
+        node, values = chosen[section], OmegaConf.to_container(chosen[section])
+        own[section] = {key: value for key, value in values.items() if not OmegaConf.is_interpolation(node, key)}
+        node.update({key: value for key, value in changed[section].items() if key in own[section]})
+    chosen.paths = changed["paths"]
+    return flatten(plain(chosen)) | flatten(own) | {"recipe.name": "crd240", "optimizer.name": "sgd"}

@@ -12,8 +12,10 @@ class UsageError(Exception):
 
 @dataclass
 class Dataset:
+    """What every data set has; further keys of its file are parameters of its function."""
+
     name: str = MISSING
-    _target_: str = MISSING  # a function of the data folder that returns (train, test)
+    _target_: str = MISSING  # a function of the data folder that returns (train, test), and lines on them if need be
     num_classes: int = MISSING
     image_size: int = MISSING
     mean: List[float] = MISSING
@@ -23,6 +25,9 @@ class Dataset:
     limit: Optional[int] = None  # train on the first N images
     limit_test: Optional[int] = None  # score on the first N images
     validation: int = 0  # hold out N training images, every class in proportion
+
+
+DATASET = [key for key in Dataset.__dataclass_fields__ if key not in ("name", "_target_")]
 
 
 @dataclass
@@ -66,7 +71,7 @@ DISTILL = {
 
 @dataclass
 class Config:
-    dataset: Dataset = field(default_factory=Dataset)
+    dataset: Dict[str, Any] = field(default_factory=lambda: vars(Dataset()))  # its types: kdexp/checks.py
     model: Models = field(default_factory=Models)
     distill: Dict[str, Any] = field(default_factory=lambda: dict(DISTILL))
     recipe: Recipe = field(default_factory=Recipe)
@@ -99,6 +104,14 @@ class Config:
 # Where a run is computed and what a command does, never what a run is: part of neither name nor fingerprint.
 WHERE = ("device", "compile", "threads", "share", "engine", "logger", "plugins", "paths")
 CIRCUMSTANCES = (*WHERE, "rerun", "on_error", "dry_run", "prepare", "describe")
+
+# Where a data set's own files are and how they are read; with `dataset.content`, a digest that says what they hold.
+PLACES = ("dataset.root", "dataset.in_memory_mb")
+
+
+def without_places(flat: dict[str, Any]) -> dict[str, Any]:
+    """Flat settings without what `dataset.content` stands for."""
+    return {key: value for key, value in flat.items() if key not in PLACES or not flat.get("dataset.content")}
 
 
 def flatten(node: dict, prefix: str = "") -> dict[str, Any]:

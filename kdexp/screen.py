@@ -3,7 +3,9 @@ it on stderr."""
 
 import sys
 import time
+from collections.abc import Iterator, Sequence
 
+import rich.progress
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
@@ -32,6 +34,19 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{int(seconds // 60)} min {int(seconds % 60)} s"
     return f"{minutes // 60} h {minutes % 60} min" if hours < 48 else f"{round(hours / 24)} days"
+
+
+def track(parts: Sequence, title: str) -> Iterator:
+    """Its parts, one after the other: a bar on a terminal, elsewhere a line every half minute."""
+    if console.is_terminal:
+        yield from rich.progress.track(parts, title, console=console, transient=True)
+        return
+    began = said = time.perf_counter()
+    for number, part in enumerate(parts):
+        yield part
+        if time.perf_counter() - said > 30:
+            said, share = time.perf_counter(), (number + 1) / len(parts)
+            say(f"{title}   {share:.0%}   left {duration((said - began) * (1 / share - 1))}")
 
 
 class Bar:

@@ -2,13 +2,17 @@
 
 import re
 
+import pictures
 import pytest
+import torch
 import yaml
 from conftest import DISTILL, METHODS, NETWORKS
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from kdexp import ROOT, SWEEPS, experiment, hints, naming, plugins, resolve
+from kdexp.datasets import Images
+from kdexp.datasets.digits import digits
 from kdexp.job import Job
 from kdexp.schema import UsageError
 
@@ -17,8 +21,12 @@ FILES = [file for group in GROUPS for file in plugins.options(group)]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f"{f.parent.name}-{f.stem}")
-def test_every_option_composes_and_builds(hydra, file):
-    config = hydra(f"{file.parent.name}={file.stem}")
+def test_every_option_composes_and_builds(hydra, tmp_path, file):
+    more = ()
+    if "root" in yaml.safe_load(file.read_text()):  # a folder of the user's
+        pictures.make(tmp_path / "pictures", train=1, test=1, broken=())
+        more = (f"dataset.root={tmp_path}/pictures", f"paths.data={tmp_path}/data")
+    config = hydra(f"{file.parent.name}={file.stem}", *more)
     if file.parent.name != "experiment":
         assert config[file.parent.name]["name"] == file.stem
     Job(config)
@@ -158,6 +166,37 @@ def test_a_new_key_at_its_default_changes_no_fingerprint(hydra, monkeypatch):
     assert naming.fingerprint(config) != before
 
 
+def noisy(root, noise=0.0, kinds=("salt",)):
+    """A data set of the user's, with parameters of its own."""
+    if noise > 1:
+        raise ValueError(f"noise={noise}: must be 1 or less")
+    train, test = digits()
+    return Images(train.images * (1 - noise), train.labels), test, f"noise is {noise}"
+
+
+NOISY = ("dataset=digits", "dataset._target_=test_config.noisy", "plugins=[test_config]")
+
+
+def test_a_data_set_may_have_parameters_of_its_own(hydra, capsys):
+    plain, default = hydra(*NOISY), hydra(*NOISY, "+dataset.noise=0", "+dataset.kinds=[salt]")
+    changed = hydra(*NOISY, "+dataset.noise=0.5")
+    assert naming.fingerprint(plain) == naming.fingerprint(default) != naming.fingerprint(changed)
+    assert "dataset.noise=0.5" in str(naming.folder(changed))
+    data = experiment.load_data(changed, torch.device("cpu"))
+    assert data.train.images.max() == 127.5 and data.remarks == ("noise is 0.5",)
+    assert capsys.readouterr().err == "digits   noise is 0.5\n"
+    Job(changed)
+    assert refused(hydra, *NOISY, "+dataset.nois=1").startswith("digits has no parameter 'nois'. It has: noise, kinds,")
+    with pytest.raises(UsageError, match="digits: noise=2: must be 1 or less"):
+        experiment.load_data(hydra(*NOISY, "+dataset.noise=2"), torch.device("cpu"))
+
+
+def test_values_of_a_data_set_have_their_types(hydra):
+    node = hydra("dataset.limit='10'", "dataset.mean=[0,1,0]", "dataset.flip=no")["dataset"]
+    assert node["limit"] == 10 and node["flip"] is False
+    assert [type(value) for value in node["mean"]] == [float] * 3
+
+
 def refused(hydra, *arguments):
     """What a user reads for a command line that cannot be."""
     try:
@@ -187,6 +226,12 @@ MISTAKES = [
     (("teacher_checkpoint=nowhere.pt",), "teacher_checkpoint=nowhere.pt: No such file"),
     (("optimizer.lr=fast",), "optimizer.lr=fast: must be a number"),
     (("dataset.limit=-5",), "dataset.limit=-5"),
+    (("dataset.limit=abc",), "dataset.limit=abc: .*could not be converted to Integer"),
+    (("dataset.flip=maybe",), "dataset.flip=maybe: .*not a valid bool"),
+    (("dataset.mean=3",), "dataset.mean=3: "),
+    (("dataset.padding=null",), "dataset.padding=None: .*not Optional"),
+    (("dataset.limitt=5",), "cifar100 has no parameter 'limitt'. Did you mean dataset.limit=5. It has: num_classes"),
+    (("+dataset.noise=1",), "cifar100 has no parameter 'noise'. It has: num_classes, image_size, mean"),
     (("optimizer.lr=nan",), "optimizer.lr=nan"),
 ]
 

@@ -28,7 +28,7 @@ def split_validation(train: Images, count: int) -> tuple[Images, Images]:
     """Hold out `count` images: (the rest, the held out), every class in proportion, the same ones every time.
 
     From each class the share count / N, rounded so that the sum is `count`: the classes with the largest remainders
-    get one more.
+    get one more. Both parts are copies in memory, also of images that are mapped from the disk.
     """
     labels = train.labels
     generator = torch.Generator().manual_seed(0)

@@ -134,7 +134,8 @@ class Record:
     def finish(self, weights: bytes, predictions, result: dict) -> None:
         """Write what stays, result.json last. predictions: (N,) integers, an array."""
         write_atomically(self.folder / "student.pt", weights)
-        write_atomically(self.folder / "predictions.npy", npy_bytes(predictions.astype("uint8")))
+        kind = "uint8" if predictions.max(initial=0) < 256 else "uint16"
+        write_atomically(self.folder / "predictions.npy", npy_bytes(predictions.astype(kind)))
         self.heartbeat(status="done")
         files = {name: (self.folder / name).read_bytes() for name in seal.SEALED}
         self._write_json("result.json", seal.sealed(result, files))

@@ -1,0 +1,131 @@
+"""Decoded images on disk, a folder for each state of the files they come from: NAME.images and NAME.labels
+(uint8, int64) as they lie in memory, and index.json, which says what they are."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import Timeout
+
+from kdexp import screen
+from kdexp.datasets import Images
+from kdexp.datasets.decoding import SPLITS, Listing, check_classes, decoded
+from kdexp.record import lease, seal
+from kdexp.record.files import writing
+
+CURE = "Choose another folder with paths.data=DIR"
+
+
+def read_index(place: Path) -> dict:
+    """index.json where all is there in its right size, else {}."""
+    index = seal.read_json(place / "index.json") or {}
+    for split, count in index.get("images", {}).items():
+        for name, size in (("images", count * 3 * index["size"] ** 2), ("labels", count * 8)):
+            file = place / f"{split}.{name}"
+            if not file.is_file() or file.stat().st_size != size:
+                return {}
+    return index
+
+
+def read(place: Path, index: dict, mapped: bool) -> list[Images]:
+    """Training and test images, loaded, or mapped so that only what is used is read from the disk."""
+    parts = []
+    for split in SPLITS:
+        shape = (index["images"][split], 3, index["size"], index["size"])
+        file = place / f"{split}.images"
+        # "c": what torch would write, which it never does, would not reach the file
+        images = np.memmap(file, np.uint8, "c", shape=shape) if mapped else np.fromfile(file, np.uint8).reshape(shape)
+        labels = np.fromfile(place / f"{split}.labels", np.int64)
+        parts.append(Images(torch.from_numpy(images), torch.from_numpy(labels)))
+    return parts
+
+
+def content(parts: list[Images]) -> str:
+    """12 hexadecimal digits of the sha256 of all images, with their size, and labels."""
+    digest = hashlib.sha256()
+    for images, labels in parts:
+        digest.update(str(tuple(images.shape)).encode())
+        digest.update(images.numpy())
+        digest.update(labels.numpy())
+    return digest.hexdigest()[:12]
+
+
+def statistics(images: torch.Tensor) -> dict[str, list[float]]:
+    """mean and std of pixel / 255 per channel over images (N, 3, H, W) uint8, to four digits."""
+    counts = np.zeros((3, 256), np.int64)
+    for part in images.split(128):
+        counts += [np.bincount(channel.flatten(), minlength=256) for channel in part.numpy().swapaxes(0, 1)]
+    values = np.arange(256) / 255
+    mean = (counts * values).sum(1) / counts.sum(1)
+    std = np.sqrt((counts * (values - mean[:, None]) ** 2).sum(1) / counts.sum(1))
+    # a channel that is the same everywhere is not scaled
+    return {"mean": [round(one, 4) for one in mean.tolist()], "std": [round(one, 4) or 1.0 for one in std.tolist()]}
+
+
+@contextlib.contextmanager
+def alone(place: Path):
+    """Inside, this process is the only one that makes this folder."""
+    with writing(place, CURE):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        lock = lease.of(place)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            screen.say(f"waiting for another process, which decodes the same images into {place}")
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def make(place: Path, source: Path, size: int, listing: Listing) -> dict:
+    """Decode all images; the folder is there whole or not at all. Returns the index. Raises DatasetError for a class
+    without images that can be read."""
+    count, began = sum(map(len, listing.files.values())), time.perf_counter()
+    screen.say(f"decoding {count:,} images below {source} to {size}x{size}, once; they are kept in {place}")
+    temporary = place.with_name(f".{place.name}.{os.getpid()}.part")
+    with writing(place, CURE):
+        for leftover in place.parent.glob(f".{place.name}.*.part"):  # of a process that was killed
+            shutil.rmtree(leftover)
+        temporary.mkdir()
+        try:
+            index = _fill(temporary, source, size, listing)
+            shutil.rmtree(place, ignore_errors=True)  # a damaged one
+            os.replace(temporary, place)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    numbers, took = index["images"], screen.duration(time.perf_counter() - began)
+    screen.say(
+        f"decoded {numbers['train']:,} training and {numbers['test']:,} test images of {len(index['classes'])} classes in {took}"
+    )
+    return index
+
+
+def _fill(place: Path, source: Path, size: int, listing: Listing) -> dict:
+    index = {"root": str(source), "size": size, "classes": listing.classes, "num_classes": len(listing.classes)}
+    unreadable, index["images"] = [], {}
+    for split in SPLITS:
+        labels, here = [], []
+        with open(place / f"{split}.images", "wb") as file:
+            for images, classes, bad in decoded(listing.files[split], size, f"decoding {split}/"):
+                file.write(images)
+                labels += classes
+                here += [f"{os.path.relpath(path, source)} ({why})" for path, why in bad]
+            file.flush()
+            os.fsync(file.fileno())
+        check_classes(source / split, listing.classes, labels, sorted(here))
+        np.array(labels, dtype=np.int64).tofile(place / f"{split}.labels")
+        index["images"][split] = len(labels)
+        unreadable += sorted(here)
+    parts = read(place, index, mapped=True)
+    index |= statistics(parts[0].images) | {"content": content(parts)}
+    index |= {"unreadable": unreadable, "others": listing.others}
+    (place / "index.json").write_text(json.dumps(index | {"seal": seal.of_result(index)}, indent=1))
+    return index
