@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import words
+from analysis import headings
 from analysis.agreement import agreement
 from analysis.style import labelled, new_figure, style
 
@@ -12,13 +12,15 @@ from analysis.style import labelled, new_figure, style
 def agreement_figure(rows: pd.DataFrame, runs: pd.DataFrame) -> Figure | None:
     """How many test images student and teacher give the same class: a marker for each run, the mean as a bar. None if the
     teacher's predictions are not among the records."""
-    teachers = pd.concat([labelled(rows, runs), runs[(runs.teacher == "") & (runs.student == words.teacher_of(rows))]])
+    teachers = pd.concat(
+        [labelled(rows, runs), runs[(runs.teacher == "") & (runs.student == headings.teacher_of(rows))]]
+    )
     found = agreement(teachers[~teachers.index.duplicated()])
     if found.empty:
         return None
     names = list(dict.fromkeys(found.row))
     figure, axes = new_figure(height=0.9 + 0.3 * len(names))
-    kinds = {words.name(row, rows): row.distill for _, row in rows.iterrows()}
+    kinds = {headings.name(row, rows): row.distill for _, row in rows.iterrows()}
     for position, name in enumerate(names):
         values, look = found.agreement[found.row == name], style(kinds.get(name, name), position)
         axes.plot([values.mean()] * 2, [position - 0.25, position + 0.25], color=look["color"], linewidth=2.5)
@@ -29,7 +31,7 @@ def agreement_figure(rows: pd.DataFrame, runs: pd.DataFrame) -> Figure | None:
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set(
         xlabel="test images that student and teacher give the same class, %",
-        title=words.heading(rows).rpartition("   ")[0],
+        title=headings.heading(rows).rpartition("   ")[0],
     )
     return figure
 

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import words
+from analysis import headings
 from analysis.agreement import agreement_per_class, gain_per_class, labels_of
 from analysis.agreement_figures import agreement_figure, per_class
+from analysis.block import BASELINE
 from analysis.curves import learning_curves
 from analysis.style import (
     COLOURS,
@@ -22,7 +23,6 @@ from analysis.style import (
     reference_lines,
     style,
 )
-from analysis.table import BASELINE
 
 
 def accuracy(rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
@@ -33,7 +33,7 @@ def accuracy(rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     metric, mine = rows.metric.iloc[0], labelled(rows, runs)
     low, high = _window(shown)
     for position, row in shown.iterrows():
-        name, look = words.name(row, rows), style(row.distill, position)
+        name, look = headings.name(row, rows), style(row.distill, position)
         if not low <= row["mean"] <= high:
             edge, mark = (low, "<") if row["mean"] < low else (high, ">")
             axes.plot(edge, position, mark, color=look["color"], markersize=7, clip_on=False, label=name)
@@ -61,10 +61,10 @@ def accuracy(rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     axes.set_xlim(low, high)
     reference_lines(axes.axvline, rows)
     axes.set_yticks(
-        range(len(shown)), [f"{words.name(row, rows)}{' *' if row.best else ''}" for _, row in shown.iterrows()]
+        range(len(shown)), [f"{headings.name(row, rows)}{' *' if row.best else ''}" for _, row in shown.iterrows()]
     )
     axes.set_ylim(len(shown) - 0.5, -0.6)
-    axes.set(xlabel=words.measured(metric), title=words.heading(rows).rpartition("   ")[0])
+    axes.set(xlabel=headings.measured(metric), title=headings.heading(rows).rpartition("   ")[0])
     lines = [line for line in axes.get_lines() if line.get_label().startswith(("teacher ", "none "))]
     figure.legend(handles=lines, loc="outside lower center", ncols=2)
     return figure
@@ -85,7 +85,7 @@ def gains(table: pd.DataFrame) -> Figure:
     """The gain of each method over none in every pair: a marker for each pair, its 95 % interval as a bar. What is far off
     stands at the edge with its value."""
     figure, axes = new_figure()
-    pairs = [rows for rows in words.pairs(table) if rows.gain.notna().any()]
+    pairs = [rows for rows in headings.pairs(table) if rows.gain.notna().any()]
     labels = list(dict.fromkeys(label for rows in pairs for label in rows.label[rows.distill != BASELINE]))
     every = pd.concat([rows[rows.gain.notna()] for rows in pairs])
     near = every[close_to_most(every.gain)]
@@ -100,7 +100,9 @@ def gains(table: pd.DataFrame) -> Figure:
         y = some.gain.where(inside)
         bars = np.nan_to_num(np.array([some.gain - some.low, some.high - some.gain]).clip(0)) * inside
         look = {"color": COLOURS[(number + 1) % 8], "markersize": 5, "linewidth": 1}
-        axes.errorbar(x, y, bars, fmt=MARKERS[number % 8], label=" ".join(words.heading(rows).split("   ")[:2]), **look)
+        axes.errorbar(
+            x, y, bars, fmt=MARKERS[number % 8], label=" ".join(headings.heading(rows).split("   ")[:2]), **look
+        )
         for place, value, far in zip(x, some.gain, ~inside):
             if far:
                 edge, mark = ((bottom, 8), "v") if value < bottom else ((top, -12), "^")
@@ -112,7 +114,9 @@ def gains(table: pd.DataFrame) -> Figure:
     axes.set_ylim(bottom - margin, top + margin)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:+g}")
     axes.set_xticks(range(len(labels)), labels)
-    axes.set(ylabel=f"gain over none, {'points' if words.is_percent(table.metric.iloc[0]) else table.metric.iloc[0]}")
+    axes.set(
+        ylabel=f"gain over none, {'points' if headings.is_percent(table.metric.iloc[0]) else table.metric.iloc[0]}"
+    )
     figure.legend(loc="outside lower center")
     return figure
 
@@ -132,8 +136,8 @@ def cost(rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     out = f"; not shown: {far.sum()} runs far below or above" if far.any() else ""
     axes.set(
         xlabel=f"training time{shared}, s",
-        ylabel=words.measured(metric),
-        title=words.heading(rows).rpartition("   ")[0] + out,
+        ylabel=headings.measured(metric),
+        title=headings.heading(rows).rpartition("   ")[0] + out,
     )
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     return figure
@@ -143,12 +147,12 @@ def draw(table: pd.DataFrame, runs: pd.DataFrame, epochs: pd.DataFrame, data: st
     """Every figure of a table by the name of its file. data: the folder of the data sets, for gains per class."""
     figures = {}
     with matplotlib.rc_context(STYLE):
-        for rows in words.pairs(table):
+        for rows in headings.pairs(table):
             mine = labelled(rows, runs)
             if mine.empty:
                 continue
-            place = words.place(rows)
-            title = words.heading(rows).rpartition("   ")[0]
+            place = headings.place(rows)
+            title = headings.heading(rows).rpartition("   ")[0]
             figures[f"accuracy_{place}"] = accuracy(rows, runs)
             figures[f"curves_{place}"] = learning_curves(rows, runs, epochs)
             figures[f"cost_{place}"] = cost(rows, runs)
@@ -159,7 +163,7 @@ def draw(table: pd.DataFrame, runs: pd.DataFrame, epochs: pd.DataFrame, data: st
             gained = gain_per_class(mine, labels_of(mine.iloc[0], data)) if data else pd.DataFrame()
             if len(gained):
                 figures[f"gain_per_class_{place}"] = per_class(gained, "gain over none, points", title)
-        if any(rows.gain.notna().any() for rows in words.pairs(table)):
+        if any(rows.gain.notna().any() for rows in headings.pairs(table)):
             figures["gains"] = gains(table)
     return {name: figure for name, figure in figures.items() if figure}
 

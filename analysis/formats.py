@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis import words
+from analysis import headings, words
 from analysis.output import display, paragraph
 from analysis.table import FIRST, HIDDEN, LAST, own_columns
 
@@ -31,11 +31,11 @@ def markdown(table: pd.DataFrame) -> str:
     """One table of all pairs, the best in bold, and the sentences below."""
     parts, text = [], []
     settings = [column for column in table if column not in (*FIRST, *LAST, *HIDDEN)]
-    for rows in words.pairs(table):
-        place = {"dataset": rows.dataset, "teacher": words.teacher_of(rows), "student": rows.student}
+    for rows in headings.pairs(table):
+        place = {"dataset": rows.dataset, "teacher": headings.teacher_of(rows), "student": rows.student}
         place |= {column: rows[column] for column in settings if column not in own_columns(rows)}
         parts.append(pd.concat([pd.DataFrame(place), bold(rows, "**{}**")], axis=1))
-        text += [f"**{words.heading(rows)}**", words.circumstances(rows), *paragraph(rows)]
+        text += [f"**{headings.heading(rows)}**", headings.circumstances(rows), *paragraph(rows)]
     frame = pd.concat(parts, ignore_index=True) if parts else columns(table)[FIRST]
     frame = frame.dropna(axis="columns", how="all").astype(object).fillna("").astype(str)
     lines = "\n\n".join(line.replace("*  may", "Bold: may").replace("_", "\\_") for line in text)
@@ -46,7 +46,7 @@ def markdown(table: pd.DataFrame) -> str:
 def latex(table: pd.DataFrame) -> str:
     """A table environment for each pair: booktabs, the best in bold, notes below. For \\input in a paper."""
     parts = ["% \\usepackage{booktabs}"]
-    for rows in words.pairs(table):
+    for rows in headings.pairs(table):
         shown = display(rows).drop(columns=" ", errors="ignore").map(escape)
         for column in ("method", "mean"):
             shown[column] = [f"\\textbf{{{value}}}" if best else value for value, best in zip(shown[column], rows.best)]
@@ -56,10 +56,10 @@ def latex(table: pd.DataFrame) -> str:
         shown = shown.dropna(axis="columns", how="all").rename(columns=escape)
         body = shown.style.hide(axis="index").to_latex(hrules=True, column_format="l" + "r" * (shown.shape[1] - 1))
         notes = " \\\\\n".join(
-            escape(line.replace("*  may", "Bold: may")) for line in [words.circumstances(rows), *paragraph(rows)]
+            escape(line.replace("*  may", "Bold: may")) for line in [headings.circumstances(rows), *paragraph(rows)]
         )
         parts.append(
-            f"\\begin{{table}}\n\\centering\n\\caption{{{escape(words.heading(rows))}}}\n\\small\n{body}\n"
+            f"\\begin{{table}}\n\\centering\n\\caption{{{escape(headings.heading(rows))}}}\n\\small\n{body}\n"
             f"\\par\\smallskip\\parbox{{\\linewidth}}{{\\footnotesize\\raggedright {notes}}}\n\\end{{table}}\n"
         )
     return "\n".join(parts)
@@ -97,15 +97,15 @@ def escape(text: str) -> str:
 def to_json(table: pd.DataFrame) -> str:
     """A list of blocks: what they are, their rows as plain numbers, and the sentences."""
     found = []
-    for rows in words.blocks(table):
+    for rows in headings.blocks(table):
         plain = rows.drop(columns=[name for name in HIDDEN if name not in ("ranked", "wide", "apart")])
         found.append(
             {
-                "heading": words.heading(rows) if (rows.teacher != "").any() else None,
+                "heading": headings.heading(rows) if (rows.teacher != "").any() else None,
                 "settings": json.loads(rows.terms[0]),
                 "rows": json.loads(plain.to_json(orient="records", double_precision=15)),
                 "findings": words.findings(rows),
-                "notes": words.footnotes(rows),
+                "notes": headings.footnotes(rows),
                 "missing": words.commands(rows),
             }
         )

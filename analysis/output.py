@@ -7,8 +7,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analysis import words
-from analysis.table import FIRST, HIDDEN, LAST, natural, own_columns
+from analysis import headings, words
+from analysis.block import natural
+from analysis.table import FIRST, HIDDEN, LAST, own_columns
 
 LEGEND = "may be the best (Hsu's MCB, 95 %).   Interval, p and † (differs from KD): Dunnett, 95 %."
 WIDTH = 1000  # a table takes the width it needs: a narrow terminal wraps it, and nothing is cut off
@@ -18,7 +19,7 @@ def number(value, metric: str, sign: str = "") -> str:
     """Two decimals for percentages, four digits for the rest; empty for none."""
     if pd.isna(value):
         return ""
-    return f"{round(value, 2) + 0.0:{sign}.2f}" if words.is_percent(metric) else f"{value:{sign}.4g}"
+    return f"{round(value, 2) + 0.0:{sign}.2f}" if headings.is_percent(metric) else f"{value:{sign}.4g}"
 
 
 def probability(p: float) -> str:
@@ -59,7 +60,7 @@ def grids(table: pd.DataFrame, by: str) -> list[tuple[str, pd.DataFrame]]:
     allowed = ["dataset", "teacher", "student", *settings]
     if by not in allowed:
         raise ValueError(f"--by {by}: the rows do not differ in that. Choose one of: distill, {', '.join(allowed)}")
-    rows = pd.concat([rows.assign(teacher=words.teacher_of(rows)) for rows in words.pairs(table)])
+    rows = pd.concat([rows.assign(teacher=headings.teacher_of(rows)) for rows in headings.pairs(table)])
     metric, keys = rows.metric.iloc[0], [key for key in allowed if key != by]
     rows["cell"] = [
         f"{number(row['mean'], metric)}{'*' if row.best else ''}"
@@ -77,7 +78,7 @@ def grids(table: pd.DataFrame, by: str) -> list[tuple[str, pd.DataFrame]]:
             for value, line in sorted(cells.items(), key=lambda item: (item[0] != "", natural(item[0])))
         ]
         grid = pd.DataFrame(lines, columns=[by, *dict.fromkeys(group.label)]).fillna("")
-        found.append(("   ".join([*shown, words.measured(metric)]), grid))
+        found.append(("   ".join([*shown, headings.measured(metric)]), grid))
     return found
 
 
@@ -99,9 +100,9 @@ def print_table(table: pd.DataFrame, runs: pd.DataFrame, by: str = "distill") ->
     for title, grid in grids(table, by) if by != "distill" else ():
         console.print(screen(grid, title), width=WIDTH, crop=False)
         console.print(f"\n  *  {LEGEND.partition('   ')[0]}\n")
-    for rows in words.pairs(table) if by == "distill" else ():
-        console.print(words.heading(rows), style="bold", markup=False)
-        console.print(words.circumstances(rows), markup=False)
+    for rows in headings.pairs(table) if by == "distill" else ():
+        console.print(headings.heading(rows), style="bold", markup=False)
+        console.print(headings.circumstances(rows), markup=False)
         console.print(
             screen(display(rows), None, ["bold" if best else None for best in rows.best]), width=WIDTH, crop=False
         )
@@ -111,12 +112,12 @@ def print_table(table: pd.DataFrame, runs: pd.DataFrame, by: str = "distill") ->
         for line in words.commands(rows):  # in one piece, to be pasted
             console.print(f"  {line}", markup=False)
         console.print("")
-    taught = {(rows.dataset[0], words.teacher_of(rows)) for rows in words.pairs(table)}
-    for rows in words.blocks(table):
+    taught = {(rows.dataset[0], headings.teacher_of(rows)) for rows in headings.pairs(table)}
+    for rows in headings.blocks(table):
         if (rows.teacher == "").all() and (rows.dataset[0], rows.student[0]) not in taught and rows.n[0]:
             mean = number(rows["mean"][0], rows.metric[0])
             place = f"{rows.dataset[0]}   {rows.student[0]} trained on the labels alone"
-            console.print(f"{place}: {mean} (n={rows.state[0]})   {words.circumstances(rows)}", markup=False)
+            console.print(f"{place}: {mean} (n={rows.state[0]})   {headings.circumstances(rows)}", markup=False)
     for row in runs[runs.status != "done"].itertuples():
         console.print(f"{row.status}: {row.folder}", markup=False)
 
@@ -124,4 +125,4 @@ def print_table(table: pd.DataFrame, runs: pd.DataFrame, by: str = "distill") ->
 def paragraph(rows: pd.DataFrame) -> list[str]:
     """What stands below a block, beside the commands that make what is missing."""
     legend = [f"*  {LEGEND}"] if rows.best.any() else []
-    return [*legend, *words.findings(rows), *words.footnotes(rows)]
+    return [*legend, *words.findings(rows), *headings.footnotes(rows)]

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from analysis import words
+from analysis import headings
+from analysis.block import BASELINE
 from analysis.output import WIDTH, screen
-from analysis.table import BASELINE
 
 FILE = Path(__file__).with_name("published.csv")
 # names of the literature -> ours; others are compared by their label in lower case (SP+KD: sp+kd)
@@ -60,7 +60,7 @@ def beside(rows: pd.DataFrame) -> pd.DataFrame:
     """A row for each published number of a block's methods, and of its teacher and baseline: ours (mean, n, gain), theirs (top1,
     published_gain, runs, statistic, source, note), and whether the recipe is the same. Empty if there is none."""
     published, first = load(), rows.iloc[0]
-    teacher = words.teacher_of(rows)
+    teacher = headings.teacher_of(rows)
     same = published[published.dataset == first.dataset]
     ours = [
         (row.label, BASELINE if row.distill == BASELINE else method(row.label), row["mean"], row.n, row.gain)
@@ -98,9 +98,9 @@ def recipe(rows: pd.DataFrame) -> str | None:
 def print_beside(table: pd.DataFrame) -> pd.DataFrame:
     """Each pair's comparison on stdout, rows of another recipe in grey; returns all of them."""
     console, parts = Console(highlight=False, soft_wrap=True), []
-    for rows in words.pairs(table):
+    for rows in headings.pairs(table):
         found = beside(rows)
-        console.print(f"{words.heading(rows)}   beside published", style="bold", markup=False)
+        console.print(f"{headings.heading(rows)}   beside published", style="bold", markup=False)
         if found.empty:
             console.print("  nothing is published here for this data set, pair and these methods\n")
             continue

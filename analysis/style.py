@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import words
-from analysis.table import ORDER
+from analysis import headings
+from analysis.block import ORDER
 
 COLOURS = ("#000000", "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#8C6D31")
 MARKERS = "osD^vP*X"
@@ -43,8 +43,8 @@ def labelled(rows: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """The finished runs of a block, in the order of its rows, with the name of their row as `row`."""
     first = rows.iloc[0]
     mine = runs[(runs.dataset == first.dataset) & (runs.student == first.student) & (runs.terms == first.terms)]
-    mine = mine[mine.teacher.isin([words.teacher_of(rows), ""]) & (mine.status == "done")]
-    names = {(row.distill, row.own): words.name(row, rows) for _, row in rows.iterrows()}
+    mine = mine[mine.teacher.isin([headings.teacher_of(rows), ""]) & (mine.status == "done")]
+    names = {(row.distill, row.own): headings.name(row, rows) for _, row in rows.iterrows()}
     order = list(dict.fromkeys(names.values()))
     mine = mine.assign(row=[names.get((run.distill, run.own), run.label) for run in mine.itertuples()])
     return mine.sort_values(

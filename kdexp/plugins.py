@@ -28,16 +28,20 @@ def use(packages: list[str]) -> None:
     folders[1:] = []
     for package in packages:
         found = importlib.util.find_spec(package) if package.isidentifier() else None
-        if found is None or not found.submodule_search_locations:
+        if found is None:
             raise UsageError(
                 f"plugins={package}: there is no package of that name. Type the command in the folder that holds "
                 f"{package}/, or install it: pip install -e FOLDER"
             )
-        folder = Path(next(iter(found.submodule_search_locations)), "conf")
-        for file in sorted(folder.glob("*/*.yaml")):
-            if any((other / file.relative_to(folder)).exists() for other in folders):
-                raise UsageError(f"{file}: there is an option of that name already. Give this one another name")
-        folders.append(folder)
+        for place in found.submodule_search_locations or []:  # none of a single file, which brings no options
+            _add(Path(place, "conf"))
+
+
+def _add(folder: Path) -> None:
+    for file in sorted(folder.glob("*/*.yaml")):
+        if any((other / file.relative_to(folder)).exists() for other in folders):
+            raise UsageError(f"{file}: there is an option of that name already. Give this one another name")
+    folders.append(folder)
 
 
 def options(group: str) -> list[Path]:

@@ -4,9 +4,12 @@ import csv
 import subprocess
 import sys
 
+import pytest
+
 from kdexp import ROOT
 
 
+@pytest.mark.slow
 def test_benchmark_writes_both_sides(tmp_path):
     small = ("teacher=wrn16_1", "student=resnet8", "batch_size=8", f"paths.data={tmp_path}", "device=cpu")
     options = ("--quick", "--methods", "none,nst,kd", "--out", "out.csv")

@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from conftest import TINY
+from conftest import TINY, Forked
 
 import kdexp
 from kdexp import ROOT
@@ -112,33 +112,29 @@ LONG_OD = "digits/wrn16_1-resnet8/od/batch_size=4,dataset.limit=64,dataset.limit
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    outputs = tmp_path_factory.mktemp("undisturbed")
-    subprocess.run(
-        [sys.executable, str(ROOT / "run.py"), *LONG, f"paths.outputs={outputs}"], check=True, capture_output=True
-    )
-    return outputs
+    folder = tmp_path_factory.mktemp("undisturbed")
+    Forked(folder, *LONG, tiny=False).wait(check=0)
+    return folder / "outputs"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_stop_and_go_on(undisturbed, tmp_path, number):
+def test_stop_and_go_on(undisturbed, tmp_path, forked, run, number):
     """Interrupted, terminated or killed in the middle, the same command goes on to the numbers of an undisturbed
     run."""
-    command = [sys.executable, str(ROOT / "run.py"), *LONG, f"paths.outputs={tmp_path}"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    started, outputs = forked(*LONG, tiny=False), tmp_path / "outputs"
     deadline = time.time() + 120
     while time.time() < deadline and not (
-        (tmp_path / LONG_OD / "epochs.csv").exists() and len(numbers(tmp_path / LONG_OD)) > 3
+        (outputs / LONG_OD / "epochs.csv").exists() and len(numbers(outputs / LONG_OD)) > 3
     ):
         time.sleep(0.02)
-    process.send_signal(number)
-    told = process.communicate(timeout=60)[1]
-    assert process.returncode == {signal.SIGKILL: -9}.get(number, 130), told
+    os.kill(started.process.pid, number)
+    told = started.wait(check={signal.SIGKILL: -9}.get(number, 130)).stderr
     assert number == signal.SIGKILL or "Go on: type the same command again" in told
-    assert 3 < len(numbers(tmp_path / LONG_OD)) < 8
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert 3 < len(numbers(outputs / LONG_OD)) < 8
+    done = run(*LONG, tiny=False, check=0)
     assert "goes on at epoch" in done.stderr
     for result in undisturbed.rglob("result.json"):
-        part = tmp_path / result.relative_to(undisturbed).parent
+        part = outputs / result.relative_to(undisturbed).parent
         assert numbers(part) == numbers(result.parent), part
         assert (
             json.loads((part / "result.json").read_text())["student_sha256"]

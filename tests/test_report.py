@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 from synthetic import record
 
-from analysis import figures, published, records, report, watch, words
+from analysis import figures, headings, published, records, report, watch
 from analysis.agreement import agreement, agreement_per_class, gain_per_class, labels_of
 from analysis.table import summarize
 from kdexp import ROOT
@@ -51,7 +51,7 @@ def outputs(tmp_path):
 def drawn(outputs):
     runs = records.load(outputs)
     table = summarize(runs)
-    (rows,) = words.pairs(table)
+    (rows,) = headings.pairs(table)
     return runs, table, rows, records.epochs(runs)
 
 
@@ -264,7 +264,7 @@ def test_published(tmp_path):
                 teacher="resnet56",
                 label={"fn": "FitNet", "none": "none"}.get(name, name.upper()),
             )
-    (rows,) = words.pairs(summarize(records.load(tmp_path)))
+    (rows,) = headings.pairs(summarize(records.load(tmp_path)))
     found = published.beside(rows)
     assert len(published.load()) == 482
     kd = found[(found.method == "KD") & (found.source == "RepDistiller README")].iloc[0]

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from synthetic import record
 
-from analysis import formats, output, records, summarize, words
+from analysis import formats, headings, output, records, summarize, words
 from analysis.table import summarize as tabulate
 from kdexp import ROOT
 
@@ -151,7 +151,7 @@ def test_incomplete_rows_are_neither_ranked_nor_bold(tmp_path):
     for name in ("sp", "od"):
         assert not row(table, name).ranked and not row(table, name).best and np.isnan(row(table, name).p)
     assert "**SP**" not in formats.markdown(table) and "\\textbf{SP}" not in formats.latex(table)
-    (rows,) = words.pairs(table)
+    (rows,) = headings.pairs(table)
     assert (
         "Seeds are missing: python run.py -m distill=sp dataset=cifar100 teacher=wrn16_4 student=resnet20 seed=3"
         in words.commands(rows)
@@ -165,7 +165,7 @@ def test_one_seed_claims_nothing(tmp_path):
     write(tmp_path, none=[70], kd=[80])
     table = tabulate(records.load(tmp_path))
     assert not table.best.any() and table.p.isna().all() and row(table, "kd").gain == pytest.approx(10)
-    (rows,) = words.pairs(table)
+    (rows,) = headings.pairs(table)
     assert words.findings(rows) == ["One seed: nothing can be claimed about differences. Three or more can tell."]
 
 
@@ -184,7 +184,7 @@ def test_what_differs_becomes_a_column_and_is_not_averaged(tmp_path):
     assert row(table, "sp").gain == pytest.approx(0.3) and row(table, "sp").device == "cpu"
     assert np.isnan(row(table, "at").gain) and row(table, "at").device == "cuda"  # its baseline ran elsewhere
     assert "recipe" not in table and "optimizer.lr" not in table  # equal everywhere
-    shown = [list(output.display(rows).columns) for rows in words.pairs(table)]
+    shown = [list(output.display(rows).columns) for rows in headings.pairs(table)]
     assert sorted("distill.weight" in columns for columns in shown) == [False, True]
 
 
@@ -265,9 +265,9 @@ def test_over_teachers(tmp_path):
     assert set(tabulate(runs).query("distill == 'kd'")["teacher_seed"]) == {1, 2, 3}
     record(tmp_path, "kd", 2, None, "diverged", teacher_seed=3)
     assert row(tabulate(records.load(tmp_path), over="teacher"), "kd").state == "2 of 3 (1 diverged)"
-    (rows,) = words.pairs(table)
+    (rows,) = headings.pairs(table)
     assert "trainings of wrn16_4" in words.findings(rows)[-1]
-    alone = words.pairs(tabulate(runs[runs.teacher_seed == 1]))[0]
+    alone = headings.pairs(tabulate(runs[runs.teacher_seed == 1]))[0]
     assert "for this one teacher" in words.findings(alone)[-1]
 
 
@@ -279,7 +279,7 @@ def test_where_less_is_better(tmp_path):
             )
     table = tabulate(records.load(tmp_path), "test_loss")
     assert list(table[table.best].distill) == ["kd"] and row(table, "kd").gain == pytest.approx(-0.2)
-    assert words.findings(words.pairs(table)[0])[0] == "Better than none: KD. Worse: SP."
+    assert words.findings(headings.pairs(table)[0])[0] == "Better than none: KD. Worse: SP."
     with pytest.raises(ValueError, match="no run has such a number"):
         tabulate(records.load(tmp_path), "colour")
 
@@ -368,7 +368,7 @@ def test_select_keeps_the_baselines(tmp_path):
 def test_the_missing_baseline_is_named_with_its_command(tmp_path):
     for seed in SEEDS:
         record(tmp_path, "kd", seed, 71.0 + seed, lr=0.1, variant="optimizer.lr=0.1")
-    (rows,) = words.pairs(tabulate(records.load(tmp_path)))
+    (rows,) = headings.pairs(tabulate(records.load(tmp_path)))
     assert words.commands(rows) == [
         "The baseline is missing: python run.py -m distill=none dataset=cifar100 student=resnet20 seed=1,2,3 optimizer.lr=0.1"
     ]
