@@ -26,7 +26,7 @@ def plain(config: DictConfig) -> dict:
         node[key] = float(f"{node[key] * factor:.12g}")  # 0.27, where 0.9 * 0.3 has 17 digits
     if resolved["distill"]["_target_"] is None:
         resolved["model"]["teacher"] = None
-        resolved |= {"teacher_seed": Config.teacher_seed, "teacher_checkpoint": None, "teacher_normalize": None}
+        resolved |= NO_TEACHER
     return resolved
 
 
@@ -57,6 +57,15 @@ def method(config: dict, name: str) -> dict:
     """The `distill` node of another method, as its file has it."""
     options = {group: config[group]["name"] for group in ("dataset", "recipe", "optimizer")}
     return OmegaConf.to_container(_chosen(**options, distill=name).distill, resolve=True)
+
+
+NO_TEACHER = {"teacher_seed": Config.teacher_seed, "teacher_checkpoint": None, "teacher_normalize": None}
+
+
+def baseline_of(config: dict) -> dict:
+    """The configuration that trains this run's student on the labels alone."""
+    model = config["model"] | {"teacher": None}
+    return config | {"distill": method(config, "none"), "model": model} | NO_TEACHER
 
 
 def teacher_of(config: dict) -> dict | None:

@@ -1,14 +1,16 @@
 """A command: its jobs planned, trained and reported."""
 
 import sys
+from pathlib import Path
 
-from kdexp import screen
+from kdexp import naming, screen
 from kdexp.describe import describe
 from kdexp.engines.dispatch import check_data
 from kdexp.interrupt import Stopped, deferred_interrupt
 from kdexp.job import Job
 from kdexp.plan import grouped, plan
 from kdexp.preview import about, preview
+from kdexp.resolve import baseline_of
 from kdexp.targets import construct
 from kdexp.winners import winners
 
@@ -92,7 +94,8 @@ def report(jobs: list[Job]) -> None:
     elif len(jobs) > 1 and len(bad) < len(jobs):
         from analysis import summarize  # reads records only, so it stands outside of the package
 
-        runs = summarize.load(*(job.record.folder for job in jobs))
+        baselines = (naming.folder(baseline_of(job.config)) for job in jobs)  # of this command, or trained before
+        runs = summarize.load(*dict.fromkeys([*(job.record.folder for job in jobs), *filter(Path.exists, baselines)]))
         summarize.print_table(summarize.summarize(runs), runs)
     if bad:
         sys.exit(1)

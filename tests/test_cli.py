@@ -243,6 +243,8 @@ def test_summarize(run, tmp_path):
     run(*missing.split(), check=0)
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert "missing" not in done.stdout and re.search(r"none +\d", done.stdout)
+    again = run("-m", "distill=kd", "seed=1,2", check=0)
+    assert "missing" not in again.stdout and re.search(r"none +\d", again.stdout)
     rows = list(csv.DictReader(open(tmp_path / "outputs/summary.csv")))
     assert {"dataset", "teacher", "student", "distill", "n", "mean", "std"} < set(rows[0]) and {
         row["distill"] for row in rows

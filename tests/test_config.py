@@ -88,6 +88,14 @@ def test_folders(hydra):
     assert len(long.split("/")[4]) == 80 and re.search(r"-[0-9a-f]{8}/seed1$", long)
 
 
+def test_a_baseline_is_the_run_of_distill_none(hydra):
+    """Whatever the method and its teacher are, it is the same."""
+    shared = ("dataset=digits", "epochs=3", "student=wrn16_1", "optimizer.lr=0.5", "seed=2", "tag=mine")
+    asked = hydra(*shared, "distill=sp", "distill.weight=7", "teacher=wrn16_2", "teacher_seed=5")
+    direct = hydra(*shared, "distill=none")
+    assert resolve.baseline_of(asked) == direct
+
+
 def test_a_teacher_is_the_run_of_distill_none(hydra):
     """Student-side settings do not reach it; the run's data and recipe do."""
     shared = ("dataset=digits", "dataset.limit=100", "recipe=quick", "epochs=3", "batch_size=8", "precision=fp32")
