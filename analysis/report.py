@@ -46,7 +46,7 @@ def write(
         counts=", ".join(f"{count} {state}" for state, count in states.items()),
         date=time.strftime("%Y-%m-%d %H:%M"),
         pairs=pairs,
-        figures=[(name, drawn[name]) for name in drawn if name == "gains" and len(pairs) > 1],
+        figures=[one for one in drawn.items() if len(pairs) > 1 and not any(one in pair["figures"] for pair in pairs)],
         failed=[_failed(run) for run in runs[runs.status != "done"].head(200).itertuples()],
         left_out=left_out,
         run_columns=COLUMNS,

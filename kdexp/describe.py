@@ -41,17 +41,17 @@ def _networks(titles: list[str], networks: list[nn.Module], size: int) -> Table:
         table.add_column(title, justify="right")
     taps = [network.taps for network in networks]
     for tap in dict.fromkeys(name for one in taps for name in one):
-        table.add_row(tap, *(_shape(one.get(tap), tap) for one in taps))
+        table.add_row(tap, *(_shape(one.get(tap)) for one in taps))
     table.add_row("logits", *(str(network.num_classes) for network in networks))
     table.add_row("parameters", *(f"{count_parameters(network):,}" for network in networks))
     table.add_row(f"multiply-adds, {size}x{size}", *(f"{multiply_adds(network, size):,}" for network in networks))
     return table
 
 
-def _shape(tap: Tap | None, name: str) -> str:
+def _shape(tap: Tap | None) -> str:
     if tap is None:
         return "-"
-    return str(tap.channels) if name == "embedding" else f"{tap.channels} x {tap.size} x {tap.size}"
+    return str(tap.channels) if tap.size == 1 else f"{tap.channels} x {tap.size} x {tap.size}"
 
 
 def multiply_adds(network: nn.Module, size: int) -> int:

@@ -15,8 +15,9 @@ def preview(jobs: list[Job], todo: list[Job]) -> None:
     """Print the plan as a table on stdout. Nothing is started and nothing written."""
     pace, groups, teachers = _pace(todo), grouped(todo), missing_teachers(todo)
     table = Table(box=None, pad_edge=True, header_style="bold")
-    for name in ("group", "pair", "seed", "runs", "state", "about"):
-        table.add_column(name, justify="right" if name == "about" else "left")
+    for name in ("group", "pair", "seed", "runs", "state"):
+        table.add_column(name)
+    table.add_column("about", justify="right")
     for one in teachers:
         table.add_row("-", one.pair, str(one.config["seed"]), "teacher", _state([one]), _time(pace, [one]))
     for number, members in enumerate(groups, start=1):

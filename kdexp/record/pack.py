@@ -61,7 +61,7 @@ def _add(archive: zipfile.ZipFile, place: Path, run: Run, scrub: Scrub, weights:
         path = (place / name).as_posix()
         entry = zipfile.ZipInfo(path)  # of 1980, as all are: the same records make the same bytes
         entry.create_system, entry.external_attr = 3, 0o644 << 16
-        entry.compress_type = zipfile.ZIP_STORED if name == "student.pt" else zipfile.ZIP_DEFLATED
+        entry.compress_type = zipfile.ZIP_DEFLATED
         archive.writestr(entry, content)
         text = content.decode() if name not in ("student.pt", "predictions.npy") else ""
         left |= {(word, path) for word in scrub.left(f"{path} {text}")}
