@@ -4,7 +4,7 @@ import sys
 
 import hydra
 
-from kdexp import cli, help, plugins
+from kdexp.config import cli, help, plugins
 
 with cli.messages():
     cli.register(plugins.typed(sys.argv))
@@ -12,7 +12,7 @@ with cli.messages():
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(config):
-    from kdexp.sweep import run_jobs  # imports torch, which --help and tab completion do without
+    from kdexp.command.sweep import run_jobs  # imports torch, which --help and tab completion do without
 
     with cli.messages():  # Hydra would print a heading of its own above the message
         run_jobs([config])

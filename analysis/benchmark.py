@@ -21,13 +21,14 @@ from hydra import compose, initialize_config_dir
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from analysis.textbook import Textbook  # noqa: E402
-from kdexp import CONF, cli, experiment  # noqa: E402
+from kdexp import CONF, experiment  # noqa: E402
+from kdexp.config import cli  # noqa: E402
+from kdexp.config.resolve import plain  # noqa: E402
+from kdexp.config.schema import UsageError  # noqa: E402
 from kdexp.datasets import Images  # noqa: E402
 from kdexp.datasets.batches import Pixels  # noqa: E402
 from kdexp.evaluate import evaluate  # noqa: E402
 from kdexp.machine import Machine, device_of, forward_of, machine, prepare_torch  # noqa: E402
-from kdexp.resolve import plain  # noqa: E402
-from kdexp.schema import UsageError  # noqa: E402
 from kdexp.teacher import teacher_view  # noqa: E402
 from kdexp.train import fit  # noqa: E402
 

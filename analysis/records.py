@@ -17,10 +17,10 @@ import pandas as pd
 import yaml
 
 from analysis.settings import DEFAULTS, SECTIONS, fill_absent, settings, split
+from kdexp.config.schema import flatten
 from kdexp.record import seal
 from kdexp.record.config import block, blocks, parse
 from kdexp.record.runs import folders
-from kdexp.schema import flatten
 
 IDENTITY = ["dataset", "teacher", "student", "distill"]
 CELL = [*IDENTITY, "terms", "own", "seed"]  # one measurement

@@ -7,7 +7,7 @@ Two runs that agree in both differ in their seed alone.
 
 from omegaconf import MISSING
 
-from kdexp.schema import CIRCUMSTANCES, DISTILL, Config, Dataset, Recipe, flatten, without_places
+from kdexp.config.schema import CIRCUMSTANCES, DISTILL, Config, Dataset, Recipe, flatten, without_places
 
 IDENTITY = {"seed", "dataset.name", "model.teacher.name", "model.student.name", "distill.name"}
 WORDS = {"distill.label", "distill.note"}

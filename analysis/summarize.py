@@ -18,9 +18,9 @@ from analysis.published import print_beside  # noqa: E402
 from analysis.records import epochs, load, read  # noqa: E402
 from analysis.table import METRICS, summarize  # noqa: E402
 from analysis.watch import watch  # noqa: E402
-from kdexp.schema import UsageError  # noqa: E402
+from kdexp.config.schema import UsageError  # noqa: E402
 
-__all__ = ["load", "summarize", "print_table", "main"]  # what kdexp.sweep and notebooks use
+__all__ = ["load", "summarize", "print_table", "main"]  # what kdexp.command.sweep and notebooks use
 
 EXAMPLES = """examples:
   python analysis/summarize.py                                    every pair below outputs/

@@ -10,14 +10,14 @@ import torch
 from torch import nn
 
 from kdexp import screen
+from kdexp.config.schema import DATASET, DISTILL, UsageError
+from kdexp.config.targets import ShapesOnly, construct, constructor, parameters
 from kdexp.datasets import DatasetError, Images, split_validation
 from kdexp.datasets.batches import Pixels, TrainBatches
 from kdexp.learner import Learner, Weights
 from kdexp.machine import Machine, forward_of
 from kdexp.models import Taps
 from kdexp.randomness import seeded
-from kdexp.schema import DATASET, DISTILL, UsageError
-from kdexp.targets import ShapesOnly, construct, constructor, parameters
 
 
 class Data(NamedTuple):

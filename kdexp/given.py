@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from kdexp.config.naming import file_sha256
+from kdexp.config.resolve import networks
+from kdexp.config.schema import UsageError
+from kdexp.config.targets import ShapesOnly
 from kdexp.experiment import build_network
 from kdexp.models.foreign import Renormalised, load_weights
-from kdexp.naming import file_sha256
-from kdexp.resolve import networks
-from kdexp.schema import UsageError
-from kdexp.targets import ShapesOnly
 
 
 def build_given(config: dict) -> nn.Module:

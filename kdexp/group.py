@@ -6,12 +6,12 @@ import traceback
 import torch
 
 from kdexp import experiment, screen
+from kdexp.config.schema import UsageError
 from kdexp.job import Job
 from kdexp.learner import Learner
 from kdexp.lockstep import Lockstep, made_with, note_failure
 from kdexp.machine import forward_of, machine, prepare_torch
 from kdexp.memory import free_bytes, how_many
-from kdexp.schema import UsageError
 from kdexp.teacher import Teachers, teacher_view
 from kdexp.train import OutOfMemory
 

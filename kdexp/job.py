@@ -3,11 +3,12 @@
 import json
 from functools import cached_property
 
-from kdexp import experiment, naming, resolve
-from kdexp.checks import check
+from kdexp import experiment
+from kdexp.config import naming, resolve
+from kdexp.config.checks import check
+from kdexp.config.schema import UsageError
 from kdexp.given import check_given
 from kdexp.record import Record, seal
-from kdexp.schema import UsageError
 
 
 class Job:

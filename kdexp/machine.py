@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from kdexp import screen
-from kdexp.schema import UsageError
+from kdexp.config.schema import UsageError
 
 # Compiling costs about a minute and saves some percent of a step: it pays in runs of this many steps and more.
 LONG_RUN = 5000

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
+from kdexp.config.targets import ShapesOnly
 from kdexp.experiment import build_network
-from kdexp.targets import ShapesOnly
 
 SHARE_OF_FREE = 0.8
 MEMINFO = Path("/proc/meminfo")  # Linux

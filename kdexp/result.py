@@ -8,13 +8,13 @@ import sys
 import torch
 
 from kdexp import ROOT, __version__
+from kdexp.config.naming import file_sha256
+from kdexp.config.targets import target
 from kdexp.job import Job
 from kdexp.learner import Learner
 from kdexp.machine import Machine
 from kdexp.models import count_parameters
-from kdexp.naming import file_sha256
 from kdexp.record.seal import sha256
-from kdexp.targets import target
 
 
 def describe(

@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from kdexp import screen
+from kdexp.config.schema import UsageError
 from kdexp.evaluate import evaluate
 from kdexp.experiment import Data, build_network, load_data
 from kdexp.given import build_given
@@ -15,7 +16,6 @@ from kdexp.interrupt import wait_for
 from kdexp.job import Job
 from kdexp.machine import device_of
 from kdexp.record import seal
-from kdexp.schema import UsageError
 
 
 def teacher_view(teacher: nn.Module, mode: str) -> nn.Module:

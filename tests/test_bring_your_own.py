@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from kdexp import ROOT
-from kdexp.describe import multiply_adds
+from kdexp.command.describe import multiply_adds
+from kdexp.config.targets import ShapesOnly
 from kdexp.models import Tap, wrap
 from kdexp.models.resnet import ResNet
 from kdexp.models.torchvision import network
-from kdexp.targets import ShapesOnly
 
 SECTION = re.search(r"\n## Bring your own\n(.*?)\n## ", (ROOT / "README.md").read_text(), re.S)[1]
 MYLAB = {

@@ -10,11 +10,12 @@ from conftest import DISTILL, METHODS, NETWORKS
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from kdexp import ROOT, SWEEPS, experiment, hints, naming, plugins, resolve
+from kdexp import ROOT, SWEEPS, experiment
+from kdexp.config import hints, naming, plugins, resolve
+from kdexp.config.schema import UsageError
 from kdexp.datasets import Images
 from kdexp.datasets.digits import digits
 from kdexp.job import Job
-from kdexp.schema import UsageError
 
 GROUPS = sorted({file.parent.name for folder in plugins.folders for file in folder.glob("*/*.yaml")} - {"model"})
 FILES = [file for group in GROUPS for file in plugins.options(group)]

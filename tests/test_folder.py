@@ -13,10 +13,10 @@ from torchvision import transforms
 from torchvision.datasets.folder import pil_loader
 
 import kdexp
-from kdexp import naming
+from kdexp.config import naming
+from kdexp.config.schema import UsageError
 from kdexp.datasets import DatasetError
 from kdexp.datasets.folder import folder, measure
-from kdexp.schema import UsageError
 
 BROKEN = ("empty.png (no image)", "text.png (no image)", "truncated.png (image file is truncated")
 WORDS = ("dataset=folder", "dataset.size=16", "recipe=quick", "epochs=2", "batch_size=16", "distill=none")

@@ -7,10 +7,10 @@ from conftest import NETWORKS
 from torch import nn
 
 from kdexp import experiment
+from kdexp.config.targets import ShapesOnly
 from kdexp.models import Wrapped, count_parameters
 from kdexp.models.resnet import ResNet
 from kdexp.models.wrn import WideResNet
-from kdexp.targets import ShapesOnly
 
 PUBLISHED = list(csv.DictReader(open(Path(__file__).parent / "data" / "param_counts.csv")))
 TAPS = {"stem", "stage1", "stage2", "stage3", "stage1_pre", "stage2_pre", "stage3_pre", "embedding"}

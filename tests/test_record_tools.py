@@ -20,7 +20,8 @@ from synthetic import record
 
 import kdexp
 from analysis import summarize
-from kdexp import ROOT, experiment, naming, resolve
+from kdexp import ROOT, experiment
+from kdexp.config import naming, resolve
 from kdexp.record import Record, runs, seal
 from kdexp.record.__main__ import main
 from kdexp.record.remove import students_of
@@ -189,7 +190,7 @@ def test_rm_refuses_what_is_at_work(outputs, capsys):
 
 
 def test_students_of_a_teacher(hydra, tmp_path):
-    """From records alone what Hydra would compose: kdexp.resolve.teacher_of."""
+    """From records alone what Hydra would compose: kdexp.config.resolve.teacher_of."""
     here = ("dataset=digits", "recipe=quick", "teacher=wrn16_1", "student=resnet8", f"paths.outputs={tmp_path}")
     students = [
         [],

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from kdexp import naming
+from kdexp.config import naming
+from kdexp.config.schema import UsageError
 from kdexp.datasets.batches import Pixels
 from kdexp.datasets.digits import digits
 from kdexp.evaluate import evaluate
@@ -22,7 +23,6 @@ from kdexp.job import Job
 from kdexp.models.foreign import Renormalised, load_weights, read_state
 from kdexp.models.resnet import ResNet
 from kdexp.models.wrn import WideResNet
-from kdexp.schema import UsageError
 from kdexp.teacher import Teachers, teacher_view
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 
 from kdexp import screen
+from kdexp.command.plan import missing_teachers, title
 from kdexp.experiment import load_data
 from kdexp.interrupt import Stopped
 from kdexp.job import Job
 from kdexp.lockstep import note_failure
-from kdexp.plan import missing_teachers, title
 from kdexp.record import lease
 
 POLL_SECONDS = 0.5

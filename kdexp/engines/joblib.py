@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
+from kdexp.config.targets import needed
 from kdexp.engines import worker
 from kdexp.engines.dispatch import Dispatch, check_data
 from kdexp.job import Job
-from kdexp.targets import needed
 
 held = []  # the slot of this process, for as long as it lives
 

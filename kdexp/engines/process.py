@@ -1,11 +1,11 @@
 """engine=process: all groups one after the other in this process."""
 
 from kdexp import screen
+from kdexp.command.plan import title
 from kdexp.group import Group
 from kdexp.interrupt import wait_for
 from kdexp.job import Job
 from kdexp.machine import machine
-from kdexp.plan import title
 from kdexp.teacher import Teachers
 
 

@@ -2,10 +2,10 @@
 
 import os
 
+from kdexp.config.targets import needed
 from kdexp.engines import worker
 from kdexp.engines.dispatch import Dispatch, check_data
 from kdexp.job import Job
-from kdexp.targets import needed
 
 
 class Ray:

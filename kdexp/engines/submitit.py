@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from kdexp import screen
+from kdexp.config.targets import needed
 from kdexp.engines import worker
 from kdexp.engines.dispatch import Dispatch, check_data
 from kdexp.job import Job
-from kdexp.targets import needed
 
 
 class Submitit:

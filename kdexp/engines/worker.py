@@ -3,7 +3,8 @@
 import torch
 from hydra import initialize_config_dir
 
-from kdexp import CONF, cli, screen
+from kdexp import CONF, screen
+from kdexp.config import cli
 from kdexp.group import Group
 from kdexp.interrupt import Stopped, deferred_interrupt
 from kdexp.job import Job

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from kdexp.targets import needed
+from kdexp.config.targets import needed
 
 
 class TensorBoard:

@@ -3,7 +3,7 @@
 import uuid
 from pathlib import Path
 
-from kdexp.targets import needed
+from kdexp.config.targets import needed
 
 
 class WandB:

@@ -2,9 +2,9 @@
 
 from functools import partial
 
+from kdexp.config.targets import needed
 from kdexp.models import Wrapped
 from kdexp.models.small_images import adapted, check_name
-from kdexp.targets import needed
 
 
 def network(arch: str, num_classes: int = 100, image_size: int = 32, stem: str = "small", taps=None) -> Wrapped:

@@ -5,8 +5,8 @@ import os
 import sys
 from pathlib import Path
 
+from kdexp.config.schema import UsageError
 from kdexp.record import listing, remove, runs
-from kdexp.schema import UsageError
 
 HOME = os.environ.get("KDEXP_OUTPUTS", "outputs")
 SELECT = f"""OUTPUTS: folders of records (default: {HOME}). KEY=VALUE: only these runs; VALUE may be a list a,b.

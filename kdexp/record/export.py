@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 import kdexp
+from kdexp.config.schema import UsageError
+from kdexp.config.targets import needed
 from kdexp.datasets.batches import Pixels
 from kdexp.experiment import build_network
 from kdexp.record.files import torch_bytes, write_atomically
-from kdexp.schema import UsageError
-from kdexp.targets import needed
 
 TOLERANCE = 1e-4  # of logits; float32 sums in another order differ by some 1e-6
 

@@ -6,7 +6,7 @@ import io
 import os
 from pathlib import Path
 
-from kdexp.schema import UsageError
+from kdexp.config.schema import UsageError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

@@ -8,11 +8,11 @@ from pathlib import Path, PurePosixPath
 from omegaconf import OmegaConf
 
 from kdexp import screen
+from kdexp.config.schema import UsageError
 from kdexp.record import seal
 from kdexp.record.files import writing
 from kdexp.record.private import Private, Scrub
 from kdexp.record.runs import Run
-from kdexp.schema import UsageError
 
 PLAIN = ("epochs.csv", "predictions.npy")
 FILES = ("config.yaml", *PLAIN, "result.json", "run.log", "status.json", "student.pt")

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from kdexp import ROOT
+from kdexp.config.schema import WHERE, Paths
 from kdexp.record.runs import Run
-from kdexp.schema import WHERE, Paths
 
 HOMES = r"(?:/[\w.-]+)*/(?:home|Users)/[^/\s:'\",;)]+"  # of whoever made the record, where that was not us
 

@@ -7,16 +7,16 @@ from pathlib import Path
 from omegaconf import MISSING, OmegaConf
 
 from kdexp import CONF, screen
+from kdexp.config.schema import DISTILL, Dataset, Recipe, UsageError
 from kdexp.record import Record, lease
 from kdexp.record.listing import count, megabytes
 from kdexp.record.runs import Run
-from kdexp.schema import DISTILL, Dataset, Recipe, UsageError
 
 SHARED = ("epochs", "batch_size", "precision", "deterministic")  # of a student and its teacher, beside data and recipe
 
 
 def students_of(teacher: Run, runs: list[Run]) -> list[Run]:
-    """Those of `runs` that learn from this one: kdexp.resolve.teacher_of, read backwards from the records."""
+    """Those of `runs` that learn from this one: kdexp.config.resolve.teacher_of, read backwards from the records."""
     if not teacher.config or teacher.config["model"]["teacher"] or not _as_made_on_demand(teacher.config):
         return []
     return [run for run in runs if run.config and _teaches(teacher, run)]

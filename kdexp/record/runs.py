@@ -7,8 +7,8 @@ from pathlib import Path
 
 import yaml
 
+from kdexp.config.schema import UsageError, flatten
 from kdexp.record import config, lease, seal
-from kdexp.schema import UsageError, flatten
 
 FILES = {"status.json", "config.yaml", "result.json"}
 KEYS = ("dataset", "teacher", "student", "distill", "seed", "variant", "recipe", "epochs", "status")
@@ -64,7 +64,7 @@ class Run:
 
     @property
     def place(self) -> Path:
-        """Its folder below an outputs folder, wherever it lies now (kdexp.naming.folder)."""
+        """Its folder below an outputs folder, wherever it lies now (kdexp.config.naming.folder)."""
         pair = self.pair.replace(" -> ", "-")
         return Path(self.facts["dataset"], pair, self.facts["distill"], self.variant, f"seed{self.facts['seed']}")
 

@@ -9,8 +9,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
-from kdexp import plugins
-from kdexp.compose import Composer, without_pair
+from kdexp.config import plugins
+from kdexp.config.compose import Composer, without_pair
 
 
 @dataclass
@@ -54,10 +54,10 @@ class KdexpLauncher(Launcher):
     def launch(self, job_overrides, initial_job_idx):
         configs = [self.compose(without_pair(list(words))) for words in job_overrides]
         if self.search:
-            from kdexp.search import trials
+            from kdexp.command.search import trials
 
             return trials(configs, self.direction)
-        from kdexp.sweep import run_jobs
+        from kdexp.command.sweep import run_jobs
 
         run_jobs(configs)
         return []

@@ -7,7 +7,7 @@ import math
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kdexp.schema import DISTILL, Config, Dataset, Models, Paths, Recipe, UsageError, flatten
+from kdexp.config.schema import DISTILL, Config, Dataset, Models, Paths, Recipe, UsageError, flatten
 
 POSITIVE = (
     "epochs",

@@ -1,4 +1,4 @@
-"""The types of the configuration and its defaults. Values are checked in kdexp/checks.py."""
+"""The types of the configuration and its defaults. Values are checked in kdexp/config/checks.py."""
 
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional
@@ -71,7 +71,7 @@ DISTILL = {
 
 @dataclass
 class Config:
-    dataset: Dict[str, Any] = field(default_factory=lambda: vars(Dataset()))  # its types: kdexp/checks.py
+    dataset: Dict[str, Any] = field(default_factory=lambda: vars(Dataset()))  # its types: kdexp/config/checks.py
     model: Models = field(default_factory=Models)
     distill: Dict[str, Any] = field(default_factory=lambda: dict(DISTILL))
     recipe: Recipe = field(default_factory=Recipe)

@@ -3,11 +3,11 @@
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
 
-from kdexp import naming, resolve
+from kdexp.command.plan import plan
+from kdexp.command.sweep import train
+from kdexp.config import naming, resolve
+from kdexp.config.schema import UsageError
 from kdexp.job import Job
-from kdexp.plan import plan
-from kdexp.schema import UsageError
-from kdexp.sweep import train
 
 
 def trials(configs: list[DictConfig], direction: str) -> list[JobReturn]:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from kdexp import CONF
-from kdexp.schema import UsageError
+from kdexp.config.schema import UsageError
 
 folders: list[Path] = [CONF]  # where options are looked for: ours, then those of each package in use
 

@@ -3,16 +3,17 @@
 import sys
 from pathlib import Path
 
-from kdexp import naming, screen
-from kdexp.describe import describe
+from kdexp import screen
+from kdexp.command.describe import describe
+from kdexp.command.plan import grouped, plan
+from kdexp.command.preview import about, preview
+from kdexp.command.winners import winners
+from kdexp.config import naming
+from kdexp.config.resolve import baseline_of
+from kdexp.config.targets import construct
 from kdexp.engines.dispatch import check_data
 from kdexp.interrupt import Stopped, deferred_interrupt
 from kdexp.job import Job
-from kdexp.plan import grouped, plan
-from kdexp.preview import about, preview
-from kdexp.resolve import baseline_of
-from kdexp.targets import construct
-from kdexp.winners import winners
 
 
 def run_jobs(configs) -> None:

@@ -10,7 +10,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kdexp.schema import UsageError
+from kdexp.config.schema import UsageError
 
 
 class Composer:

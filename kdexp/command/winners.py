@@ -2,7 +2,7 @@
 
 from statistics import fmean
 
-from kdexp import naming
+from kdexp.config import naming
 from kdexp.job import Job
 
 

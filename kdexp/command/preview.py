@@ -4,11 +4,11 @@ from rich.console import Console
 from rich.table import Table
 
 from kdexp import screen
-from kdexp.estimate import Pace, epochs_done, together
+from kdexp.command.estimate import Pace, epochs_done, together
+from kdexp.command.plan import grouped, missing_teachers
+from kdexp.config.schema import UsageError
 from kdexp.job import Job
 from kdexp.machine import machine
-from kdexp.plan import grouped, missing_teachers
-from kdexp.schema import UsageError
 
 
 def preview(jobs: list[Job], todo: list[Job]) -> None:

@@ -13,9 +13,10 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kdexp import ROOT, SWEEPS, hints, plugins
-from kdexp.compose import without_pair
-from kdexp.schema import Config, UsageError
+from kdexp import ROOT, SWEEPS
+from kdexp.config import hints, plugins
+from kdexp.config.compose import without_pair
+from kdexp.config.schema import Config, UsageError
 
 
 def resnet_name(depth: int, widths: list[int]) -> str:

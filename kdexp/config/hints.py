@@ -11,8 +11,8 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from kdexp import CONF
-from kdexp.compose import without_pair
-from kdexp.schema import flatten
+from kdexp.config.compose import without_pair
+from kdexp.config.schema import flatten
 
 KIND = {
     "teacher": "network",

@@ -9,9 +9,9 @@ from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
-from kdexp import plugins
-from kdexp.checks import check_keys, typed_dataset
-from kdexp.schema import WHERE, Config, UsageError, flatten
+from kdexp.config import plugins
+from kdexp.config.checks import check_keys, typed_dataset
+from kdexp.config.schema import WHERE, Config, UsageError, flatten
 
 
 def plain(config: DictConfig) -> dict:

@@ -5,9 +5,8 @@ import json
 import re
 from pathlib import Path
 
-from kdexp.record.seal import sha256
-from kdexp.resolve import defaults_of, teacher_of
-from kdexp.schema import (
+from kdexp.config.resolve import defaults_of, teacher_of
+from kdexp.config.schema import (
     CIRCUMSTANCES,
     DATASET,
     DISTILL,
@@ -19,7 +18,8 @@ from kdexp.schema import (
     flatten,
     without_places,
 )
-from kdexp.targets import parameters, signature_defaults, target
+from kdexp.config.targets import parameters, signature_defaults, target
+from kdexp.record.seal import sha256
 
 
 def file_sha256(path: str | Path) -> str:

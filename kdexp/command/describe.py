@@ -7,11 +7,11 @@ from rich.table import Table
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from kdexp import plugins, resolve
+from kdexp.config import plugins, resolve
+from kdexp.config.schema import UsageError
+from kdexp.config.targets import ShapesOnly
 from kdexp.experiment import build_method, build_network
 from kdexp.models import Tap, count_parameters
-from kdexp.schema import UsageError
-from kdexp.targets import ShapesOnly
 
 
 def describe(configs: list[DictConfig]) -> None:

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from kdexp import resolve
+from kdexp.config import resolve
+from kdexp.config.schema import UsageError
 from kdexp.job import Job
-from kdexp.schema import UsageError
 
 
 def plan(configs: Iterable) -> list[Job]:

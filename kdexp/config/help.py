@@ -3,7 +3,8 @@ takes seconds."""
 
 import textwrap
 
-from kdexp import SWEEPS, plugins
+from kdexp import SWEEPS
+from kdexp.config import plugins
 
 HEAD = """kdexp: knowledge-distillation experiments: a teacher, students, methods, seeds -> the table of a paper.
 

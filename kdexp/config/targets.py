@@ -6,7 +6,7 @@ import inspect
 from hydra.utils import get_class, get_method
 from torch.overrides import TorchFunctionMode
 
-from kdexp.schema import UsageError
+from kdexp.config.schema import UsageError
 
 
 def parameters(node: dict, common=()) -> dict:

@@ -1,0 +1,1 @@
+"""A command: what it plans, shows, trains and reports."""
