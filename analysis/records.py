@@ -17,7 +17,7 @@ import pandas as pd
 import yaml
 
 from analysis.settings import DEFAULTS, SECTIONS, fill_absent, settings, split
-from kdexp.config.schema import flatten
+from kdexp.config.schema import first_line, flatten
 from kdexp.record import seal
 from kdexp.record.config import block, blocks, parse
 from kdexp.record.runs import folders
@@ -47,8 +47,7 @@ def read(*outputs: str | os.PathLike) -> tuple[pd.DataFrame, list[str]]:
         try:
             rows.append(_row(folder))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, yaml.YAMLError) as error:
-            reason = str(error).splitlines()[0] if str(error) else ""
-            left_out.append(f"{folder} is no whole record ({type(error).__name__}: {reason})")
+            left_out.append(f"{folder} is no whole record ({type(error).__name__}: {first_line(error)})")
     asked = [row.pop("settings") for row in rows]
     fill_absent(asked, [row.pop("names") for row in rows])
     _resolve(rows, asked)

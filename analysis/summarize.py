@@ -19,6 +19,7 @@ from analysis.records import epochs, load, read  # noqa: E402
 from analysis.table import METRICS, summarize  # noqa: E402
 from analysis.watch import watch  # noqa: E402
 from kdexp.config.schema import UsageError  # noqa: E402
+from kdexp.record.runs import plain  # noqa: E402
 
 __all__ = ["load", "summarize", "print_table", "main"]  # what kdexp.command.sweep and notebooks use
 
@@ -116,8 +117,8 @@ def select(runs: pd.DataFrame, conditions: list[str]) -> pd.DataFrame:
             raise ValueError(
                 f"--select {condition}: must be KEY=VALUE with a column of the runs as KEY, as {', '.join(near[:8])}"
             )
-        values = runs[key].map(_plain)
-        chosen = values.isin([_plain(value) for value in wanted.split(",")])
+        values = runs[key].map(plain)
+        chosen = values.isin([plain(value) for value in wanted.split(",")])
         if not chosen.any():
             there = ", ".join(sorted({str(value) for value in runs[key].dropna()})[:12])
             raise ValueError(f"--select {condition}: no run has that. There are: {there}")
@@ -127,14 +128,6 @@ def select(runs: pd.DataFrame, conditions: list[str]) -> pd.DataFrame:
             chosen |= (runs.teacher == "") & runs.set_index(same).index.isin(needed.set_index(same).index)
         runs = runs[chosen]
     return runs.reset_index(drop=True)
-
-
-def _plain(value) -> str:
-    """How a value is compared: 0.10 is 0.1, KD is kd, True is true."""
-    try:
-        return repr(float(value)) if not isinstance(value, bool) else str(value).casefold()
-    except (TypeError, ValueError):
-        return str(value).casefold()
 
 
 def main() -> None:

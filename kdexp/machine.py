@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from kdexp import screen
-from kdexp.config.schema import UsageError
+from kdexp.config.schema import UsageError, first_line
 
 # Compiling costs about a minute and saves some percent of a step: it pays in runs of this many steps and more.
 LONG_RUN = 5000
@@ -67,9 +67,7 @@ def can_compile(device: str) -> bool:
     try:
         torch.compile(lambda x: x + 1)(torch.ones(2, device=device))
     except Exception as error:  # torch.compile has no common base for what it lacks
-        screen.say(
-            f"compile: not possible here, going on without ({type(error).__name__}: {str(error).splitlines()[0]})"
-        )
+        screen.say(f"compile: not possible here, going on without ({type(error).__name__}: {first_line(error)})")
         return False
     return True
 

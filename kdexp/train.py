@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
+from kdexp.config.schema import first_line
 from kdexp.datasets.batches import TrainBatches
 from kdexp.evaluate import Score
 from kdexp.learner import Learner
@@ -89,8 +90,7 @@ def _ending(learners: list[Learner], may_split: bool):
     except Exception as error:
         if may_split and is_out_of_memory(error):
             raise OutOfMemory from None
-        first = "".join(str(error).strip().splitlines()[:1])  # a compiler's message may have thousands of lines
-        kind, trace = f"{type(error).__name__}: {first}", traceback.format_exc()
+        kind, trace = f"{type(error).__name__}: {first_line(error)}", traceback.format_exc()
     else:
         return
     for learner in learners:

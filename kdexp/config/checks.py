@@ -7,7 +7,7 @@ import math
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kdexp.config.schema import DISTILL, Config, Dataset, Models, Paths, Recipe, UsageError, flatten
+from kdexp.config.schema import DISTILL, Config, Dataset, Models, Paths, Recipe, UsageError, first_line, flatten
 
 POSITIVE = (
     "epochs",
@@ -74,7 +74,7 @@ def _typed_dataset(node: str) -> str:
         try:
             types[key] = node[key]
         except OmegaConfBaseException as error:
-            raise UsageError(f"dataset.{key}={node[key]}: {str(error).splitlines()[0]}") from None
+            raise UsageError(f"dataset.{key}={node[key]}: {first_line(error)}") from None
     return json.dumps(node | OmegaConf.to_container(types))
 
 

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from kdexp import CONF
 from kdexp.config.compose import without_pair
-from kdexp.config.schema import flatten
+from kdexp.config.schema import first_line, flatten
 
 KIND = {
     "teacher": "network",
@@ -44,7 +44,7 @@ def explain(arguments: list[str], error: Exception) -> str:
         messages = [message for argument in _without_pairs(arguments) if (message := _about(argument, options, keys))]
     if messages:
         return "\n".join(messages)
-    first, cause = str(error).strip().splitlines()[0], error.__cause__ and str(error.__cause__).strip().splitlines()[0]
+    first, cause = first_line(error), error.__cause__ and first_line(error.__cause__)
     return f"{first.removeprefix('Error merging override ')}: {cause}" if cause else first
 
 

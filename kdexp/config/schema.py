@@ -10,6 +10,11 @@ class UsageError(Exception):
     """Something a user typed or has on disk: reported as one message, without a traceback."""
 
 
+def first_line(error: BaseException) -> str:
+    """What a foreign error says, in one line (a compiler's message may have thousands); what it is if it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 @dataclass
 class Dataset:
     """What every data set has; further keys of its file are parameters of its function."""

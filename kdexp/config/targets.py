@@ -6,7 +6,7 @@ import inspect
 from hydra.utils import get_class, get_method
 from torch.overrides import TorchFunctionMode
 
-from kdexp.config.schema import UsageError
+from kdexp.config.schema import UsageError, first_line
 
 
 def parameters(node: dict, common=()) -> dict:
@@ -25,7 +25,7 @@ def target(node: dict, plugins=()):
     try:
         found = (get_class if path.rpartition(".")[2][:1].isupper() else get_method)(path)
     except Exception as error:  # whatever importing a user's module raises
-        raise UsageError(f"_target_={path}: {str(error).splitlines()[0]}") from None
+        raise UsageError(f"_target_={path}: {first_line(error)}") from None
     return found
 
 
