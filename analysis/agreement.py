@@ -10,11 +10,11 @@ from analysis.records import predictions
 
 
 def teacher_folder(run, runs: pd.DataFrame) -> str | None:
-    """The record of a run's teacher, by data set, network, seed and the accuracy the run itself recorded for it; None
-    if it is not among these runs."""
+    """The record of a run's teacher, by data set, network, seed and, to the 0.1 points that a run allows it, the
+    accuracy the run itself recorded for it; None if it is not among these runs."""
     same = runs[(runs.teacher == "") & (runs.student == run.teacher) & (runs.dataset == run.dataset)]
-    same = same[(same.seed == run.teacher_seed) & np.isclose(same.test_acc, run.teacher_test_acc, atol=1e-9, rtol=0)]
-    return same.folder.iloc[0] if len(same) else None
+    off = (same.test_acc - run.teacher_test_acc).abs()[same.seed == run.teacher_seed]
+    return same.folder[off.idxmin()] if off.min() <= 0.1 else None
 
 
 def agreement(runs: pd.DataFrame) -> pd.DataFrame:

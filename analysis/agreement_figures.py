@@ -31,7 +31,7 @@ def agreement_figure(rows: pd.DataFrame, runs: pd.DataFrame) -> Figure | None:
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set(
         xlabel="test images that student and teacher give the same class, %",
-        title=headings.heading(rows).rpartition("   ")[0],
+        title=headings.title(rows),
     )
     return figure
 

@@ -155,7 +155,7 @@ def compare(model: Fit, control: int, rows: list[int], sides: int = 2, level: fl
     return Comparison(difference, difference - half, difference + half, p.clip(max=1))
 
 
-def among_best(model: Fit, rows: list[int], level: float = LEVEL) -> np.ndarray:
+def among_best(model: Fit, rows: list[int]) -> np.ndarray:
     """Which of the rows no other is above: with 95 % the truly best one is among them. None at all if nothing can be
     claimed. `values` must be better when higher."""
     found = np.zeros(len(rows), bool)
@@ -164,7 +164,7 @@ def among_best(model: Fit, rows: list[int], level: float = LEVEL) -> np.ndarray:
     claimed = False
     for position, row in enumerate(rows):
         others = [other for other in rows if other != row]
-        above = compare(model, row, others, sides=1, level=level).low
+        above = compare(model, row, others, sides=1).low
         found[position] = not (above > 0).any()
         claimed |= bool(np.isfinite(above).any())
     return found & claimed

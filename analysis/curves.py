@@ -32,7 +32,7 @@ def learning_curves(rows: pd.DataFrame, runs: pd.DataFrame, epochs: pd.DataFrame
     if len(last):
         axes[1].set_xlim(last.index.get_level_values("epoch").min(), values.epoch.max())
         axes[1].set_ylim(*padded(pd.concat([last["min"], last["max"], rows.teacher_acc.dropna()])))
-    axes[0].set(ylabel="test accuracy, %", title=headings.heading(rows).rpartition("   ")[0])
+    axes[0].set(ylabel="test accuracy, %", title=headings.title(rows))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
     return figure
 

@@ -1,5 +1,6 @@
 """Figures for print: every function takes frames and returns a matplotlib Figure; `draw` makes all of a table."""
 
+import sys
 from pathlib import Path
 
 import matplotlib
@@ -64,7 +65,7 @@ def accuracy(rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         range(len(shown)), [f"{headings.name(row, rows)}{' *' if row.best else ''}" for _, row in shown.iterrows()]
     )
     axes.set_ylim(len(shown) - 0.5, -0.6)
-    axes.set(xlabel=headings.measured(metric), title=headings.heading(rows).rpartition("   ")[0])
+    axes.set(xlabel=headings.measured(metric), title=headings.title(rows))
     lines = [line for line in axes.get_lines() if line.get_label().startswith(("teacher ", "none "))]
     figure.legend(handles=lines, loc="outside lower center", ncols=2)
     return figure
@@ -100,9 +101,7 @@ def gains(table: pd.DataFrame) -> Figure:
         y = some.gain.where(inside)
         bars = np.nan_to_num(np.array([some.gain - some.low, some.high - some.gain]).clip(0)) * inside
         look = {"color": COLOURS[(number + 1) % 8], "markersize": 5, "linewidth": 1}
-        axes.errorbar(
-            x, y, bars, fmt=MARKERS[number % 8], label=" ".join(headings.heading(rows).split("   ")[:2]), **look
-        )
+        axes.errorbar(x, y, bars, fmt=MARKERS[number % 8], label=headings.title(rows).replace("   ", " "), **look)
         for place, value, far in zip(x, some.gain, ~inside):
             if far:
                 edge, mark = ((bottom, 8), "v") if value < bottom else ((top, -12), "^")
@@ -137,7 +136,7 @@ def cost(rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     axes.set(
         xlabel=f"training time{shared}, s",
         ylabel=headings.measured(metric),
-        title=headings.heading(rows).rpartition("   ")[0] + out,
+        title=headings.title(rows) + out,
     )
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     return figure
@@ -152,7 +151,7 @@ def draw(table: pd.DataFrame, runs: pd.DataFrame, epochs: pd.DataFrame, data: st
             if mine.empty:
                 continue
             place = headings.place(rows)
-            title = headings.heading(rows).rpartition("   ")[0]
+            title = headings.title(rows)
             figures[f"accuracy_{place}"] = accuracy(rows, runs)
             figures[f"curves_{place}"] = learning_curves(rows, runs, epochs)
             figures[f"cost_{place}"] = cost(rows, runs)
@@ -160,12 +159,21 @@ def draw(table: pd.DataFrame, runs: pd.DataFrame, epochs: pd.DataFrame, data: st
             classes = agreement_per_class(pd.concat([mine, runs[(runs.teacher == "") & ~runs.index.isin(mine.index)]]))
             if len(classes):
                 figures[f"agreement_per_class_{place}"] = per_class(classes, "agreement with the teacher, %", title)
-            gained = gain_per_class(mine, labels_of(mine.iloc[0], data)) if data else pd.DataFrame()
+            gained = _gains_per_class(mine, data) if data else []
             if len(gained):
                 figures[f"gain_per_class_{place}"] = per_class(gained, "gain over none, points", title)
         if any(rows.gain.notna().any() for rows in headings.pairs(table)):
             figures["gains"] = gains(table)
     return {name: figure for name, figure in figures.items() if figure}
+
+
+def _gains_per_class(mine: pd.DataFrame, data: str) -> pd.DataFrame:
+    """Empty, with a line that says why, where the data set cannot be read: this figure alone is lost."""
+    try:
+        return gain_per_class(mine, labels_of(mine.iloc[0], data))
+    except ValueError as error:
+        print(f"no figure of gains per class: {error}", file=sys.stderr)
+        return pd.DataFrame()
 
 
 def save(figures: dict[str, Figure], folder: Path) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis import headings, words
 from analysis.output import display, paragraph
-from analysis.table import FIRST, HIDDEN, LAST, own_columns
+from analysis.table import FIRST, HIDDEN, LAST, own_columns, setting_columns
 
 
 def columns(table: pd.DataFrame) -> pd.DataFrame:
@@ -30,7 +30,7 @@ def bold(rows: pd.DataFrame, mark: str) -> pd.DataFrame:
 def markdown(table: pd.DataFrame) -> str:
     """One table of all pairs, the best in bold, and the sentences below."""
     parts, text = [], []
-    settings = [column for column in table if column not in (*FIRST, *LAST, *HIDDEN)]
+    settings = setting_columns(table)
     for rows in headings.pairs(table):
         place = {"dataset": rows.dataset, "teacher": headings.teacher_of(rows), "student": rows.student}
         place |= {column: rows[column] for column in settings if column not in own_columns(rows)}

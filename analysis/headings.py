@@ -34,11 +34,16 @@ def measured(metric: str) -> str:
     return METRICS.get(metric, metric)
 
 
-def heading(rows: pd.DataFrame) -> str:
-    """digits   wrn16_4 (97.60) -> resnet8   test accuracy, last epoch, %"""
+def title(rows: pd.DataFrame) -> str:
+    """digits   wrn16_4 (97.60) -> resnet8"""
     first, accuracy = rows.iloc[0], rows.teacher_acc.mean()
     known = f" ({accuracy:.2f})" if np.isfinite(accuracy) else ""
-    return f"{first.dataset}   {teacher_of(rows)}{known} -> {first.student}   {measured(first.metric)}"
+    return f"{first.dataset}   {teacher_of(rows)}{known} -> {first.student}"
+
+
+def heading(rows: pd.DataFrame) -> str:
+    """digits   wrn16_4 (97.60) -> resnet8   test accuracy, last epoch, %"""
+    return f"{title(rows)}   {measured(rows.metric.iloc[0])}"
 
 
 def circumstances(rows: pd.DataFrame) -> str:

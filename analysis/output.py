@@ -9,7 +9,7 @@ from rich.text import Text
 
 from analysis import headings, words
 from analysis.block import natural
-from analysis.table import FIRST, HIDDEN, LAST, own_columns
+from analysis.table import own_columns, setting_columns
 
 LEGEND = "may be the best (Hsu's MCB, 95 %).   Interval, p and † (differs from KD): Dunnett, 95 %."
 WIDTH = 1000  # a table takes the width it needs: a narrow terminal wraps it, and nothing is cut off
@@ -56,7 +56,7 @@ def grids(table: pd.DataFrame, by: str) -> list[tuple[str, pd.DataFrame]]:
 
     Raises ValueError if the table has no such column.
     """
-    settings = [column for column in table if column not in (*FIRST, *LAST, *HIDDEN)]
+    settings = setting_columns(table)
     allowed = ["dataset", "teacher", "student", *settings]
     if by not in allowed:
         raise ValueError(f"--by {by}: the rows do not differ in that. Choose one of: distill, {', '.join(allowed)}")

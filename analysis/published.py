@@ -87,11 +87,8 @@ def recipe(rows: pd.DataFrame) -> str | None:
     """The recipe of a block if it was run as it stands: all images, its own epochs, batch size and rate; else None."""
     terms = json.loads(rows.terms.iloc[0])
     kept = all(terms.get(key) == terms.get(f"recipe.{key}") for key in ("epochs", "batch_size"))
-    kept &= (
-        terms.get("optimizer.lr") == terms.get("recipe.lr")
-        and not terms.get("dataset.limit")
-        and not terms.get("dataset.limit_test")
-    )
+    kept &= terms.get("optimizer.lr") == terms.get("recipe.lr")
+    kept &= not any(terms.get(f"dataset.{key}") for key in ("limit", "limit_test", "validation"))
     return terms.get("recipe") if kept else None
 
 

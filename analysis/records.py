@@ -17,7 +17,7 @@ import pandas as pd
 import yaml
 
 from analysis.settings import DEFAULTS, SECTIONS, fill_absent, settings, split
-from kdexp.config.schema import first_line, flatten
+from kdexp.config.schema import first_line, flatten, label
 from kdexp.record import seal
 from kdexp.record.config import block, blocks, parse
 from kdexp.record.runs import folders
@@ -112,7 +112,7 @@ def _row(folder: str) -> dict:
         "status": str(state["status"]),
         "folder": folder,
         "epochs_sha256": sealed.get("epochs.csv"),
-        "label": f"{method['label'] or method['name']}{'+KD' if method['kd_weight'] else ''}",
+        "label": label(method),
         "note": method["note"] or "",
         **{key: state.get(key) for key in ("started", "heartbeat", "host", "error")},
         "asked_device": str(config.get("device", "auto")).partition(":")[0],

@@ -52,8 +52,8 @@ def labelled(rows: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def new_figure(width: float = 6.3, height: float = 3.4) -> tuple[Figure, matplotlib.axes.Axes]:
-    figure = Figure(figsize=(width, height))
+def new_figure(height: float = 3.4) -> tuple[Figure, matplotlib.axes.Axes]:
+    figure = Figure(figsize=(6.3, height))
     return figure, figure.add_subplot()
 
 

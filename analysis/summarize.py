@@ -158,6 +158,8 @@ def run(arguments: argparse.Namespace, folders: list[str], shown: Callable[[str]
             f"no finished runs in {', '.join(arguments.outputs)}. Make some: python run.py sweep=quickstart"
         )
     runs = select(runs, arguments.select)
+    if not (runs.status == "done").any():
+        raise ValueError(f"--select {' --select '.join(arguments.select)}: none of these runs is finished")
     table = summarize(runs, arguments.metric, arguments.over)
     out = Path(arguments.out or arguments.outputs[0].removesuffix(".zip"))
     print_table(table, runs.assign(folder=runs.folder.map(shown)), arguments.by)

@@ -60,8 +60,7 @@ def summarize(runs: pd.DataFrame, metric: str = "test_acc", over: str = "seed") 
         {**row, "block": number, "metric": metric, "over": over} for number, some in enumerate(blocks) for row in some
     ]
     table = _with_settings(pd.DataFrame(rows))
-    middle = [column for column in table if column not in (*FIRST, *LAST, *HIDDEN)]
-    return table[[*FIRST, *middle, *LAST, *HIDDEN]]
+    return table[[*FIRST, *setting_columns(table), *LAST, *HIDDEN]]
 
 
 def _measured(runs: pd.DataFrame, metric: str, over: str) -> list[dict]:
@@ -112,11 +111,15 @@ def _with_settings(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def setting_columns(table: pd.DataFrame) -> list[str]:
+    """The columns that `_with_settings` gave a table."""
+    return [column for column in table if column not in (*FIRST, *LAST, *HIDDEN)]
+
+
 def own_columns(rows: pd.DataFrame) -> list[str]:
     """The settings that differ among the rows of a block: columns of their own."""
-    settings = [column for column in rows if column not in (*FIRST, *LAST, *HIDDEN)]
     return [
         column
-        for column in settings
+        for column in setting_columns(rows)
         if any(group[column].nunique(dropna=False) > 1 for _, group in rows.groupby("distill"))
     ]

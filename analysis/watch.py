@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 
+import numpy as np
 import pandas as pd
 from rich.console import Console, Group
 from rich.live import Live
@@ -11,6 +12,7 @@ from rich.text import Text
 
 from analysis.records import epochs, read
 from kdexp.record.lease import SILENT
+from kdexp.screen import duration
 
 QUIET = 3  # redraws without a living run that end the watch: between two groups nothing runs for a moment
 
@@ -42,14 +44,6 @@ def snapshot(runs: pd.DataFrame, rows: pd.DataFrame, now: float) -> pd.DataFrame
     return pd.DataFrame(found, columns=columns)
 
 
-def duration(seconds: float) -> str:
-    """45 s, 12 min, 3 h 20 min; empty if unknown."""
-    if pd.isna(seconds) or seconds == float("inf"):
-        return ""
-    minutes, hours = int(seconds // 60), int(seconds // 3600)
-    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes} min" if hours < 2 else f"{hours} h {minutes % 60} min"
-
-
 def render(runs: pd.DataFrame, state: pd.DataFrame, lines: int = 30) -> Group:
     """What is drawn: one line of counts, the running, the failed."""
     running, failed = state[state.status == "running"], state[state.status != "running"]
@@ -61,7 +55,11 @@ def render(runs: pd.DataFrame, state: pd.DataFrame, lines: int = 30) -> Group:
         shown.add_column(column, justify="left" if column == "running" else "right", no_wrap=True)
     for row in running.head(lines).itertuples():
         accuracy = "" if pd.isna(row.test_acc) else f"{row.test_acc:.2f}"
-        left = duration(row.left) if row.alive else f"silent for {duration(row.silent) or 'ever'}"
+        known = np.isfinite(row.left if row.alive else row.silent)
+        if row.alive:
+            left = duration(row.left) if known else ""
+        else:
+            left = f"silent for {duration(row.silent) if known else 'ever'}"
         shown.add_row(
             Text(row.name), f"{row.epoch}/{row.epochs}", accuracy, left, style=None if row.alive else "yellow"
         )

@@ -9,6 +9,7 @@ from analysis.block import BASELINE
 from analysis.headings import amount, name, names, teacher_of
 from analysis.multivariate_t import LEVEL, units_needed
 from analysis.table import lower_is_better
+from kdexp import CONF
 
 
 def findings(rows: pd.DataFrame) -> list[str]:
@@ -140,9 +141,12 @@ def _command(row, chosen: str, seeds: str) -> str:
     parts = ["dataset.root=DIR" if part.startswith("dataset.content=") else part for part in parts]
     if baseline:
         parts = [part for part in parts if not part.startswith(("distill.", "teacher_"))]
-    if any(
+    named = [("dataset", row.dataset), ("model", row.student), *(("distill", name) for name in chosen.split(","))]
+    named += [] if baseline else [("model", row.teacher)]
+    told = row.variant and all((CONF / group / f"{name}.yaml").exists() for group, name in named)
+    if not told or any(
         "=" not in part or part.startswith("teacher_checkpoint") or re.search(r"-[0-9a-f]{8}$", part) for part in parts
     ):
-        return f"distill={chosen} seed={seeds}, with the settings of the rows above (their names are too long for a command)"
+        return f"distill={chosen} seed={seeds}, with what was typed for the rows above"
     pair = [f"student={row.student}"] if baseline else [f"teacher={row.teacher}", f"student={row.student}"]
     return " ".join(["python run.py -m", f"distill={chosen}", f"dataset={row.dataset}", *pair, f"seed={seeds}", *parts])

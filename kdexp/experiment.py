@@ -1,6 +1,7 @@
 """From configuration to objects: the only file that knows both."""
 
 import functools
+import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -140,6 +141,14 @@ def build_logger(config: dict, folder: Path, name: str):
     return construct(node, (folder, name, config), config["plugins"]) if node["_target_"] else None
 
 
+def build_optimizer(config: dict, trained: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """Fused where both it and the device can. Raises UsageError for values it refuses."""
+    node = config["optimizer"]
+    has_fused = "fused" in inspect.signature(constructor(node, 1, config["plugins"])).parameters
+    fused = {"fused": True} if has_fused and trained[0].device.type in ("cpu", "cuda") else {}
+    return construct(node, (trained,), config["plugins"], **fused)
+
+
 def build_learner(config: dict, where: Machine, teacher: nn.Module | None) -> Learner:
     """Student, method and optimizer on the device."""
     student = build_student(config).to(where.device, memory_format=torch.channels_last)
@@ -147,8 +156,7 @@ def build_learner(config: dict, where: Machine, teacher: nn.Module | None) -> Le
     if method is not None:
         method.to(where.device, memory_format=torch.channels_last)
     trained = [*student.parameters(), *(method.parameters() if method is not None else ())]
-    fused = {"fused": True} if where.device.type in ("cpu", "cuda") else {}
-    optimizer = construct(config["optimizer"], (trained,), config["plugins"], **fused)
+    optimizer = build_optimizer(config, trained)
     node = config["distill"]
     weights = Weights(node["ce_weight"], node["weight"], node["kd_weight"], node["kd_temperature"])
     forward = forward_of(student, where, config["batch_size"])

@@ -25,7 +25,7 @@ class Group:
     def __init__(self, jobs: list[Job], teachers: Teachers, interrupted, title: str):
         for job in jobs:
             job.inspect()
-        self.locked, self.jobs = jobs, [job for job in jobs if not job.done]  # another process may have done some
+        self.locked, self.jobs = jobs, [job for job in jobs if job.to_do]  # another process may have done some
         self.teachers, self.interrupted, self.title = teachers, interrupted, title
 
     def train(self) -> None:

@@ -6,7 +6,7 @@ from functools import cached_property
 from kdexp import experiment
 from kdexp.config import naming, resolve
 from kdexp.config.checks import check
-from kdexp.config.schema import UsageError
+from kdexp.config.schema import UsageError, label
 from kdexp.given import check_given
 from kdexp.record import Record, seal
 
@@ -32,8 +32,7 @@ class Job:
 
     @property
     def method(self) -> str:
-        """The label of tables: "SP", or "SP+KD" with a KD term added."""
-        return self.config["distill"]["label"] + ("+KD" if self.config["distill"]["kd_weight"] else "")
+        return label(self.config["distill"])
 
     @property
     def pair(self) -> str:
@@ -63,9 +62,10 @@ class Job:
         return whole and self.config["rerun"] != "all" or self.trained
 
     @property
-    def gave_up(self) -> bool:
-        """It diverged before and would again: only rerun=failed or all tries anew."""
-        return self.record.status.get("status") == "diverged" and self.config["rerun"] == "none"
+    def to_do(self) -> bool:
+        """Not done; nor has it diverged before, as it would again: only rerun=failed or all tries anew."""
+        gave_up = self.record.status.get("status") == "diverged" and self.config["rerun"] == "none"
+        return not (self.done or gave_up)
 
     @property
     def holder(self) -> str:

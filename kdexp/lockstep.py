@@ -5,6 +5,7 @@ import time
 import torch
 
 from kdexp import experiment, screen
+from kdexp.config.schema import first_line
 from kdexp.evaluate import evaluate
 from kdexp.interrupt import Stopped
 from kdexp.job import Job
@@ -12,7 +13,7 @@ from kdexp.learner import Learner
 from kdexp.machine import Machine
 from kdexp.record.files import torch_bytes
 from kdexp.record.lease import HEARTBEAT
-from kdexp.result import describe
+from kdexp.result import result_of
 from kdexp.train import fit
 
 SAVE_SECONDS = 300
@@ -34,6 +35,8 @@ class Lockstep:
     def train(self, views: dict, accuracy: float | None, interrupted, title: str, may_split: bool) -> None:
         """To the end of all members. Raises Stopped, and OutOfMemory if `may_split`."""
         (first, learner), data = next(iter(self.members.items())), self.data
+        if self.where.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.where.device)
         batches = experiment.train_batches(first.config, data)
         steps = learner.epoch * len(batches) + learner.step
         self.bar = screen.Bar(title, first.config["epochs"], len(batches), steps, QUICKER)
@@ -57,8 +60,8 @@ class Lockstep:
             raise
         finally:
             self.bar.close()
-            for logger in filter(None, self.loggers.values()):
-                logger.close()
+            for job in self.loggers:
+                self._to_logger(job, "close")
         for job in self.rows:
             self._finish(job, self.members[job], accuracy)
 
@@ -88,8 +91,7 @@ class Lockstep:
         for job, row in rows.items():
             if row is not None:
                 self.rows[job].append(row)
-                if self.loggers[job] is not None:
-                    self.loggers[job].log(row)
+                self._to_logger(job, "log", row)
                 job.record.save_rows(self.rows[job])
                 text = progress(row, job.config["distill"]["name"] if job.teacher_key else "")
                 job.record.log(f"epoch {row['epoch']}   {text}   {row['seconds']:.1f} s")
@@ -97,6 +99,17 @@ class Lockstep:
         self._save()
         self.bar.epoch(lines)
         self._note_failures()
+
+    def _to_logger(self, job: Job, action: str, *values) -> None:
+        """A logger that fails is dropped: what it would have had is in the record."""
+        try:
+            if self.loggers[job] is not None:
+                getattr(self.loggers[job], action)(*values)
+        except Exception as error:  # whatever a logging service raises
+            self.loggers[job] = None
+            screen.say(
+                f"{job.label}   its logger failed and gets no more rows ({type(error).__name__}: {first_line(error)})"
+            )
 
     def _note_failures(self) -> None:
         for job in [job for job in self.rows if self.members[job].failure]:
@@ -108,7 +121,7 @@ class Lockstep:
             learner.predictions = evaluate(learner.student, self.data.test, self.data.pixels).predictions
         weights, accuracy = torch_bytes(learner.student.state_dict()), teacher_accuracy if job.teacher_key else None
         images, size = len(self.data.train.labels), len(self.members)
-        result = describe(job, learner, self.where, size, self.rows[job], images, accuracy, weights)
+        result = result_of(job, learner, self.where, size, self.rows[job], images, accuracy, weights)
         job.record.save_rows(self.rows[job])
         job.record.finish(weights, learner.predictions.cpu().numpy(), result)
         job.trained = True

@@ -17,7 +17,7 @@ from kdexp.models import count_parameters
 from kdexp.record.seal import sha256
 
 
-def describe(
+def result_of(
     job: Job,
     learner: Learner,
     where: Machine,

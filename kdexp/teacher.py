@@ -90,7 +90,7 @@ class Teachers:
             wait_for(teacher.record, interrupted)
         try:
             teacher.inspect()
-            if not teacher.done and not teacher.gave_up:
+            if teacher.to_do:
                 which = f"{teacher.pair} seed {teacher.config['seed']}"
                 screen.say(f"teacher {which} is missing and trained first   {teacher.record.folder}")
                 train(teacher)

@@ -110,11 +110,17 @@ def test_own_network_method_and_data_set_in_a_sweep(mylab, run):
         ("mylabb", "plugins=mylabb: there is no package of that name"),
         ("json", "distill=pkt: no such method"),
         ("taken", "kd.yaml: there is an option of that name already"),
+        ("broken", "_target_=broken.pkt.PKT: "),
     ],
 )
 def test_a_package_that_cannot_be_used(run, tmp_path, package, message):
     (tmp_path / "taken" / "conf" / "distill").mkdir(parents=True)
     (tmp_path / "taken" / "conf" / "distill" / "kd.yaml").write_text("name: kd")
+    (tmp_path / "broken" / "conf" / "distill").mkdir(parents=True)
+    (tmp_path / "broken" / "conf" / "distill" / "pkt.yaml").write_text(
+        "name: pkt\n_target_: broken.pkt.PKT\nweight: 1\n"
+    )
+    (tmp_path / "broken" / "pkt.py").write_text("raise AssertionError")
     done = run(f"plugins={package}", "distill=pkt")
     assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
 

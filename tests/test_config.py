@@ -50,6 +50,18 @@ def test_every_sweep_names_real_options(hydra, file):
             Job(hydra(*[one for one in first if not one.startswith(f"{key}=")], f"{key}={value}"))
 
 
+@pytest.mark.parametrize("name", ["resnet20", "resnet26", "resnet14x4", "wrn22_3"])
+def test_the_words_for_a_network_give_the_network(hydra, name):
+    assert hydra(*hints.network_words("student", name).split())["model"]["student"]["name"] == name
+
+
+def test_lists_are_typed_with_commas_and_named_with_plus(hydra):
+    config = hydra("optimizer=adamw", "optimizer.betas=[0.8,0.99]")
+    words = naming.words(naming.differing(config))
+    assert sorted(words) == ["optimizer.betas=[0.8,0.99]", "optimizer=adamw"]
+    assert naming.folder(hydra(*words)) == naming.folder(config) and "0.8+0.99" in str(naming.folder(config))
+
+
 @pytest.mark.parametrize("name", DISTILL)
 def test_both_cases_are_one_method(hydra, name):
     assert hydra(f"distill={name}") == hydra(f"distill={name.upper()}")

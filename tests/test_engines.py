@@ -1,17 +1,21 @@
 """Where groups run: two terminals at once, joblib, submitit's local executor and ray give the records of this process."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from conftest import TINY, Forked
 from test_survival import numbers, states
 
 from kdexp import ROOT
+from kdexp.engines import dispatch
 from kdexp.engines.joblib import held, take_slot
+from kdexp.job import Job
 
 SWEEP = ("-m", "distill=none,kd,sp,od", "seed=1,2", "threads=1")
 
@@ -73,6 +77,20 @@ def test_an_engine_stops_and_goes_on(tmp_path):
     assert "goes on at epoch" in done.stderr and "3 of 3 done" in done.stderr
 
 
+@pytest.mark.slow
+def test_a_killed_worker_costs_its_own_group(run, forked, tmp_path):
+    pytest.importorskip("joblib")
+    outputs, words = tmp_path / "outputs", ("-m", "distill=none", "seed=1,2,3", "threads=1", "epochs=6", "batch_size=4")
+    going = forked(*words, "engine=joblib", "engine.workers=1")
+    while not list(outputs.rglob("checkpoint.pt")):
+        time.sleep(0.02)
+    (status,) = [json.loads(file.read_text()) for file in outputs.rglob("status.json")]
+    os.kill(status["pid"], signal.SIGKILL)
+    going.wait(check=1)
+    assert "its worker ended early" in going.stderr and "2 of 3 done, 1 not:" in going.stderr
+    assert "goes on at epoch" in run(*words, check=0).stderr
+
+
 def test_an_engine_that_is_not_installed(run, tmp_path):
     (tmp_path / "ray.py").write_text("raise ImportError")
     blocked = run("engine=ray", env={"PYTHONPATH": str(tmp_path)}, check=1)
@@ -100,3 +118,23 @@ def test_a_teacher_that_fails_fails_its_students(run, tmp_path):
     assert done.stderr.count("the loss is not finite") == 1 and "1 of 3 done, 2 not:" in done.stderr
     assert done.stderr.count("its teacher could not be trained") == 4
     assert states(tmp_path / "outputs") == ["diverged", "done", "failed", "failed"]
+    words = ("-m", "distill=none,kd,sp", "recipe.lr=1e30", "optimizer.lr=0.01")
+    assert "is missing and trained first" not in run(*words, check=1).stderr
+    assert "is missing and trained first" in run(*words, "rerun=failed", check=1).stderr
+
+
+def test_a_run_that_another_process_takes_first_is_waited_for(tiny, monkeypatch, capsys):
+    """Between the look and the worker's lock: no failure, and tried again where the other left it."""
+    submitted, free = [], iter((True, False, False, True, True))
+    monkeypatch.setattr(dispatch, "POLL_SECONDS", 0)
+    monkeypatch.setattr(dispatch, "_is_free", lambda job: next(free))
+
+    def submit(configs, title):
+        submitted.append(title)
+        return SimpleNamespace(done=lambda: True, result=lambda: None)
+
+    job = Job(tiny("distill=none"))
+    dispatching = dispatch.Dispatch(submit, 1, lambda handle: None)
+    dispatching.run([[job]], lambda: None)
+    assert len(submitted) == 2 and dispatching.lost == {str(job.record.folder)}
+    assert capsys.readouterr().err.count("waiting for none seed 1") == 1

@@ -58,3 +58,31 @@ def test_a_logger_that_is_not_installed(run, tmp_path, name):
     told = run(f"logger={name}", env={"PYTHONPATH": str(tmp_path)}, check=1).stderr
     assert told == f'{name}: the package {name} is not installed: pip install -e ".[{name}]"\n'
     assert not (tmp_path / "outputs").exists()
+
+
+FAILING = """
+class Failing:
+    def __init__(self, folder, name, config):
+        self.rows = 0
+
+    @staticmethod
+    def require():
+        pass
+
+    def log(self, row):
+        self.rows += 1
+        if self.rows == 2:
+            raise ConnectionError("the service is away")
+
+    def close(self):
+        pass
+"""
+
+
+def test_a_logger_that_fails_is_dropped_and_the_run_goes_on(run, tmp_path, plain):
+    (tmp_path / "away" / "conf" / "logger").mkdir(parents=True)
+    (tmp_path / "away" / "log.py").write_text(FAILING)
+    (tmp_path / "away" / "conf" / "logger" / "failing.yaml").write_text("name: failing\n_target_: away.log.Failing\n")
+    done = run(*SWEEP, "plugins=[away]", "logger=failing", check=0)
+    assert weights(tmp_path) == plain
+    assert done.stderr.count("its logger failed and gets no more rows (ConnectionError: the service is away)") == 3

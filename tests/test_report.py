@@ -145,6 +145,12 @@ def test_agreement_and_classes(drawn):
         labels_of(pd.Series({"dataset": "mine", "dataset._target_": "os.system"}), "data")
 
 
+def test_a_data_set_that_cannot_be_read_costs_one_figure(drawn, tmp_path, capsys):
+    runs, table, _, epochs = drawn
+    assert figures.draw(table, runs, epochs, str(tmp_path)).keys() == figures.draw(table, runs, epochs).keys()
+    assert "no figure of gains per class: --data" in capsys.readouterr().err
+
+
 def test_figures_are_saved_twice(drawn, tmp_path):
     runs, table, _, epochs = drawn
     found = figures.draw(table, runs, epochs)
@@ -304,7 +310,7 @@ def test_watch(tmp_path, capsys):
     console.print(watch.render(runs, state.reset_index()))
     text = console.export_text()
     assert "1 done · 2 running · 1 diverged" in text and re.search(r"KD seed 1 +40/240 +60\.00 +6 min", text)
-    assert "silent for 66 min" in text and "loss not finite" in text
+    assert "silent for 1 h 7 min" in text and "loss not finite" in text
     drawings = []
 
     def sleep(seconds):

@@ -45,6 +45,13 @@ def test_optuna_searches_on_held_out_images_and_goes_on(run, tmp_path):
     assert {trial.value for trial in study.trials} == values and study.best_value == max(values)
 
 
+def test_a_search_has_no_dry_run(run, tmp_path):
+    pytest.importorskip("optuna")
+    refused = run(*SEARCH, "dataset.validation=16", "dry_run=true", check=1)
+    assert "dry_run=true: a search finds out what it trains as it goes" in refused.stderr
+    assert not (tmp_path / "outputs").exists()
+
+
 @pytest.mark.parametrize("words", [(), ("dataset.validation=16", "hydra.sweeper.direction=minimize")])
 def test_a_search_on_test_images_is_refused(run, words):
     pytest.importorskip("optuna")

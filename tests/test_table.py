@@ -337,6 +337,7 @@ def test_the_command(tmp_path):
         (["o", "--metric", "seed"], "There are: "),
         (["o", "--select", "student"], "must be KEY=VALUE"),
         (["o", "--select", "student=vgg"], "There are: resnet20"),
+        (["o", "--select", "seed=9"], "--select seed=9: none of these runs is finished"),
         (["o", "--by", "optimizer.lr"], "Choose one of: distill, dataset"),
         (["o", "--over", "moon"], "invalid choice"),
         (["empty"], "python run.py sweep=quickstart"),
@@ -345,6 +346,7 @@ def test_the_command(tmp_path):
 )
 def test_mistakes_are_one_message(tmp_path, arguments, told, monkeypatch, capsys):
     write(tmp_path / "o", none=[70, 70.2], kd=[71, 71.2])
+    record(tmp_path / "o", "kd", 9, None, "failed")
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["summarize.py", *arguments])
@@ -371,6 +373,15 @@ def test_the_missing_baseline_is_named_with_its_command(tmp_path):
     (rows,) = headings.pairs(tabulate(records.load(tmp_path)))
     assert words.commands(rows) == [
         "The baseline is missing: python run.py -m distill=none dataset=cifar100 student=resnet20 seed=1,2,3 optimizer.lr=0.1"
+    ]
+
+
+@pytest.mark.parametrize("changes", [{"student": "resnet26"}, {"variant": "recipe=quick-0123abcd"}])
+def test_no_command_is_given_that_could_not_be_typed(tmp_path, changes):
+    record(tmp_path, "kd", 1, 71.0, **changes)
+    (rows,) = headings.pairs(tabulate(records.load(tmp_path)))
+    assert words.commands(rows) == [
+        "The baseline is missing: distill=none seed=1, with what was typed for the rows above"
     ]
 
 

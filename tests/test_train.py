@@ -9,6 +9,7 @@ import torch
 from conftest import DISTILL, METHODS
 
 from kdexp import experiment, memory
+from kdexp.config.schema import UsageError
 from kdexp.evaluate import evaluate
 from kdexp.machine import Machine, forward_of, machine
 from kdexp.models.wrn import WideResNet
@@ -200,6 +201,15 @@ def test_schedule_keeps_its_shape(hydra):
     wrn = factors("recipe=wrn200")
     assert (wrn[59], wrn[60], wrn[119], wrn[120], wrn[160]) == (1, 0.2, 0.2, 0.04, 0.008)
     assert [factors("recipe=od200")[e] for e in (99, 100, 150)] == [1, 0.1, 0.01]
+
+
+def test_an_optimizer_need_not_be_fused_and_says_what_it_refuses(hydra):
+    config, trained = hydra("distill=none"), [torch.nn.Parameter(torch.zeros(1))]
+    assert experiment.build_optimizer(config, trained).defaults["fused"]
+    plain = config | {"optimizer": {"name": "rprop", "_target_": "torch.optim.Rprop", "lr": 0.1}}
+    assert isinstance(experiment.build_optimizer(plain, trained), torch.optim.Rprop)
+    with pytest.raises(UsageError, match="sgd: Nesterov momentum requires a momentum"):
+        experiment.build_optimizer(hydra("optimizer.nesterov=true", "optimizer.momentum=0"), trained)
 
 
 def test_compile_is_decided_by_the_settings_alone(hydra):

@@ -68,13 +68,3 @@ def epochs_done(job: Job) -> int:
     if not (folder / "checkpoint.pt").exists() or job.config["rerun"] == "all" or not (folder / "epochs.csv").exists():
         return 0
     return len((folder / "epochs.csv").read_text().splitlines()) - 1
-
-
-def together(seconds: list[float | None], workers: int = 1) -> float | None:
-    """How long groups take on `workers` at a time, the longest first; None if one is not known."""
-    if None in seconds:
-        return None
-    busy = [0.0] * workers
-    for one in sorted(seconds, reverse=True):
-        busy[busy.index(min(busy))] += one
-    return max(busy)

@@ -28,7 +28,7 @@ def missing_teachers(jobs: list[Job]) -> list[Job]:
     own = {str(job.record.folder) for job in jobs}
     needed = {job.teacher_key: job.teacher_config for job in jobs if job.teacher_config and job.teacher_key not in own}
     teachers = [Job(config) for config in needed.values()]
-    return [teacher for teacher in teachers if not teacher.done and not teacher.gave_up]
+    return [teacher for teacher in teachers if teacher.to_do]
 
 
 def grouped(jobs: list[Job]) -> list[list[Job]]:

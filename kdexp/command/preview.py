@@ -4,15 +4,16 @@ from rich.console import Console
 from rich.table import Table
 
 from kdexp import screen
-from kdexp.command.estimate import Pace, epochs_done, together
+from kdexp.command.estimate import Pace, epochs_done
 from kdexp.command.plan import grouped, missing_teachers
 from kdexp.config.schema import UsageError
 from kdexp.job import Job
 from kdexp.machine import machine
 
 
-def preview(jobs: list[Job], todo: list[Job]) -> None:
+def preview(jobs: list[Job]) -> None:
     """Print the plan as a table on stdout. Nothing is started and nothing written."""
+    todo = [job for job in jobs if job.to_do]
     pace, groups, teachers = _pace(todo), grouped(todo), missing_teachers(todo)
     table = Table(box=None, pad_edge=True, header_style="bold")
     for name in ("group", "pair", "seed", "runs", "state"):
@@ -27,7 +28,8 @@ def preview(jobs: list[Job], todo: list[Job]) -> None:
     console = Console(highlight=False)
     if groups:
         console.print(table)
-    done, lost = sum(job.done for job in jobs), sum(job.gave_up for job in jobs)
+    done = sum(job.done for job in jobs)
+    lost = len(jobs) - done - len(todo)
     given_up = f", {lost} diverged before (rerun=failed)" * bool(lost)
     counts = f"{len(jobs)} run{'s' * (len(jobs) != 1)}: {done} done, {len(todo)} to run{given_up}"
     more = f", and {len(teachers)} teacher{'s' * (len(teachers) != 1)} first" if teachers else ""
@@ -84,5 +86,5 @@ def _other_ways(pace: Pace | None, todo: list[Job], teachers: list[Job]) -> str:
     """The same with every student alone."""
     if pace is None or len(todo) < 2:
         return ""
-    alone = together([pace.seconds([job]) for job in [*teachers, *todo]])
-    return "" if alone is None else f"  One by one (share=1): about {screen.duration(alone)}."
+    alone = [pace.seconds([job]) for job in [*teachers, *todo]]
+    return "" if None in alone else f"  One by one (share=1): about {screen.duration(sum(alone))}."

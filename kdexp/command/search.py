@@ -18,6 +18,8 @@ def trials(configs: list[DictConfig], direction: str) -> list[JobReturn]:
             "a search is for the highest accuracy on images held out of the training set: "
             "python run.py -m hydra/sweeper=search dataset.validation=5000 ..."
         )
+    if shown := [key for key in ("dry_run", "prepare", "describe") if any(config[key] for config in configs)]:
+        raise UsageError(f"{shown[0]}=true: a search finds out what it trains as it goes. Leave one of the two out")
     jobs = {job.record.folder: job for job in plan(configs)}
     train(list(jobs.values()))
     return [_returned(jobs[naming.folder(resolve.plain(config))]) for config in configs]

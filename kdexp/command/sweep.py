@@ -1,7 +1,10 @@
 """A command: its jobs planned, trained and reported."""
 
+import json
 import sys
 from pathlib import Path
+
+import torch
 
 from kdexp import screen
 from kdexp.command.describe import describe
@@ -12,6 +15,7 @@ from kdexp.config import naming
 from kdexp.config.resolve import baseline_of
 from kdexp.config.targets import construct
 from kdexp.engines.dispatch import check_data
+from kdexp.experiment import build_optimizer
 from kdexp.interrupt import Stopped, deferred_interrupt
 from kdexp.job import Job
 
@@ -26,19 +30,15 @@ def run_jobs(configs) -> None:
         check_data(jobs)
         screen.say(f"prepared: {len(jobs)} runs composed, their data are there and checked. Nothing was started.")
     elif jobs[0].config["dry_run"]:
-        preview(jobs, to_do(jobs))
+        preview(jobs)
     else:
         train(jobs)
         report(jobs)
 
 
-def to_do(jobs: list[Job]) -> list[Job]:
-    return [job for job in jobs if not job.done and not job.gave_up]
-
-
 def train(jobs: list[Job]) -> None:
     """Train what is not done. Raises UsageError before anything starts, SystemExit if it was stopped."""
-    todo = to_do(jobs)
+    todo = [job for job in jobs if job.to_do]
     for job in jobs:
         if job.done:
             job.set_damaged_aside()
@@ -47,6 +47,8 @@ def train(jobs: list[Job]) -> None:
                 f"done before   {job.label}   test {job.record.result['test_acc']:.2f} %   {job.record.folder}{again}"
             )
     engine = construct(jobs[0].config["engine"], (), jobs[0].config["plugins"])
+    for config in {json.dumps(job.config["optimizer"]): job.config for job in todo}.values():
+        build_optimizer(config, [torch.nn.Parameter(torch.zeros(1))])  # not when planning: torch takes seconds for it
     announce(jobs, todo, engine.check(todo))  # missing or damaged data stop the command here, before any work
     stop = None
     with deferred_interrupt() as interrupted:

@@ -2,7 +2,7 @@
 
 from statistics import fmean
 
-from kdexp.config import naming
+from kdexp.config import hints, naming
 from kdexp.job import Job
 
 
@@ -10,14 +10,18 @@ def winners(jobs: list[Job]) -> list[str]:
     """Of every method of a pair that was tried with several settings: the best by mean validation accuracy over its
     seeds, and the command that trains it on all images and new seeds. Empty for a sweep that is no search."""
     lines = []
-    for method in dict.fromkeys((job.pair, job.method) for job in jobs):
+    for method in dict.fromkeys(map(_method, jobs)):
         tried: dict[str, list[Job]] = {}
         for job in jobs:
-            if (job.pair, job.method) == method and job.done and job.config["dataset"]["validation"]:
+            if _method(job) == method and job.done and job.config["dataset"]["validation"]:
                 tried.setdefault(job.record.folder.parent.name, []).append(job)
         if len(tried) > 1:
             lines += _winner(list(tried.values()))
     return lines
+
+
+def _method(job: Job) -> tuple[str, str, str]:
+    return job.config["dataset"]["name"], job.pair, job.method
 
 
 def _winner(tried: list[list[Job]]) -> list[str]:
@@ -28,9 +32,10 @@ def _winner(tried: list[list[Job]]) -> list[str]:
     own = " ".join(naming.words({key: value for key, value in differing.items() if key.startswith("distill.")}))
     weights = [same[0].config["distill"]["weight" if config["model"]["teacher"] else "ce_weight"] for same in tried]
     edge = weights[tried.index(best)] in (min(weights), max(weights)) and len(set(weights)) > 1
-    teacher = [f"teacher={config['model']['teacher']['name']}"] if config["model"]["teacher"] else []
-    words = [f"distill={config['distill']['name']}", f"dataset={config['dataset']['name']}", *teacher]
-    words += [f"student={config['model']['student']['name']}", *naming.words(differing)]
+    networks = [hints.network_words(role, node["name"]) for role, node in config["model"].items() if node]
+    words = [f"plugins=[{','.join(config['plugins'])}]"] if config["plugins"] else []
+    words += [f"distill={config['distill']['name']}", f"dataset={config['dataset']['name']}", *networks]
+    words += naming.words(differing)
     return [
         f"{best[0].method}   {own or 'as it stands'}   validation {max(scores):.2f} %, best of {len(tried)} "
         f"({min(scores):.2f} to {max(scores):.2f})" + ", at the edge of what was tried" * edge,

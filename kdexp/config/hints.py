@@ -11,6 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from kdexp import CONF
+from kdexp.config import plugins
 from kdexp.config.compose import without_pair
 from kdexp.config.schema import first_line, flatten
 
@@ -123,6 +124,14 @@ def _no_option(key: str, value: str, known: list[str]) -> str:
     if KIND[key] == "network" and typed:
         correction, more = _network(key, *typed.groups(), lowered, correction)
     return f"{key}={value}: no such {KIND[key]}. {_meant(correction)}{more}"
+
+
+def network_words(role: str, name: str) -> str:
+    """How a network of this name is asked for: student=resnet20, student=resnet model.student.depth=26."""
+    typed = re.fullmatch(r"(resnet|wrn)(\d+)(?:[_x](\d+))?", name)
+    if not typed or name in {file.stem for file in plugins.options("model")}:
+        return f"{role}={name}"
+    return f"{role}={FAMILIES[typed[1]][2](int(typed[2]), typed[3])[1].replace('ROLE', role)}"
 
 
 def _network(

@@ -50,9 +50,9 @@ def differing(config: dict) -> dict:
     }
 
 
-def words(values: dict) -> list[str]:
-    """Values as they are typed: key=value."""
-    return [f"{key}={_short(value)}" for key, value in values.items()]
+def words(values: dict, comma: str = ",") -> list[str]:
+    """Values as they are typed: key=value. comma: between the values of a list."""
+    return [f"{key}={json.dumps(value, separators=(comma, ':'))}".replace('"', "") for key, value in values.items()]
 
 
 def variant(config: dict) -> str:
@@ -63,15 +63,11 @@ def variant(config: dict) -> str:
     if content := config["dataset"].get("content"):
         values |= {"dataset.content": content} if "dataset.root" in values else {}
         values = {key: value for key, value in sorted(values.items()) if key not in PLACES}
-    text = ",".join(words(values))
+    text = ",".join(words(values, comma="+"))
     name = re.sub(r"[^A-Za-z0-9_.,=+-]+", "-", text)
     if name != text or len(name) > 80:
         name = f"{name[:71]}-{sha256(text.encode())[:8]}"
     return name or "base"
-
-
-def _short(value) -> str:
-    return json.dumps(value, separators=("+", ":")).replace('"', "")
 
 
 def folder(config: dict) -> Path:

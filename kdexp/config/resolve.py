@@ -75,8 +75,10 @@ def teacher_of(config: dict) -> dict | None:
     if config["model"]["teacher"] is None or config["teacher_checkpoint"]:
         return None
     keys = ("dataset", "recipe", "epochs", "batch_size", "precision", "deterministic", *WHERE)
-    shared = json.dumps({key: config[key] for key in keys})
-    return json.loads(_teacher(json.dumps(config["model"]["teacher"]), config["teacher_seed"], shared))
+    shared = {key: config[key] for key in keys}
+    if config["rerun"] == "failed":  # a teacher that diverged is tried again with its students
+        shared["rerun"] = "failed"
+    return json.loads(_teacher(json.dumps(config["model"]["teacher"]), config["teacher_seed"], json.dumps(shared)))
 
 
 @functools.cache

@@ -10,6 +10,11 @@ class UsageError(Exception):
     """Something a user typed or has on disk: reported as one message, without a traceback."""
 
 
+def label(distill: dict) -> str:
+    """What tables call a method: SP, or SP+KD with a KD term added."""
+    return f"{distill.get('label') or distill['name']}{'+KD' if distill.get('kd_weight') else ''}"
+
+
 def first_line(error: BaseException) -> str:
     """What a foreign error says, in one line (a compiler's message may have thousands); what it is if it says nothing."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

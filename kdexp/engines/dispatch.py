@@ -46,8 +46,7 @@ class Dispatch:
         try:
             while waiting or self.running:
                 waiting = [unit for jobs, name in waiting if (unit := self._start(jobs, name, waiting)) is not None]
-                for handle in [handle for handle in self.running if handle.done()]:
-                    self._end(handle)
+                waiting += [unit for handle in [*self.running] if handle.done() and (unit := self._end(handle))]
                 interrupted()
                 time.sleep(POLL_SECONDS)
         except Stopped:
@@ -69,7 +68,7 @@ class Dispatch:
                 self.told.add(job)
         for job in free:
             job.inspect()
-        if todo := [job for job in free if not job.done]:
+        if todo := [job for job in free if job.to_do]:
             threads = [self.threads if job.config["threads"] == "auto" else job.config["threads"] for job in todo]
             configs = [job.config | {"threads": count} for job, count in zip(todo, threads)]
             self.running[self.submit(configs, name)] = (todo, name)
@@ -77,8 +76,9 @@ class Dispatch:
         busy = [job for job in jobs if job not in free]
         return (busy, name) if busy else None
 
-    def _end(self, handle) -> None:
-        jobs, name = self.running.pop(handle)
+    def _end(self, handle) -> tuple | None:
+        """Note what became of a group; returns what of it another process has taken meanwhile, to wait for."""
+        (jobs, name), taken = self.running.pop(handle), []
         try:
             handle.result()
         except Exception as error:  # whatever a worker may die of
@@ -88,10 +88,13 @@ class Dispatch:
             for job in jobs:
                 job.inspect()
                 job.trained = bool(job.record.result) and not job.damaged
+            taken = [job for job in jobs if not job.trained and not _is_free(job)]
+        jobs = [job for job in jobs if job not in taken]
         screen.say(f"ended   {name}   {sum(job.trained for job in jobs)} of {len(jobs)} done")
         self.lost |= {str(job.record.folder) for job in jobs if not job.trained}
-        if jobs[0].config["on_error"] == "stop" and not all(job.trained for job in jobs):
+        if any(job.config["on_error"] == "stop" and not job.trained for job in jobs):
             raise Stopped("stopped at the first failure (on_error=stop); what else was under way is", 1)
+        return (taken, name) if taken else None
 
     def _stop(self) -> None:
         """Have the workers save and leave."""

@@ -34,11 +34,17 @@ class Joblib:
 
     def run(self, groups: list[list[Job]], interrupted) -> None:
         with tempfile.TemporaryDirectory() as slots:
-            pool = self.loky.ProcessPoolExecutor(self.workers, initializer=take_slot, initargs=(slots, self.gpus))
+            pool = functools.partial(
+                self.loky.get_reusable_executor, self.workers, initializer=take_slot, initargs=(slots, self.gpus)
+            )
+            submit = lambda *unit: pool().submit(
+                worker.train, *unit
+            )  # a killed worker ends its pool: then in a new one
             threads = max(1, os.cpu_count() // self.workers)
-            with pool:
-                submit = functools.partial(pool.submit, worker.train)
+            try:
                 Dispatch(submit, threads, cancel=lambda future: future.cancel()).run(groups, interrupted)
+            finally:
+                pool().shutdown()
 
 
 def _gpus() -> list[str]:

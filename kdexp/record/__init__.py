@@ -74,9 +74,10 @@ class Record:
 
     def set_aside(self, name: str, why: str) -> None:
         """Rename a damaged file to NAME.damaged, and say so."""
+        line = f"{self.folder / name} is not there any more"
         with writing(self.folder / name), contextlib.suppress(FileNotFoundError):
             os.replace(self.folder / name, self.folder / f"{name}.damaged")
-        line = f"{self.folder / name} is damaged ({why}) and was set aside as {name}.damaged"
+            line = f"{self.folder / name} is damaged ({why}) and was set aside as {name}.damaged"
         screen.say(line)
         self.log(line)
 

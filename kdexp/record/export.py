@@ -13,7 +13,7 @@ from kdexp.config.schema import UsageError
 from kdexp.config.targets import needed
 from kdexp.datasets.batches import Pixels
 from kdexp.experiment import build_network
-from kdexp.record.files import torch_bytes, write_atomically
+from kdexp.record.files import torch_bytes, write_atomically, writing
 
 TOLERANCE = 1e-4  # of logits; float32 sums in another order differ by some 1e-6
 
@@ -56,7 +56,8 @@ def export(run_folder: Path, to: Path, kinds: tuple[str, ...]) -> list[str]:
                 f"{name} gives other logits than {run_folder}, by up to {difference:.1e}. Nothing was written"
             )
         lines.append(f"{to / name}   {len(content) / 1e6:.1f} MB   logits as ours within {difference:.1e}")
-    to.mkdir(parents=True, exist_ok=True)
+    with writing(to, cure="Choose another folder with --to DIR"):
+        to.mkdir(parents=True, exist_ok=True)
     for name, (content, _) in made.items():
         write_atomically(to / name, content)
     return lines

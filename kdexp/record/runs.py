@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from kdexp.config.schema import UsageError, flatten
+from kdexp.config.schema import UsageError, flatten, label
 from kdexp.record import config, lease, seal
 
 FILES = {"status.json", "config.yaml", "result.json"}
@@ -58,9 +58,7 @@ class Run:
 
     @property
     def method(self) -> str:
-        """The label of tables: SP, or SP+KD."""
-        label = self.facts.get("distill.label") or self.facts["distill"]
-        return f"{label}{'+KD' * bool(self.facts.get('distill.kd_weight'))}"
+        return label(self.config["distill"])
 
     @property
     def place(self) -> Path:

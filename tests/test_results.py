@@ -1,0 +1,31 @@
+"""The records behind README's tables: what README shows is what summarize.py makes of them."""
+
+import json
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from kdexp import ROOT
+from kdexp.record import seal
+
+FOLDERS = sorted(file.parent for file in (ROOT / "analysis" / "results").glob("*/README.md"))
+RUNS = sorted(file.parent for folder in FOLDERS for file in folder.rglob("result.json"))
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_readme_shows_what_the_records_say(folder, tmp_path):
+    command = [sys.executable, "analysis/summarize.py", str(folder.relative_to(ROOT)), "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    assert "left out" not in done.stderr
+    table = "\n".join(line.rstrip() for line in done.stdout.strip().splitlines())
+    assert f"```\n{table}\n```" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: "-".join(run.relative_to(ROOT / "analysis" / "results").parts))
+def test_a_record_is_whole(run):
+    result, rows = json.loads((run / "result.json").read_text()), pd.read_csv(run / "epochs.csv")
+    assert seal.damaged(run) == []
+    assert len(rows) == result["epochs"] and rows.test_acc.iloc[-1] == result["test_acc"]
+    assert not list(run.glob("*.pt"))
