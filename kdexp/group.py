@@ -88,7 +88,7 @@ class Group:
         while standing:
             members = standing.pop(next(iter(standing)))
             jobs, first = list(members), next(iter(members))
-            title = first.label if len(members) == 1 and first.teacher_key else self.title
+            title = first.title if len(members) == 1 and first.teacher_key else self.title
             lockstep = Lockstep(members, {job: rows[job] for job in members}, self.data, self.where)
             try:
                 lockstep.train(self.views, self.accuracy, self.interrupted, title, halves)
@@ -123,10 +123,10 @@ class Group:
         if state is None:
             return []
         learner.load_state_dict(state["learner"])
-        screen.say(f"{job.label} goes on at epoch {learner.epoch + 1}   {job.record.folder}")
+        screen.say(f"{job.title} goes on at epoch {learner.epoch + 1}   {job.record.folder}")
         if state["made"] != made_with(self.where):
             then, now = " ".join(map(str, state["made"].values())), " ".join(map(str, made_with(self.where).values()))
-            screen.say(f"{job.label}   began with {then}, goes on with {now}: its numbers are no longer bitwise")
+            screen.say(f"{job.title}   began with {then}, goes on with {now}: its numbers are no longer bitwise")
         return state["rows"]
 
     def _remark(self, job: Job, learner: Learner) -> None:
@@ -138,5 +138,5 @@ class Group:
         if teacher and teacher["model"]["student"] == student and job.config["seed"] == teacher["seed"]:
             remarks.append("teacher and student are the same network and seed: the student starts as the teacher did")
         for remark in remarks:
-            screen.say(f"{job.label}   {remark}")
+            screen.say(f"{job.title}   {remark}")
             job.record.log(remark)

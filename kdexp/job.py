@@ -53,7 +53,7 @@ class Job:
         return " ".join([self.method, *naming.words(own)])
 
     @property
-    def label(self) -> str:
+    def title(self) -> str:
         return f"{self.name} seed {self.config['seed']}"
 
     @property

@@ -30,7 +30,7 @@ class Lockstep:
     def __init__(self, members: dict[Job, Learner], rows: dict[Job, list[dict]], data: experiment.Data, where: Machine):
         self.members, self.rows, self.data, self.where = members, rows, data, where
         self.saved = self.beaten = time.monotonic()
-        self.loggers = {job: experiment.build_logger(job.config, job.record.folder, job.label) for job in members}
+        self.loggers = {job: experiment.build_logger(job.config, job.record.folder, job.title) for job in members}
 
     def train(self, views: dict, accuracy: float | None, interrupted, title: str, may_split: bool) -> None:
         """To the end of all members. Raises Stopped, and OutOfMemory if `may_split`."""
@@ -108,7 +108,7 @@ class Lockstep:
         except Exception as error:  # whatever a logging service raises
             self.loggers[job] = None
             screen.say(
-                f"{job.label}   its logger failed and gets no more rows ({type(error).__name__}: {first_line(error)})"
+                f"{job.title}   its logger failed and gets no more rows ({type(error).__name__}: {first_line(error)})"
             )
 
     def _note_failures(self) -> None:
@@ -128,14 +128,14 @@ class Lockstep:
         teacher = f"; teacher {accuracy:.2f}" if accuracy is not None else ""
         line = f"test {result['test_acc']:.2f} % (last epoch{teacher})   {screen.duration(result['seconds'])}"
         job.record.log(f"done   {line}")
-        who = job.label if job.teacher_key else f"{job.pair} {job.label}"
+        who = job.title if job.teacher_key else f"{job.pair} {job.title}"
         screen.say(f"done    {who}   {line}   {job.record.folder}")
 
 
 def note_failure(job: Job, state: str, line: str, trace: str) -> None:
     """Record and say how a job ended. Raises Stopped under on_error=stop."""
     job.record.fail(state, line, trace)
-    screen.say(f"failed  {job.label}   {line}   {job.record.folder / 'run.log'}")
+    screen.say(f"failed  {job.title}   {line}   {job.record.folder / 'run.log'}")
     if job.config["on_error"] == "stop":
         raise Stopped("stopped at the first failure (on_error=stop); what else was under way is", 1)
 

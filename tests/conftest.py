@@ -5,6 +5,9 @@ import runpy
 import sys
 import time
 
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # each worker has its part of the cores; before anything imports torch
+    os.environ["OMP_NUM_THREADS"] = str(max(1, os.cpu_count() // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])))
+
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore

@@ -44,7 +44,7 @@ def train(jobs: list[Job]) -> None:
             job.set_damaged_aside()
             again = "      (again: rerun=all)" if len(jobs) == 1 else ""
             screen.say(
-                f"done before   {job.label}   test {job.record.result['test_acc']:.2f} %   {job.record.folder}{again}"
+                f"done before   {job.title}   test {job.record.result['test_acc']:.2f} %   {job.record.folder}{again}"
             )
     engine = construct(jobs[0].config["engine"], (), jobs[0].config["plugins"])
     for config in {json.dumps(job.config["optimizer"]): job.config for job in todo}.values():
@@ -90,7 +90,7 @@ def report(jobs: list[Job]) -> None:
     for job in bad:
         status = job.record.status
         screen.say(
-            f"    {job.label}   {status.get('error') or 'not trained'}   {job.record.folder / 'run.log'}      (again: rerun=failed)"
+            f"    {job.title}   {status.get('error') or 'not trained'}   {job.record.folder / 'run.log'}      (again: rerun=failed)"
         )
     if won := winners(jobs):
         print("\n".join(["Chosen on held-out images; the test images are for the runs that follow:", *won]))

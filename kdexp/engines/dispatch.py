@@ -64,7 +64,7 @@ class Dispatch:
         free = [job for job in jobs if _is_free(job)]
         for job in jobs:
             if job not in free and job not in self.told:
-                screen.say(f"waiting for {job.label}: {job.holder} is training it   {job.record.folder}")
+                screen.say(f"waiting for {job.title}: {job.holder} is training it   {job.record.folder}")
                 self.told.add(job)
         for job in free:
             job.inspect()
@@ -90,7 +90,8 @@ class Dispatch:
                 job.trained = bool(job.record.result) and not job.damaged
             taken = [job for job in jobs if not job.trained and not _is_free(job)]
         jobs = [job for job in jobs if job not in taken]
-        screen.say(f"ended   {name}   {sum(job.trained for job in jobs)} of {len(jobs)} done")
+        if jobs:
+            screen.say(f"ended   {name}   {sum(job.trained for job in jobs)} of {len(jobs)} done")
         self.lost |= {str(job.record.folder) for job in jobs if not job.trained}
         if any(job.config["on_error"] == "stop" and not job.trained for job in jobs):
             raise Stopped("stopped at the first failure (on_error=stop); what else was under way is", 1)

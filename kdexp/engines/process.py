@@ -26,6 +26,6 @@ class Process:
             busy += [job for job in members if job not in mine]
             Group(mine, self.teachers, interrupted, title(members, number, len(groups))).train()
         for job in busy:
-            screen.say(f"waiting for {job.label}: {job.holder} is training it   {job.record.folder}")
+            screen.say(f"waiting for {job.title}: {job.holder} is training it   {job.record.folder}")
             wait_for(job.record, interrupted)
-            Group([job], self.teachers, interrupted, job.label).train()
+            Group([job], self.teachers, interrupted, job.title).train()
