@@ -212,11 +212,14 @@ def test_an_optimizer_need_not_be_fused_and_says_what_it_refuses(hydra):
         experiment.build_optimizer(hydra("optimizer.nesterov=true", "optimizer.momentum=0"), trained)
 
 
-def test_compile_is_decided_by_the_settings_alone(hydra):
-    """Long runs are compiled, whatever the group and whatever is left; deterministic CUDA runs are not."""
-    decided = lambda *overrides: machine(hydra("device=cpu", *overrides), 50_000).compile
-    assert decided() and not decided("epochs=6") and decided("epochs=7")
-    assert not decided("compile=false") and decided("compile=true", "epochs=1")
+def test_compile_is_decided_by_the_settings_alone(hydra, monkeypatch):
+    """Long runs on CUDA are compiled, whatever the group and whatever is left, unless bits are promised."""
+    monkeypatch.setattr("kdexp.machine.device_of", lambda config: torch.device(config["device"]))
+    monkeypatch.setattr("kdexp.machine.can_compile", lambda device: True)
+    decided = lambda *overrides: machine(hydra(*overrides), 50_000).compile
+    assert decided("device=cuda") and not decided("device=cuda", "epochs=6") and decided("device=cuda", "epochs=7")
+    assert not decided("device=cuda", "deterministic=true") and not decided("device=cuda", "compile=false")
+    assert not decided("device=cpu") and decided("device=cpu", "compile=true", "epochs=1")
 
 
 def test_without_a_compiler_it_goes_on_and_says_so_once(hydra, monkeypatch, capsys):
