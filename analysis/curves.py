@@ -30,7 +30,8 @@ def learning_curves(rows: pd.DataFrame, runs: pd.DataFrame, epochs: pd.DataFrame
     late = seeds[seeds.index.get_level_values("epoch") > values.epoch.max() * 2 / 3]
     last = late[late.index.get_level_values("row").isin(_near_rows(late))]
     if len(last):
-        axes[1].set_xlim(last.index.get_level_values("epoch").min(), values.epoch.max())
+        first, end = last.index.get_level_values("epoch").min(), values.epoch.max()
+        axes[1].set_xlim(first - (first == end) / 2, end + (first == end) / 2)
         axes[1].set_ylim(*padded(pd.concat([last["min"], last["max"], rows.teacher_acc.dropna()])))
     axes[0].set(ylabel="test accuracy, %", title=headings.title(rows))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")

@@ -12,14 +12,14 @@ from kdexp import ROOT
 @pytest.mark.slow
 def test_benchmark_writes_both_sides(tmp_path):
     small = ("teacher=wrn16_1", "student=resnet8", "batch_size=8", f"paths.data={tmp_path}", "device=cpu")
-    options = ("--quick", "--methods", "none,nst,kd", "--out", "out.csv")
+    options = ("--quick", "--methods", "none,nst,kd", "--seeds", "2", "--out", "out.csv")
     done = subprocess.run(
         [sys.executable, ROOT / "analysis/benchmark.py", *options, *small], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     assert "wrn16_1 -> resnet8, batch 8, made images" in done.stdout
     rows = list(csv.DictReader(open(tmp_path / "out.csv")))
-    assert [row["question"] for row in rows] == ["one run: KD", "one seed: 3 methods"]
+    assert [row["question"] for row in rows] == ["one run: KD", "one seed: 3 methods", "2 seeds at a time: 3 methods"]
     for row in rows:
         median, low, high = (float(row[key]) for key in ("textbook", "textbook_min", "textbook_max"))
         assert 0 < low <= median <= high and float(row["factor"]) == median / float(row["ours"])

@@ -1,6 +1,7 @@
 """Groups to workers: each when its teacher is there and nobody else is at it."""
 
 import contextlib
+import math
 import os
 import signal
 import socket
@@ -30,11 +31,12 @@ def check_data(jobs: list[Job]) -> None:
 class Dispatch:
     """submit(configs, title) -> a handle with done() and result(), which raises what the worker raised.
 
-    threads: of a worker whose jobs leave them open. cancel(handle): have it not begin, or be told to stop.
+    threads: of a worker whose jobs leave them open. cancel(handle): have it not begin, or be told to stop. at_a_time:
+    groups handed over at most, where those that wait there would be lost with those that run.
     """
 
-    def __init__(self, submit: Callable, threads: int, cancel: Callable):
-        self.submit, self.threads, self.cancel = submit, threads, cancel
+    def __init__(self, submit: Callable, threads: int, cancel: Callable, at_a_time: float = math.inf):
+        self.submit, self.threads, self.cancel, self.at_a_time = submit, threads, cancel, at_a_time
         self.running: dict = {}  # handle -> (jobs, title)
         self.told: set[Job] = set()
         self.lost: set[str] = set()  # the folders of runs that failed: no teachers
@@ -56,7 +58,7 @@ class Dispatch:
     def _start(self, jobs: list[Job], name: str, waiting: list) -> tuple | None:
         """Hand a group to a worker if its time has come; returns what of it is left to wait for."""
         under_way = {str(job.record.folder) for other, _ in [*waiting, *self.running.values()] for job in other}
-        if any(job.teacher_key in under_way for job in jobs):
+        if any(job.teacher_key in under_way for job in jobs) or len(self.running) >= self.at_a_time:
             return jobs, name
         for job in [job for job in jobs if job.teacher_key in self.lost]:
             jobs = [other for other in jobs if other is not job]

@@ -42,7 +42,8 @@ class Joblib:
             )  # a killed worker ends its pool: then in a new one
             threads = max(1, os.cpu_count() // self.workers)
             try:
-                Dispatch(submit, threads, cancel=lambda future: future.cancel()).run(groups, interrupted)
+                cancel = lambda future: future.cancel()
+                Dispatch(submit, threads, cancel, at_a_time=self.workers).run(groups, interrupted)
             finally:
                 pool().shutdown()
 

@@ -1,0 +1,101 @@
+"""kdexp's own loop, for the benchmark: as a sweep trains the methods of a seed, or several seeds at a time."""
+
+import multiprocessing
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from kdexp import experiment
+from kdexp.config.schema import UsageError
+from kdexp.datasets import Images
+from kdexp.datasets.batches import Pixels
+from kdexp.evaluate import evaluate
+from kdexp.machine import Machine, device_of, forward_of, machine, prepare_torch
+from kdexp.teacher import teacher_view
+from kdexp.train import fit
+
+
+class Enough(Exception):
+    """The block has run its steps."""
+
+
+class Ours:
+    """Any number of methods side by side, as a sweep trains them."""
+
+    def __init__(self, configs: list[dict], data, teacher, where: Machine):
+        self.config, self.data, self.where = configs[0], data, where
+        self.learners = [experiment.build_learner(config, where, teacher) for config in configs]
+        modes = {learner.teacher_mode for learner in self.learners} - {None}
+        self.teachers = {
+            mode: forward_of(teacher_view(teacher, mode), where, self.config["batch_size"]) for mode in modes
+        }
+
+    def steps(self, count: int) -> None:
+        def enough():
+            nonlocal count
+            count -= 1
+            if not count:
+                raise Enough
+
+        try:
+            batches = experiment.train_batches(self.config, self.data)
+            test = lambda student: evaluate(student, self.data.test, self.data.pixels)
+            for _ in fit(self.learners, batches, self.teachers, lambda epoch: 1.0, 10**6, test, after_step=enough):
+                pass
+        except Enough:
+            pass
+
+
+class SeedsAtATime:
+    """Ours in several processes, a seed and an equal part of the CPU threads in each, as engine=joblib trains them."""
+
+    def __init__(self, configs: list[dict], workers: int):
+        context, self.ends = multiprocessing.get_context("spawn"), []
+        threads = max(1, torch.get_num_threads() // workers)
+        for seed in range(1, workers + 1):
+            mine, its = context.Pipe()
+            work = ([config | {"seed": seed, "threads": threads} for config in configs], its)
+            context.Process(target=_work, args=work, daemon=True).start()
+            self.ends.append(mine)
+        for end in self.ends:
+            end.recv()
+
+    def steps(self, count: int) -> None:
+        """So many steps in all: its part of them in each process."""
+        for end in self.ends:
+            end.send(max(1, count // len(self.ends)))
+        for end in self.ends:
+            end.recv()
+
+
+def _work(configs: list[dict], end) -> None:
+    data, _, teacher, where = prepared(configs)
+    ours = Ours(configs, data, teacher, where)
+    while True:
+        end.send("ready")
+        ours.steps(end.recv())
+
+
+def prepared(configs: list[dict]) -> tuple:
+    """(data, what they are, teacher, machine) of these runs; the teacher is untrained, which takes no less time."""
+    data, source = _dataset(configs[0], device_of(configs[0]))
+    where = machine(configs[0], len(data.train.labels))
+    prepare_torch(where)
+    teacher = experiment.build_network(configs[-1]["model"]["teacher"])
+    return data, source, teacher.to(where.device, memory_format=torch.channels_last), where
+
+
+def _dataset(config: dict, device: torch.device):
+    """(data, what they are): real CIFAR-100 where it is at hand, else made images of its shape."""
+    try:
+        if not Path(config["paths"]["data"], "cifar-100-python").exists():
+            raise UsageError("not there")
+        return experiment.load_data(config, device), "real CIFAR-100"
+    except UsageError:
+        rng = np.random.default_rng(0)
+        made = Images(
+            torch.from_numpy(rng.integers(0, 256, (10000, 3, 32, 32), dtype=np.uint8)), torch.arange(10000) % 100
+        )
+        pixels = Pixels(config["dataset"]["mean"], config["dataset"]["std"], device)
+        return experiment.Data(made.to(device), None, made.first(1000).to(device), pixels), "made images"
