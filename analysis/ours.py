@@ -1,5 +1,6 @@
 """kdexp's own loop, for the benchmark: as a sweep trains the methods of a seed, or several seeds at a time."""
 
+import contextlib
 import multiprocessing
 from pathlib import Path
 
@@ -72,9 +73,10 @@ class SeedsAtATime:
 def _work(configs: list[dict], end) -> None:
     data, _, teacher, where = prepared(configs)
     ours = Ours(configs, data, teacher, where)
-    while True:
-        end.send("ready")
-        ours.steps(end.recv())
+    with contextlib.suppress(EOFError):  # the benchmark is over
+        while True:
+            end.send("ready")
+            ours.steps(end.recv())
 
 
 def prepared(configs: list[dict]) -> tuple:
