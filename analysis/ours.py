@@ -12,7 +12,7 @@ from kdexp.config.schema import UsageError
 from kdexp.datasets import Images
 from kdexp.datasets.batches import Pixels
 from kdexp.evaluate import evaluate
-from kdexp.machine import Machine, device_of, forward_of, machine, prepare_torch
+from kdexp.machine import Machine, device_of, forward_of, machine, place, prepare_torch
 from kdexp.teacher import teacher_view
 from kdexp.train import fit
 
@@ -85,7 +85,7 @@ def prepared(configs: list[dict]) -> tuple:
     where = machine(configs[0], len(data.train.labels))
     prepare_torch(where)
     teacher = experiment.build_network(configs[-1]["model"]["teacher"])
-    return data, source, teacher.to(where.device, memory_format=torch.channels_last), where
+    return data, source, place(teacher, where.device), where
 
 
 def _dataset(config: dict, device: torch.device):

@@ -16,7 +16,7 @@ from kdexp.config.targets import ShapesOnly, construct, constructor, parameters
 from kdexp.datasets import DatasetError, Images, split_validation
 from kdexp.datasets.batches import Pixels, TrainBatches
 from kdexp.learner import Learner, Weights
-from kdexp.machine import Machine, forward_of
+from kdexp.machine import Machine, forward_of, place
 from kdexp.models import Taps
 from kdexp.randomness import seeded
 
@@ -151,10 +151,10 @@ def build_optimizer(config: dict, trained: list[nn.Parameter]) -> torch.optim.Op
 
 def build_learner(config: dict, where: Machine, teacher: nn.Module | None) -> Learner:
     """Student, method and optimizer on the device."""
-    student = build_student(config).to(where.device, memory_format=torch.channels_last)
+    student = place(build_student(config), where.device)
     method = build_method(config, student, teacher)
     if method is not None:
-        method.to(where.device, memory_format=torch.channels_last)
+        place(method, where.device)
     trained = [*student.parameters(), *(method.parameters() if method is not None else ())]
     optimizer = build_optimizer(config, trained)
     node = config["distill"]

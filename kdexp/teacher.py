@@ -14,7 +14,7 @@ from kdexp.experiment import Data, build_network, load_data
 from kdexp.given import build_given
 from kdexp.interrupt import wait_for
 from kdexp.job import Job
-from kdexp.machine import device_of
+from kdexp.machine import device_of, place
 from kdexp.record import seal
 
 
@@ -35,8 +35,9 @@ def teacher_view(teacher: nn.Module, mode: str) -> nn.Module:
 
 def load_network(run_folder: Path) -> nn.Module:
     """See kdexp.load."""
-    if broken := seal.damaged(run_folder):
-        raise ValueError(f"{run_folder}: {', '.join(broken)} not as written; train the run again")
+    # neither says what the network is: a damaged status.json is put right by the run's own command
+    if broken := {*seal.damaged(run_folder)} - {"status.json"}:
+        raise ValueError(f"{run_folder}: {', '.join(sorted(broken))} not as written; train the run again")
     config = OmegaConf.to_container(OmegaConf.load(run_folder / "config.yaml"))
     network = build_network(config["model"]["student"], config["plugins"])
     network.load_state_dict(torch.load(run_folder / "student.pt", map_location="cpu", weights_only=True))
@@ -74,7 +75,7 @@ class Teachers:
         return self.ready[key]
 
     def _ready(self, job: Job, network: nn.Module) -> tuple[torch.nn.Module, float]:
-        network = network.to(device_of(job.config), memory_format=torch.channels_last).eval()
+        network = place(network, device_of(job.config)).eval()
         data = self.data_of(job)
         return network, evaluate(network, data.test, data.pixels).acc
 

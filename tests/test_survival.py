@@ -14,7 +14,11 @@ import pytest
 import torch
 
 import kdexp
+from kdexp.config import naming
+from kdexp.group import Group
+from kdexp.job import Job
 from kdexp.record import COLUMNS, Record, lease, seal
+from kdexp.teacher import Teachers
 
 ONE = ("distill=fn", "threads=1", "epochs=6", "batch_size=4")
 
@@ -161,6 +165,33 @@ def test_a_damaged_teacher_is_trained_again(forked, tmp_path):
     going.wait(check=0)
     assert f"{teacher} is damaged" in going.stderr and "is missing and trained first" in going.stderr
     assert before.items() <= numbers(tmp_path / "outputs").items()
+
+
+@pytest.mark.parametrize("damage", [truncated, flipped, lambda content: b""], ids=["truncated", "flipped", "empty"])
+def test_any_damaged_file_of_a_teacher(tiny, damage):
+    """A student gets its teacher whichever file is damaged: trained again if its result or its weights are in doubt."""
+    job, trained = Job(tiny("distill=kd")), []
+
+    def teacher():
+        teachers = Teachers()
+
+        def train(missing):
+            trained.append(missing)
+            Group([missing], teachers, lambda: None, "").train()
+
+        return teachers.of(job, train, lambda: None)[1]
+
+    accuracy = teacher()
+    folder = naming.folder(job.teacher_config)
+    files = sorted(path.name for path in folder.iterdir())
+    assert {"status.json", "run.log", *seal.SEALED} < {*files} and len(trained) == 1
+    for name in files:
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(damage(content))
+        trained.clear()
+        assert teacher() == accuracy
+        assert len(trained) == (name in (*seal.SEALED, "result.json")), name
+        assert trained or (folder / name).read_bytes() == damage(content)
 
 
 LAB = """

@@ -67,4 +67,4 @@ def epochs_done(job: Job) -> int:
     folder = job.record.folder
     if not (folder / "checkpoint.pt").exists() or job.config["rerun"] == "all" or not (folder / "epochs.csv").exists():
         return 0
-    return len((folder / "epochs.csv").read_text().splitlines()) - 1
+    return len((folder / "epochs.csv").read_bytes().splitlines()) - 1
