@@ -1,4 +1,6 @@
+import copy
 import csv
+import pickle
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from torch import nn
 
 from kdexp import experiment
 from kdexp.config.targets import ShapesOnly
+from kdexp.machine import place
 from kdexp.models import Wrapped, count_parameters
 from kdexp.models.resnet import ResNet
 from kdexp.models.wrn import WideResNet
@@ -77,9 +80,11 @@ def test_wrn_is_pre_activation():
         (lambda: WideResNet(17), "16 and 22"),
         (lambda: WideResNet(-5), "10"),
         (lambda: ResNet(-40), "8"),
+        (lambda: ResNet(8, shortcut="C"), "must be A or B"),
+        (lambda: ResNet(8, widths=(32, 16, 32, 64), shortcut="A"), "cannot go from 32 to 16"),
     ],
 )
-def test_a_depth_that_does_not_fit_says_which_do(make, nearest):
+def test_values_that_do_not_fit_say_which_do(make, nearest):
     with pytest.raises(ValueError, match=nearest):
         make()
 
@@ -93,7 +98,32 @@ def test_a_depth_that_does_not_fit_says_which_do(make, nearest):
         (("student=resnet8x4",), "resnet8x4"),
         (("student=resnet", "model.student.widths=[16,32,64,128]"), "resnet32w16_32_64_128"),
         (("student=wrn", "model.student.depth=22", "model.student.widen_factor=3"), "wrn22_3"),
+        (("student=resnet20", "model.student.shortcut=A"), "resnet20a"),
+        (("student=resnet8x4", "model.student.shortcut=A"), "resnet8x4a"),
     ],
 )
 def test_a_name_follows_from_depth_and_width(hydra, overrides, name):
     assert hydra(*overrides)["model"]["student"]["name"] == name
+
+
+@pytest.mark.parametrize("channels", [1, 4, 15, 16])
+def test_placed_on_a_device_a_network_is_the_same_function(channels):
+    """Also one whose strided 1x1 convolutions are too narrow for channels_last; and so is a copy of it."""
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Conv2d(channels, 8, 1, 2), nn.Conv2d(8, 6, 1, (2, 1), groups=2), nn.Conv2d(6, 4, 3, 2))
+    images = torch.randn(2, channels, 18, 18)
+    expected = copy.deepcopy(layers)(images)
+    placed = place(place(layers, torch.device("cpu")), torch.device("cpu"))
+    for network in (placed, copy.deepcopy(placed), pickle.loads(pickle.dumps(placed))):
+        torch.testing.assert_close(network(images.to(memory_format=torch.channels_last)), expected)
+    strided = [one for one in layers if one.kernel_size == (1, 1) and one.stride != (1, 1)]
+    assert all(one.in_channels // one.groups >= 16 for one in strided) and len(strided) == (channels == 16)
+    assert layers[2].stride == (2, 2)
+
+
+def test_narrow_students_train(run, tmp_path):
+    """In a process of its own: torch writes out of bounds where a 1x1 convolution with a stride reads so few channels."""
+    for widths in ("[4,4,8,16]", "[8,8,16,32]"):
+        narrow = ("student=resnet", "model.student.depth=8", f"model.student.widths={widths}")
+        run("-m", "distill=none,kd,fn,od", *narrow, "epochs=1", "batch_size=64", check=0)
+    assert len([*(tmp_path / "outputs").rglob("resnet8w*/*/*/seed1/result.json")]) == 2

@@ -61,6 +61,36 @@ class TheirResNet(nn.Module):
         return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
 
 
+class TheirResNetA(TheirResNet):
+    """With the shortcuts of section 3.3, option A, and the last layer's name of akamaster/pytorch_resnet_cifar10."""
+
+    def __init__(self, depth, widths, classes):
+        super().__init__(depth, widths, classes)
+        for module in self.modules():
+            if getattr(module, "downsample", None) is not None:
+                module.downsample = Padded(module.conv1.in_channels, module.conv1.out_channels)
+        self.linear = self.fc
+        del self.fc
+
+    def forward(self, x):
+        x = self.layer3(self.layer2(self.layer1(F.relu(self.bn1(self.conv1(x))))))
+        return self.linear(x.mean((2, 3)))
+
+
+class Padded(nn.Module):
+    def __init__(self, before, after):
+        super().__init__()
+        self.before, self.after = before, after
+
+    def forward(self, x):
+        size = -(-x.shape[2] // 2)
+        out = x.new_zeros(len(x), self.after, size, size)
+        for channel in range(self.before):
+            for row in range(size):
+                out[:, channel + (self.after - self.before) // 2, row] = x[:, channel, 2 * row, ::2]
+        return out
+
+
 class PreActivation(nn.Module):
     """Zagoruyko & Komodakis 2016, figure 1(a) and section 2, with the same programs' names."""
 
@@ -96,6 +126,7 @@ class TheirWideResNet(nn.Module):
 
 PAIRS = {
     "resnet14": lambda: (TheirResNet(14, (16, 16, 32, 64), 10), ResNet(14, 10)),
+    "resnet14a": lambda: (TheirResNetA(14, (16, 16, 32, 64), 10), ResNet(14, 10, shortcut="A")),
     "resnet8x4": lambda: (TheirResNet(8, (32, 64, 128, 256), 10), ResNet(8, 10, (32, 64, 128, 256))),
     "wrn16_1": lambda: (TheirWideResNet(16, 1, 10), WideResNet(16, 1, 10)),
     "wrn16_2": lambda: (TheirWideResNet(16, 2, 10), WideResNet(16, 2, 10)),

@@ -19,14 +19,15 @@ from kdexp.config.compose import without_pair
 from kdexp.config.schema import Config, UsageError
 
 
-def resnet_name(depth: int, widths: list[int]) -> str:
-    """resnet32; resnet8x4 with four times the stages' usual widths and stem 32; other widths are spelt out."""
-    factor = widths[-1] // 64 if widths else 0
+def resnet_name(depth: int, widths: list[int], shortcut: str) -> str:
+    """resnet32; resnet8x4 with four times the stages' usual widths and stem 32; other widths are spelt out.
+    resnet32a with shortcuts A."""
+    factor, own = widths[-1] // 64 if widths else 0, "a" if shortcut == "A" else ""
     if list(widths) == [16, 16, 32, 64]:
-        return f"resnet{depth}"
+        return f"resnet{depth}{own}"
     if list(widths) == [32, 16 * factor, 32 * factor, 64 * factor]:
-        return f"resnet{depth}x{factor}"
-    return f"resnet{depth}w" + "_".join(str(width) for width in widths)
+        return f"resnet{depth}x{factor}{own}"
+    return f"resnet{depth}w" + "_".join(str(width) for width in widths) + own
 
 
 def of_folder(key: str, *, _parent_, _root_):

@@ -128,10 +128,11 @@ def _no_option(key: str, value: str, known: list[str]) -> str:
 
 def network_words(role: str, name: str) -> str:
     """How a network of this name is asked for: student=resnet20, student=resnet model.student.depth=26."""
-    typed = re.fullmatch(r"(resnet|wrn)(\d+)(?:[_x](\d+))?", name)
+    typed = re.fullmatch(r"(resnet|wrn)(\d+)(?:[_x](\d+))?(a?)", name)
     if not typed or name in {file.stem for file in plugins.options("model")}:
         return f"{role}={name}"
-    return f"{role}={FAMILIES[typed[1]][2](int(typed[2]), typed[3])[1].replace('ROLE', role)}"
+    words = FAMILIES[typed[1]][2](int(typed[2]), typed[3])[1] + " model.ROLE.shortcut=A" * bool(typed[4])
+    return f"{role}={words.replace('ROLE', role)}"
 
 
 def _network(

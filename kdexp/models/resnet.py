@@ -1,7 +1,7 @@
 """ResNet for small images: He et al. 2016, "Deep Residual Learning for Image Recognition", section 4.2.
 
-Differs from the paper: (1) shortcuts that change shape are type B (1x1 convolution and BatchNorm, as in RepDistiller
-and the attention-transfer code), the paper's CIFAR networks have type A (zero padding).
+Differs from the paper: (1) shortcuts that change shape are type B (1x1 convolution and BatchNorm) unless asked for
+otherwise, as in RepDistiller and the attention-transfer code; the paper's CIFAR networks have type A (shortcut="A").
 """
 
 import torch.nn.functional as F
@@ -10,10 +10,34 @@ from torch import Tensor, nn
 from kdexp.models import Output, SignedTap, Tap, initialise
 
 
+class ShortcutA(nn.Module):
+    """Every `stride`-th pixel, with zero channels added on both sides; it has no parameters."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int):
+        super().__init__()
+        if channels < in_channels:
+            raise ValueError(f"shortcut=A adds channels and cannot go from {in_channels} to {channels}")
+        before = (channels - in_channels) // 2
+        self.stride, self.padding = stride, (0, 0, 0, 0, before, channels - in_channels - before)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(x[:, :, :: self.stride, :: self.stride], self.padding)
+
+
+class ShortcutB(nn.Sequential):
+    """1x1 convolution and BatchNorm."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int):
+        super().__init__(nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
+
+
+SHORTCUTS = {"A": ShortcutA, "B": ShortcutB}
+
+
 class BasicBlock(nn.Module):
     """conv-BN-ReLU-conv-BN plus shortcut; returns the sum before its ReLU."""
 
-    def __init__(self, in_channels: int, channels: int, stride: int):
+    def __init__(self, in_channels: int, channels: int, stride: int, shortcut: type[nn.Module]):
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
@@ -21,9 +45,7 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(channels)
         self.shortcut = nn.Identity()
         if stride != 1 or in_channels != channels:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
-            )
+            self.shortcut = shortcut(in_channels, channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         out = F.relu(self.bn1(self.conv1(x)))
@@ -35,10 +57,12 @@ class ResNet(nn.Module):
 
     depth: 6n+2, so 8, 14, 20, ... num_classes: size of the logits. widths: channels of the stem and of the three stages
     ("resnet8x4" has (32, 64, 128, 256)). image_size: height and width of the images, for the sizes of the taps.
-    Raises ValueError for another depth or number of widths.
+    shortcut: "A" or "B", what is done where the shape changes (section 3.3 of the paper). Raises ValueError for another
+    depth, number of widths or shortcut.
     """
 
-    # of RepDistiller (models/resnet.py) and mdistiller (mdistiller/models/cifar/resnet.py), which compute the same
+    # of RepDistiller (models/resnet.py), mdistiller (mdistiller/models/cifar/resnet.py) and, with shortcuts A,
+    # akamaster/pytorch_resnet_cifar10 (resnet.py), which compute the same
     names_elsewhere = (
         (r"^conv1\.", "conv."),
         (r"^bn1\.", "bn."),
@@ -46,9 +70,17 @@ class ResNet(nn.Module):
         (r"^layer2\.", "stages.1."),
         (r"^layer3\.", "stages.2."),
         (r"\.downsample\.", ".shortcut."),
+        (r"^linear\.", "fc."),
     )
 
-    def __init__(self, depth: int = 32, num_classes: int = 100, widths=(16, 16, 32, 64), image_size: int = 32):
+    def __init__(
+        self,
+        depth: int = 32,
+        num_classes: int = 100,
+        widths=(16, 16, 32, 64),
+        image_size: int = 32,
+        shortcut: str = "B",
+    ):
         super().__init__()
         blocks, rest = divmod(depth - 2, 6)
         if rest or blocks < 1:
@@ -58,12 +90,17 @@ class ResNet(nn.Module):
             )
         if len(widths) != 4 or min(widths) < 1:
             raise ValueError(f"widths={list(widths)}: four positive numbers, the stem's and the three stages' channels")
+        if shortcut not in SHORTCUTS:
+            raise ValueError(f"shortcut={shortcut}: must be A or B")
         self.depth, self.num_classes, self.widths, self.image_size = depth, num_classes, tuple(widths), image_size
         self.conv = nn.Conv2d(3, widths[0], 3, padding=1, bias=False)
         self.bn = nn.BatchNorm2d(widths[0])
         self.stages = nn.ModuleList(
             nn.Sequential(
-                *[BasicBlock(before if i == 0 else width, width, stride if i == 0 else 1) for i in range(blocks)]
+                *[
+                    BasicBlock(before if i == 0 else width, width, stride if i == 0 else 1, SHORTCUTS[shortcut])
+                    for i in range(blocks)
+                ]
             )
             for before, width, stride in zip(widths, widths[1:], (1, 2, 2))
         )
