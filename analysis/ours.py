@@ -26,7 +26,7 @@ class Ours:
 
     def __init__(self, configs: list[dict], data, teacher, where: Machine):
         self.config, self.data, self.where = configs[0], data, where
-        self.learners = [experiment.build_learner(config, where, teacher) for config in configs]
+        self.learners = [experiment.build_learner(config, where, teacher, data.train.labels) for config in configs]
         modes = {learner.teacher_mode for learner in self.learners} - {None}
         self.teachers = {
             mode: forward_of(teacher_view(teacher, mode), where, self.config["batch_size"]) for mode in modes

@@ -52,7 +52,7 @@ class Textbook:
 
     def __init__(self, config: dict, data, teacher, device, workers: int):
         fp32 = Machine(device, None, False, False, torch.get_num_threads())
-        learner = experiment.build_learner(config, fp32, teacher)
+        learner = experiment.build_learner(config, fp32, teacher, data.train.labels)
         self.student = learner.student.to(memory_format=torch.contiguous_format)
         self.method, self.weights, self.device = learner.method, learner.weights, device
         if isinstance(self.method, NST):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kdexp import screen
 from kdexp.config.schema import DATASET, DISTILL, UsageError
@@ -60,13 +60,14 @@ def _reader(config: dict) -> Callable:
     return constructor(config["dataset"], 1, config["plugins"], DATASET)
 
 
-def train_batches(config: dict, data: Data) -> TrainBatches:
+def train_batches(config: dict, data: Data, *purpose: str) -> TrainBatches:
+    """The batches of the student's training, or those of another purpose, which are drawn apart."""
     node = config["dataset"]
     return TrainBatches(
         data.train,
         data.pixels,
         config["batch_size"],
-        config["seed"],
+        (config["seed"], *purpose) if purpose else config["seed"],
         node["padding"],
         config["recipe"]["padding_mode"],
         node["flip"],
@@ -129,6 +130,22 @@ def build_method(config: dict, student: nn.Module, teacher: nn.Module | None):
         )
 
 
+def stage_epochs(config: dict) -> int:
+    """Epochs of the stage that the method has before the student's training; 0 for most."""
+    return _stage_epochs(json.dumps([config[key] for key in CHOICES]))
+
+
+@functools.cache
+def _stage_epochs(chosen: str) -> int:
+    config = {"seed": 1} | dict(zip(CHOICES, json.loads(chosen)))
+    if config["distill"]["_target_"] is None:
+        return 0
+    with torch.device("meta"), ShapesOnly():
+        networks = [build_network(config["model"][role], config["plugins"]) for role in ("student", "teacher")]
+        stage = build_method(config, *networks).stage()
+    return stage.epochs if stage else 0
+
+
 def build_student(config: dict) -> nn.Module:
     """The student as every method of its seed starts from it."""
     with seeded(config["seed"], "student"):
@@ -149,15 +166,18 @@ def build_optimizer(config: dict, trained: list[nn.Parameter]) -> torch.optim.Op
     return construct(node, (trained,), config["plugins"], **fused)
 
 
-def build_learner(config: dict, where: Machine, teacher: nn.Module | None) -> Learner:
-    """Student, method and optimizer on the device."""
+def build_learner(config: dict, where: Machine, teacher: nn.Module | None, labels: Tensor) -> Learner:
+    """Student, method and optimizer on the device. labels: of all training images."""
     student = place(build_student(config), where.device)
     method = build_method(config, student, teacher)
     if method is not None:
         place(method, where.device)
+        with seeded(config["seed"], "begin"):
+            method.begin(labels)
     trained = [*student.parameters(), *(method.parameters() if method is not None else ())]
     optimizer = build_optimizer(config, trained)
     node = config["distill"]
-    weights = Weights(node["ce_weight"], node["weight"], node["kd_weight"], node["kd_temperature"])
+    weight = node["weight"] if method is not None else 0.0
+    weights = Weights(node["ce_weight"], weight, node["kd_weight"], node["kd_temperature"])
     forward = forward_of(student, where, config["batch_size"])
     return Learner(student, optimizer, method, weights, forward, where.half, config["seed"])

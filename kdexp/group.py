@@ -7,6 +7,8 @@ import torch
 
 from kdexp import experiment, screen
 from kdexp.config.schema import UsageError
+from kdexp.first_stage import FirstStage
+from kdexp.interrupt import Stopped
 from kdexp.job import Job
 from kdexp.learner import Learner
 from kdexp.lockstep import Lockstep, made_with, note_failure
@@ -106,28 +108,32 @@ class Group:
     def _learner(self, job: Job, rows: dict[Job, list[dict]]) -> Learner | None:
         """The job's learner and its rows, where it stopped before; None if it cannot be built."""
         try:
-            learner = experiment.build_learner(job.config, self.where, self.network if job.teacher_key else None)
+            teacher = self.network if job.teacher_key else None
+            learner = experiment.build_learner(job.config, self.where, teacher, self.data.train.labels)
+            self._remark(job, learner)
             rows[job] = self._go_on(job, learner)
-        except UsageError:
+        except (UsageError, Stopped):
             raise
         except Exception as error:  # a defect of this job; the others go on
             line = f"failed before the first step: {type(error).__name__}: {error}"
             note_failure(job, "failed", line, traceback.format_exc())
             return None
-        self._remark(job, learner)
-        return learner
+        return None if learner.failure else learner
 
     def _go_on(self, job: Job, learner: Learner) -> list[dict]:
-        """Set the learner where its checkpoint stands; returns the rows until there."""
+        """Set the learner where its checkpoint stands, behind the stage before its training if there is one; returns
+        the rows until there."""
         state = job.record.checkpoint(self.where.device)
-        if state is None:
-            return []
-        learner.load_state_dict(state["learner"])
-        screen.say(f"{job.title} goes on at epoch {learner.epoch + 1}   {job.record.folder}")
-        if state["made"] != made_with(self.where):
+        if state is not None and state["made"] != made_with(self.where):
             then, now = " ".join(map(str, state["made"].values())), " ".join(map(str, made_with(self.where).values()))
             screen.say(f"{job.title}   began with {then}, goes on with {now}: its numbers are no longer bitwise")
-        return state["rows"]
+        if state is not None and "learner" in state:
+            learner.load_state_dict(state["learner"])
+            screen.say(f"{job.title} goes on at epoch {learner.epoch + 1}   {job.record.folder}")
+            return state["rows"]
+        if learner.method is not None and (stage := learner.method.stage()):
+            FirstStage(job, learner, stage, self.data, self.where).train(state, self.views, self.interrupted)
+        return []
 
     def _remark(self, job: Job, learner: Learner) -> None:
         """Say and log what a reader of the numbers should know."""

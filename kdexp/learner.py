@@ -1,13 +1,13 @@
 """A student that learns: one loss, one step, and all that is its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdexp.distill.base import DistillMethod
+from kdexp.distill.base import Batch, DistillMethod, Stage
 from kdexp.distill.kd import kd_loss
 from kdexp.models import Output
 from kdexp.randomness import key
@@ -24,6 +24,7 @@ class Weights(NamedTuple):
 
 class Learner:
     """A student that learns, with all that is its own: connectors, optimizer, position, sums of the running epoch.
+    `weights.method` is 0 without a method.
 
     forward: what to call for the student's training pass where that is not the student itself (a compiled one).
     half: the dtype of autocast, None for float32. seed: of what a network draws in its pass (dropout). The sums stay
@@ -39,7 +40,7 @@ class Learner:
         weights: Weights = Weights(),
         forward: Callable | None = None,
         half: torch.dtype | None = None,
-        seed: int = 1,
+        seed: Hashable = 1,
     ):
         self.student, self.optimizer, self.method, self.weights = student, optimizer, method, weights
         self.forward, self.half, self.seed = student if forward is None else forward, half, seed
@@ -50,6 +51,7 @@ class Learner:
         self.sums = torch.zeros(5, dtype=exact, device=self.device)  # loss, ce, distill, correct, finite steps
         self.failure: tuple[str, str, str] | None = None
         self.predictions: Tensor | None = None
+        self.stage_rows: list[dict] = []  # of the epochs of the stage before, if there is one
         self.teacher_mode = method.teacher_mode if method is not None else None
 
     def fail(self, state: str, line: str, trace: str = "") -> None:
@@ -58,25 +60,31 @@ class Learner:
         self.failure = (state, line, trace)
         self.student = self.optimizer = self.method = self.forward = self.sums = None
 
-    def learn(self, images: Tensor, labels: Tensor, teacher: Output | None) -> None:
-        """One step. images (batch, 3, H, W) normalised, labels (batch,)."""
-        w = self.weights
+    def learn(self, images: Tensor, batch: Batch, teacher: Output | None) -> None:
+        """One step. images (batch, 3, H, W) normalised."""
         torch.manual_seed(key(self.seed, "pass", self.epoch, self.step))  # dropout: as alone, and as resumed
         with torch.autocast(self.device.type, self.half, enabled=self.half is not None):
-            student = self.forward(images)
-            ce = w.ce * F.cross_entropy(student.logits.float(), labels)
-            distill = torch.zeros_like(ce) if self.method is None else w.method * self.method(student, teacher)
-            if w.kd:
-                distill = distill + w.kd * kd_loss(student.logits, teacher.logits, w.kd_temperature)
+            ce, distill, correct = self._terms(images, batch, teacher)
         loss = ce + distill
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         with torch.no_grad():
-            correct = (student.logits.argmax(1) == labels).sum()
+            count = len(batch.labels)
             finite = loss.isfinite() & (self.sums[4] == self.step)
-            self.sums += torch.stack([loss * len(labels), ce * len(labels), distill * len(labels), correct, finite])
+            self.sums += torch.stack([loss * count, ce * count, distill * count, correct, finite])
         self.step += 1
+
+    def _terms(self, images: Tensor, batch: Batch, teacher: Output | None) -> tuple[Tensor, Tensor, Tensor]:
+        """(weighted cross entropy, weighted distillation, images classified correctly)."""
+        w, student = self.weights, self.forward(images)
+        ce = w.ce * F.cross_entropy(student.logits.float(), batch.labels)
+        distill = torch.zeros_like(ce)
+        if w.method:
+            distill = w.method * self.method.loss(student, teacher, batch)
+        if w.kd:
+            distill = distill + w.kd * kd_loss(student.logits, teacher.logits, w.kd_temperature)
+        return ce, distill, (student.logits.argmax(1) == batch.labels).sum()
 
     def averages(self, images: int) -> dict[str, float]:
         """The epoch's means over `images` images; empties the sums. Notes a loss that was not finite as the failure."""
@@ -108,6 +116,7 @@ class Learner:
             "epoch": self.epoch,
             "step": self.step,
             "seconds": self.seconds,
+            "stage_rows": self.stage_rows,
         }
 
     def load_state_dict(self, state: dict) -> None:
@@ -117,3 +126,28 @@ class Learner:
         self.optimizer.load_state_dict(state["optimizer"])
         self.sums.copy_(state["sums"])
         self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
+        self.stage_rows = state.get("stage_rows", [])  # which checkpoints of earlier versions do not have
+
+
+class StageLearner(Learner):
+    """A learner in the stage before its training: the same student and method, the stage's loss alone, an optimizer of
+    its own."""
+
+    def __init__(self, learner: Learner, stage: Stage):
+        modules = [learner.student, learner.method] if stage.trains_student else [learner.method]
+        optimizer = torch.optim.SGD(
+            [parameter for module in modules for parameter in module.parameters()],
+            stage.lr,
+            momentum=stage.momentum,
+            weight_decay=stage.weight_decay,
+        )
+        seed = (learner.seed, "stage")
+        super().__init__(
+            learner.student, optimizer, learner.method, forward=learner.forward, half=learner.half, seed=seed
+        )
+        self.stage, self.stage_rows = stage, learner.stage_rows
+
+    def _terms(self, images: Tensor, batch: Batch, teacher: Output) -> tuple[Tensor, Tensor, Tensor]:
+        student = self.forward(images) if self.stage.trains_student else None
+        loss = self.stage.loss(student, teacher)
+        return torch.zeros_like(loss), loss, torch.zeros_like(loss)

@@ -1,6 +1,7 @@
 """Learners that train side by side, and their records: a row each epoch, checkpoints between, the result at the end."""
 
 import time
+from collections.abc import Iterator
 
 import torch
 
@@ -30,13 +31,14 @@ class Lockstep:
     def __init__(self, members: dict[Job, Learner], rows: dict[Job, list[dict]], data: experiment.Data, where: Machine):
         self.members, self.rows, self.data, self.where = members, rows, data, where
         self.saved = self.beaten = time.monotonic()
-        self.loggers = {job: experiment.build_logger(job.config, job.record.folder, job.title) for job in members}
+        self.loggers = {}
 
     def train(self, views: dict, accuracy: float | None, interrupted, title: str, may_split: bool) -> None:
         """To the end of all members. Raises Stopped, and OutOfMemory if `may_split`."""
         (first, learner), data = next(iter(self.members.items())), self.data
         if self.where.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.where.device)
+        self.loggers = {job: experiment.build_logger(job.config, job.record.folder, job.title) for job in self.members}
         batches = experiment.train_batches(first.config, data)
         steps = learner.epoch * len(batches) + learner.step
         self.bar = screen.Bar(title, first.config["epochs"], len(batches), steps, QUICKER)
@@ -52,6 +54,16 @@ class Lockstep:
             may_split=may_split,
         )
         try:
+            self._follow(training)
+        finally:
+            for job in self.loggers:
+                self._to_logger(job, "close")
+        for job in self.rows:
+            self._finish(job, self.members[job], accuracy)
+
+    def _follow(self, training: Iterator[list[dict | None]]) -> None:
+        """To the end of a training, or to where it is stopped; all is saved then."""
+        try:
             for rows in training:
                 self._after_epoch(dict(zip(self.members, rows)))
             self._note_failures()
@@ -60,10 +72,6 @@ class Lockstep:
             raise
         finally:
             self.bar.close()
-            for job in self.loggers:
-                self._to_logger(job, "close")
-        for job in self.rows:
-            self._finish(job, self.members[job], accuracy)
 
     def _alive(self) -> list[tuple[Job, Learner]]:
         return [(job, learner) for job, learner in self.members.items() if not learner.failure]
@@ -83,8 +91,11 @@ class Lockstep:
     def _save(self) -> None:
         self.saved = time.monotonic()
         for job, learner in self._alive():
-            state = {"learner": learner.state_dict(), "rows": self.rows[job], "made": made_with(self.where)}
-            job.record.save_checkpoint(state)
+            self._save_job(job, learner)
+
+    def _save_job(self, job: Job, learner: Learner) -> None:
+        state = {"learner": learner.state_dict(), "rows": self.rows[job], "made": made_with(self.where)}
+        job.record.save_checkpoint(state)
 
     def _after_epoch(self, rows: dict[Job, dict | None]) -> None:
         lines = []

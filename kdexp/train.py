@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from kdexp.config.schema import first_line
 from kdexp.datasets.batches import TrainBatches
+from kdexp.distill.base import Batch
 from kdexp.evaluate import Score
 from kdexp.learner import Learner
 
@@ -29,7 +30,7 @@ def fit(
     teachers: dict[str, Callable],
     schedule: Callable[[int], float],
     epochs: int,
-    test: Callable[[nn.Module], Score],
+    test: Callable[[nn.Module], Score] | None,
     validate: Callable[[nn.Module], Score] | None = None,
     after_step: Callable[[], None] = lambda: None,
     may_split: bool = False,
@@ -38,7 +39,8 @@ def fit(
     has failed).
 
     Each batch is made once and seen by the teacher once per teacher mode in use. teachers: teacher mode -> forward.
-    schedule: epoch (from 0) -> factor of the peak learning rates. after_step runs between two steps, where all
+    schedule: epoch (from 0) -> factor of the peak learning rates. test, validate: what scores a student after each
+    epoch, None for no score. after_step runs between two steps, where all
     learners are whole and can be saved; what it raises ends the training. A learner that raises or diverges ends
     alone: see `failure`. may_split: raise OutOfMemory where several learners do not fit, for the caller to train fewer
     at a time; else that is the failure of the learner whose turn it was.
@@ -50,11 +52,13 @@ def fit(
         for learner in learners:
             learner.set_rate(schedule(epoch))
         began, before = time.perf_counter(), [learner.seconds for learner in learners]
-        for images, labels in batches.epoch(epoch, start=next((one.step for one in learners if not one.failure), 0)):
+        start = next((one.step for one in learners if not one.failure), 0)
+        for images, labels, indices in batches.epoch(epoch, start):
             active = [learner for learner in learners if not learner.failure]
             if not active:
                 return
-            _step(active, images, labels, teachers, may_split and len(active) > 1)
+            batch = Batch(labels, indices, (epoch + 1) / epochs)
+            _step(active, images, batch, teachers, may_split and len(active) > 1)
             for learner, spent in zip(learners, before):
                 learner.seconds = spent + time.perf_counter() - began
             after_step()
@@ -66,9 +70,7 @@ def fit(
         yield rows
 
 
-def _step(
-    active: list[Learner], images: Tensor, labels: Tensor, teachers: dict[str, Callable], may_split: bool
-) -> None:
+def _step(active: list[Learner], images: Tensor, batch: Batch, teachers: dict[str, Callable], may_split: bool) -> None:
     """The teacher once per mode, then every learner; an error ends the learners it came to."""
     outputs, half = {}, active[0].half
     for mode in sorted({learner.teacher_mode for learner in active} - {None}):
@@ -78,7 +80,7 @@ def _step(
     for learner in active:
         if not learner.failure:
             with _ending([learner], may_split):
-                learner.learn(images, labels, outputs.get(learner.teacher_mode))
+                learner.learn(images, batch, outputs.get(learner.teacher_mode))
 
 
 @contextlib.contextmanager
@@ -97,13 +99,15 @@ def _ending(learners: list[Learner], may_split: bool):
         learner.fail("failed", f"failed at epoch {learner.epoch + 1} step {learner.step + 1}: {kind}", trace)
 
 
-def _row(learner: Learner, batches: TrainBatches, test: Callable, validate: Callable | None) -> dict | None:
+def _row(learner: Learner, batches: TrainBatches, test: Callable | None, validate: Callable | None) -> dict | None:
     if learner.failure:
         return None
     means = learner.averages(len(batches.data.labels))
     if learner.failure:
         return None
     row = {"epoch": learner.epoch + 1, "lr": learner.optimizer.param_groups[0]["lr"], **means}
+    if test is None:
+        return row
     with _ending([learner], may_split=False):
         score = test(learner.student)
         learner.predictions = score.predictions

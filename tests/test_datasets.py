@@ -135,11 +135,11 @@ def test_an_epoch_sees_every_image_once_and_can_be_entered_anywhere():
     data = Images(torch.arange(50, dtype=torch.uint8).view(-1, 1, 1, 1).expand(50, 3, 2, 2), torch.arange(50))
     batches = TrainBatches(data, Pixels([0, 0, 0], [1, 1, 1]), 16, 1, 0, "constant", False)
     epoch = list(batches.epoch(3))
-    assert [len(labels) for _, labels in epoch] == [16, 16, 16, 2] and len(batches) == 4
-    assert sorted(torch.cat([labels for _, labels in epoch]).tolist()) == list(range(50))
-    for (images, labels), (images2, labels2) in zip(epoch[2:], batches.epoch(3, start=2)):
+    assert [len(labels) for _, labels, _ in epoch] == [16, 16, 16, 2] and len(batches) == 4
+    assert sorted(torch.cat([labels for _, labels, _ in epoch]).tolist()) == list(range(50))
+    for (images, labels, _), (images2, labels2, _) in zip(epoch[2:], batches.epoch(3, start=2)):
         assert torch.equal(images, images2) and torch.equal(labels, labels2)
     assert (
-        torch.cat([labels for _, labels in batches.epoch(4)]).tolist()
-        != torch.cat([labels for _, labels in epoch]).tolist()
+        torch.cat([labels for _, labels, _ in batches.epoch(4)]).tolist()
+        != torch.cat([labels for _, labels, _ in epoch]).tolist()
     )

@@ -11,10 +11,11 @@ from conftest import DISTILL, METHODS
 from kdexp import experiment, memory
 from kdexp.config.schema import UsageError
 from kdexp.evaluate import evaluate
+from kdexp.learner import Learner, StageLearner
 from kdexp.machine import Machine, forward_of, machine
 from kdexp.models.wrn import WideResNet
 from kdexp.teacher import teacher_view
-from kdexp.train import Learner, fit
+from kdexp.train import fit
 
 CPU = Machine(torch.device("cpu"), None, True, False, torch.get_num_threads())
 TEACHER = ("wrn16_1", 16, 1)
@@ -32,11 +33,17 @@ class Trial:
     def __init__(self, configs, teacher, epochs=2, where=CPU):
         self.config, self.epochs = configs[0], epochs
         self.data = experiment.load_data(self.config, where.device)
-        self.learners = [experiment.build_learner(config, where, teacher) for config in configs]
+        labels = self.data.train.labels
+        self.learners = [experiment.build_learner(config, where, teacher, labels) for config in configs]
         self.views = {
             mode: forward_of(teacher_view(teacher, mode), where, self.config["batch_size"])
             for mode in ("eval", "batch_stats")
         }
+        for learner in self.learners:
+            if learner.method is not None and (stage := learner.method.stage()):
+                batches = experiment.train_batches(self.config, self.data, "stage")
+                stages = fit([StageLearner(learner, stage)], batches, self.views, lambda epoch: 1.0, stage.epochs, None)
+                learner.stage_losses = [row["train_loss"] for (row,) in stages]
 
     def rows(self, after_step=lambda: None):
         test = lambda student: evaluate(student, self.data.test, self.data.pixels)
@@ -60,6 +67,10 @@ class Trial:
         ]
 
 
+def build(config, teacher, data):
+    return experiment.build_learner(config, CPU, teacher, data.train.labels)
+
+
 def equal(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
@@ -68,13 +79,14 @@ def test_methods_of_one_seed_start_from_one_student_and_see_the_same_batches(tin
     seen = []
     for name in DISTILL:
         config = tiny(f"distill={name}", "seed=3")
-        student = experiment.build_learner(config, CPU, teacher).student.state_dict()
-        batches = experiment.train_batches(config, experiment.load_data(config, CPU.device)).epoch(0)
+        data = experiment.load_data(config, CPU.device)
+        student = build(config, teacher, data).student.state_dict()
+        batches = experiment.train_batches(config, data).epoch(0)
         seen.append((student, [next(batches) for _ in range(3)]))
     for student, batches in seen[1:]:
         assert equal(student, seen[0][0])
         assert all(torch.equal(a, b) for one, other in zip(batches, seen[0][1]) for a, b in zip(one, other))
-    other = experiment.build_learner(tiny("distill=none", "seed=4"), CPU, teacher).student.state_dict()
+    other = build(tiny("distill=none", "seed=4"), teacher, data).student.state_dict()
     assert not equal(other, seen[0][0])
 
 
@@ -145,7 +157,8 @@ def test_every_method_learns(tiny, teacher, name):
 
 
 def test_connectors_are_no_part_of_the_student(tiny, teacher):
-    plain, fitted = (experiment.build_learner(tiny(f"distill={name}"), CPU, teacher) for name in ("none", "fn"))
+    configs = [tiny(f"distill={name}") for name in ("none", "fn")]
+    plain, fitted = (build(config, teacher, experiment.load_data(config, CPU.device)) for config in configs)
     assert plain.student.state_dict().keys() == fitted.student.state_dict().keys()
     trained = {id(p) for group in fitted.optimizer.param_groups for p in group["params"]}
     assert {id(p) for p in fitted.method.parameters()} < trained

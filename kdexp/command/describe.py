@@ -48,6 +48,11 @@ def _networks(titles: list[str], networks: list[nn.Module], size: int) -> Table:
     return table
 
 
+def _read(pair: tuple[str, str]) -> str:
+    """stage2, or stage4/stage3: the student's tap and the teacher's."""
+    return "/".join(dict.fromkeys(pair))
+
+
 def _shape(tap: Tap | None) -> str:
     if tap is None:
         return "-"
@@ -79,7 +84,7 @@ def _methods(config: dict, teacher: nn.Module, student: nn.Module) -> list[Table
             table.add_row(node["label"], "", "cannot, see below", "")
             remarks.append(str(error))
             continue
-        trained, reads = count_parameters(method), ", ".join(method.reads) or "logits"
+        trained, reads = count_parameters(method), ", ".join(map(_read, method.pairs)) or "logits"
         table.add_row(node["label"], f"{node['weight']:g}", reads, f"{trained:,} parameters" if trained else "-")
         remarks += [f"{node['label']}   {remark}" for remark in method.remarks]
     return [table, *([""] if remarks else []), *remarks]

@@ -4,6 +4,7 @@ import statistics
 from functools import cached_property
 from pathlib import Path
 
+from kdexp.experiment import stage_epochs
 from kdexp.job import Job
 from kdexp.machine import Machine
 from kdexp.record import seal
@@ -59,12 +60,20 @@ class Pace:
             for one in alike
             if abs(one["group_size"] - size) == nearest
         )
-        return pace * images * (job.config["epochs"] - epochs_done(job))
+        stages = [_stage_pace(one) for one in alike if one.get("stage_epochs")] or [pace]
+        before = statistics.median(stages) * (stage_epochs(job.config) - epochs_done(job, "stage.csv"))
+        return images * (pace * (job.config["epochs"] - epochs_done(job)) + before)
 
 
-def epochs_done(job: Job) -> int:
-    """Whole epochs of a run that was begun and can be gone on with."""
+def _stage_pace(result: dict) -> float:
+    """Seconds of an image in the stage before a run's training."""
+    images = result["images_per_second"] * result["seconds_per_epoch"]
+    return result["stage_seconds"] / result["stage_epochs"] / images
+
+
+def epochs_done(job: Job, rows: str = "epochs.csv") -> int:
+    """Whole epochs of a run that was begun and can be gone on with. rows: "stage.csv" for the stage before."""
     folder = job.record.folder
-    if not (folder / "checkpoint.pt").exists() or job.config["rerun"] == "all" or not (folder / "epochs.csv").exists():
+    if not (folder / "checkpoint.pt").exists() or job.config["rerun"] == "all" or not (folder / rows).exists():
         return 0
-    return len((folder / "epochs.csv").read_bytes().splitlines()) - 1
+    return len((folder / rows).read_bytes().splitlines()) - 1

@@ -2,7 +2,7 @@
 whole batch."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +33,7 @@ class TrainBatches:
     """
 
     def __init__(
-        self, data: Images, pixels: Pixels, batch_size: int, seed: int, padding: int, padding_mode: str, flip: bool
+        self, data: Images, pixels: Pixels, batch_size: int, seed: Hashable, padding: int, padding_mode: str, flip: bool
     ):
         self.data, self.pixels, self.batch_size, self.seed = data, pixels, batch_size, seed
         self.padding, self.padding_mode, self.flip = padding, padding_mode, flip
@@ -41,9 +41,9 @@ class TrainBatches:
     def __len__(self) -> int:
         return math.ceil(len(self.data.labels) / self.batch_size)
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Normalised images (batch, 3, H, W) and labels (batch,), from step `start` on; the last batch may be
-        smaller."""
+    def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Normalised images (batch, 3, H, W), their labels (batch,) and their positions in the training set (batch,),
+        from step `start` on; the last batch may be smaller."""
         count, device = len(self.data.labels), self.data.labels.device
         order = torch.randperm(count, generator=generator(self.seed, "order", number)).to(device)
         draws = generator(self.seed, "augment", number)
@@ -51,10 +51,11 @@ class TrainBatches:
         mirrored = (torch.rand(count, generator=draws) < (0.5 if self.flip else 0.0)).to(device)
         for step in range(start, len(self)):
             part = slice(step * self.batch_size, (step + 1) * self.batch_size)
+            chosen = order[part]
             images = crop_and_flip(
-                self.data.images[order[part]], shifts[part], mirrored[part], self.padding, self.padding_mode
+                self.data.images[chosen], shifts[part], mirrored[part], self.padding, self.padding_mode
             )
-            yield self.pixels.normalise(images), self.data.labels[order[part]]
+            yield self.pixels.normalise(images), self.data.labels[chosen], chosen
 
 
 def crop_and_flip(images: Tensor, shifts: Tensor, mirrored: Tensor, padding: int, padding_mode: str) -> Tensor:

@@ -1,6 +1,9 @@
 """What every distillation method is: taps in, one scalar out."""
 
 import functools
+import itertools
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -9,35 +12,85 @@ from torch import Tensor, nn
 from kdexp.models import Output, Tap
 
 
+class Batch(NamedTuple):
+    """What a method may know of a training batch beside the two outputs.
+
+    labels: (batch,). indices: (batch,), the images' positions in the training set. progress: the share of the epochs
+    that have begun, the current one included: from 1/epochs to 1.
+    """
+
+    labels: Tensor
+    indices: Tensor
+    progress: float
+
+
+class Stage(NamedTuple):
+    """A stage before the student's training: `epochs` on the same images at a constant learning rate `lr`.
+
+    loss: a scalar from the outputs of student and teacher. What its gradient reaches is trained, by an SGD with these
+    values, which are RepDistiller's (helper/pretrain.py). trains_student: False where the student has no part in it
+    and stays as it is; its output is then None.
+    """
+
+    epochs: int
+    lr: float
+    loss: Callable[[Output | None, Output], Tensor]
+    trains_student: bool = True
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+
+
 class DistillMethod(nn.Module):
     """A distillation loss with the connectors it trains.
 
     A method is built from the taps of student and teacher (channels and sizes) and never sees a network. Connectors are
-    submodules: they train in the student's optimizer and are no part of the student.
+    submodules: they train in the student's optimizer and are no part of the student. Most methods are a `forward` of
+    the two outputs; one that needs more overrides `loss`, `begin` or `stage`. What it draws from torch's generator
+    in a step follows from (seed, epoch, step).
 
-    reads: the taps it reads beside the logits; a network that lacks one is refused before anything is trained.
+    reads: the taps it reads beside the logits; a network that lacks one is refused before anything is trained. An entry
+    is a tap's name, or (student's, teacher's) where these differ. "stage*" and "stage*_pre" are all stages that both
+    networks have, "last_stage" is the last one of each.
     pools: whether maps of different size are brought together by `same_size`, which is then remarked.
     version: raised when a change of the code changes the method's numbers; part of a run's fingerprint.
     teacher_mode: "eval", or "batch_stats" where the teacher's BatchNorm must use the statistics of the batch.
     remarks: what the method does about pairs of different shape, one sentence each; printed once at the start of a run.
+    pairs: the taps of `reads` for these two networks, (student's, teacher's).
     """
 
     version = 1
     teacher_mode = "eval"
-    reads: tuple[str, ...] = ()
+    reads: tuple[str | tuple[str, str], ...] = ()
     pools = False
 
     def __init__(self, student_taps: dict[str, Tap], teacher_taps: dict[str, Tap]):
         super().__init__()
         self.remarks: list[str] = []
-        for tap in self.reads:
-            student, teacher = student_taps[tap], teacher_taps[tap]
+        self.pairs = [pair for entry in self.reads for pair in _pairs(entry, student_taps, teacher_taps)]
+        for ours, theirs in self.pairs:
+            student, teacher = student_taps[ours], teacher_taps[theirs]
             if self.pools:
-                self._remark_pooling(tap, student, teacher)
+                self._remark_pooling(ours, student, teacher)
 
     def forward(self, student: Output, teacher: Output) -> Tensor:
-        """The summed loss, a scalar, before its weight."""
+        """The loss of the two outputs, a scalar, before its weight."""
         raise NotImplementedError
+
+    def loss(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
+        """The same, for a method that needs the labels, the images' indices or the progress of the training."""
+        return self(student, teacher)
+
+    def begin(self, labels: Tensor) -> None:
+        """Called once before the first step, on the device, with the labels of all training images. Buffers made here
+        are saved and resumed with the run."""
+
+    def stage(self) -> Stage | None:
+        """The stage before the student's training, if the method has one."""
+        return None
+
+    def maps(self, student: Output, teacher: Output) -> list[tuple[Tensor, Tensor]]:
+        """The features of `pairs`."""
+        return [(student.features[ours], teacher.features[theirs]) for ours, theirs in self.pairs]
 
     def _remark_pooling(self, stage: str, student: Tap, teacher: Tap) -> None:
         """Remark that `same_size` will pool one of the two feature maps."""
@@ -47,20 +100,44 @@ class DistillMethod(nn.Module):
             self.remarks.append(f"{stage}: the {larger}'s {big}x{big} map is average-pooled to {small}x{small}")
 
 
+def _pairs(entry: str | tuple[str, str], student: dict[str, Tap], teacher: dict[str, Tap]) -> list[tuple[str, str]]:
+    """An entry of `reads` -> the taps it stands for, (student's, teacher's)."""
+    ours, theirs = (entry, entry) if isinstance(entry, str) else entry
+    if entry == "last_stage":
+        return [(_last_stage(student), _last_stage(teacher))]
+    if "*" not in ours:
+        return [(ours, theirs)]
+    numbered = ((ours.replace("*", str(n)), theirs.replace("*", str(n))) for n in itertools.count(1))
+    first = list(itertools.islice(numbered, 3))  # which every network is asked for
+    return first + list(itertools.takewhile(lambda pair: pair[0] in student and pair[1] in teacher, numbered))
+
+
+def _last_stage(taps: dict[str, Tap]) -> str:
+    return next((f"stage{n}" for n in (5, 4) if f"stage{n}" in taps), "stage3")
+
+
 def full_precision(loss):
-    """Decorator: compute a loss in float32 or better, outside autocast; half-precision arguments are cast up first."""
+    """Decorator: compute a loss in float32 or better, outside autocast; half-precision arguments are cast up first.
+    Lists of tensors are cast too."""
 
     def cast(value):
+        if isinstance(value, (list, tuple)):
+            return [cast(one) for one in value]
         half = isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16)
         return value.float() if half else value
 
     @functools.wraps(loss)
     def in_full_precision(*args, **kwargs):
-        device = next(value.device.type for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
-        with torch.autocast(device, enabled=False):
+        with torch.autocast(_device((*args, *kwargs.values())), enabled=False):
             return loss(*map(cast, args), **{name: cast(value) for name, value in kwargs.items()})
 
     return in_full_precision
+
+
+def _device(values) -> str:
+    """The device type of the first tensor among values, which may be lists of tensors."""
+    flat = itertools.chain.from_iterable(value if isinstance(value, (list, tuple)) else [value] for value in values)
+    return next(value.device.type for value in flat if isinstance(value, Tensor))
 
 
 def same_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:

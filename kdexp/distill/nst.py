@@ -31,10 +31,10 @@ def nst_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 class NST(DistillMethod):
-    """Sum over the three stages. Maps of different size: the larger is average-pooled to the smaller."""
+    """Sum over the stages. Maps of different size: the larger is average-pooled to the smaller."""
 
-    reads = ("stage1", "stage2", "stage3")
+    reads = ("stage*",)
     pools = True
 
     def forward(self, student: Output, teacher: Output) -> Tensor:
-        return sum(nst_loss(student.features[stage], teacher.features[stage]) for stage in self.reads)
+        return sum(nst_loss(s, t) for s, t in self.maps(student, teacher))

@@ -51,13 +51,13 @@ def connector(student: Tap, teacher: Tap) -> nn.Sequential:
 
 
 class OD(DistillMethod):
-    """Three stages before their ReLU, weighted 1/4, 1/2 and 1. Maps of different size: the larger is average-pooled
+    """The stages before their ReLU, weighted 1/4, 1/2 and 1. Maps of different size: the larger is average-pooled
     to the smaller.
 
     teacher_mode: "batch_stats" as the authors run it (their Table 8), or "eval". Raises ValueError for another.
     """
 
-    reads = ("stage1_pre", "stage2_pre", "stage3_pre")
+    reads = ("stage*_pre",)
     pools = True
 
     def __init__(self, student_taps, teacher_taps, teacher_mode: str = "batch_stats"):
@@ -65,18 +65,21 @@ class OD(DistillMethod):
         if teacher_mode not in ("eval", "batch_stats"):
             raise ValueError(f"teacher_mode={teacher_mode}: must be eval or batch_stats")
         self.teacher_mode = teacher_mode
-        self.connectors = nn.ModuleList(connector(student_taps[stage], teacher_taps[stage]) for stage in self.reads)
-        for number, stage in enumerate(self.reads):
-            norm = teacher_taps[stage].norm
+        self.connectors = nn.ModuleList(
+            connector(student_taps[ours], teacher_taps[theirs]) for ours, theirs in self.pairs
+        )
+        for number, (_, theirs) in enumerate(self.pairs):
+            norm = teacher_taps[theirs].norm
             if norm is None:
-                raise ValueError(f"the teacher's {stage} has no BatchNorm behind it, from which the margin is taken")
+                raise ValueError(f"the teacher's {theirs} has no BatchNorm behind it, from which the margin is taken")
             self.register_buffer(
                 f"margin{number}", od_margin(norm.weight, norm.bias).view(1, -1, 1, 1), persistent=False
             )
 
     def forward(self, student: Output, teacher: Output) -> Tensor:
         total = 0.0
-        for number, stage in enumerate(self.reads):
-            source, target = same_size(self.connectors[number](student.features[stage]), teacher.features[stage])
-            total = total + partial_l2(source, target, getattr(self, f"margin{number}")) / 2 ** (2 - number)
+        for number, (ours, theirs) in enumerate(self.maps(student, teacher)):
+            source, target = same_size(self.connectors[number](ours), theirs)
+            share = 2 ** (len(self.pairs) - 1 - number)  # 4, 2, 1
+            total = total + partial_l2(source, target, getattr(self, f"margin{number}")) / share
         return total / len(student.logits)

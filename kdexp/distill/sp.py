@@ -1,6 +1,6 @@
 """SP: Tung & Mori 2019, "Similarity-Preserving Knowledge Distillation", equations 1 to 4.
 
-    L = |G_s - G_t|_F^2 / batch^2,    G = F F^T, each row divided by its norm,    F: stage 3, (batch, C*H*W)
+    L = |G_s - G_t|_F^2 / batch^2,    G = F F^T, each row divided by its norm,    F: the last stage, (batch, C*H*W)
 
 Differs from the paper: (1) the last stage only, as in RepDistiller, whose code the author confirmed; equation 4 sums
 over layers. (2) Rows of G with a norm below 1e-6 (a sample of zeros) are zero and without gradient; RepDistiller has gradients of
@@ -27,9 +27,10 @@ def sp_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 class SP(DistillMethod):
-    """Similarities of the samples at stage 3; maps of any size can be compared as they are."""
+    """Similarities of the samples at the last stage; maps of any size can be compared as they are."""
 
-    reads = ("stage3",)
+    reads = ("last_stage",)
 
     def forward(self, student: Output, teacher: Output) -> Tensor:
-        return sp_loss(student.features["stage3"], teacher.features["stage3"])
+        ((s, t),) = self.maps(student, teacher)
+        return sp_loss(s, t)

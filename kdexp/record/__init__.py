@@ -31,6 +31,7 @@ COLUMNS = (
     "val_acc",
     "seconds",
 )
+STAGE_COLUMNS = ("epoch", "lr", "loss", "seconds")  # of stage.csv, for a method that has a stage before the training
 
 
 class Record:
@@ -107,12 +108,12 @@ class Record:
         """Forget the run: rerun=all."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def save_rows(self, rows: list[dict]) -> None:
+    def save_rows(self, rows: list[dict], name: str = "epochs.csv", columns: tuple[str, ...] = COLUMNS) -> None:
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        write_atomically(self.folder / "epochs.csv", text.getvalue().encode())
+        write_atomically(self.folder / name, text.getvalue().encode())
 
     def save_checkpoint(self, state: dict) -> None:
         """torch.save's bytes, and the sha256 of these: torch.load takes a flipped bit for a weight."""
@@ -138,7 +139,7 @@ class Record:
         kind = "uint8" if predictions.max(initial=0) < 256 else "uint16"
         write_atomically(self.folder / "predictions.npy", npy_bytes(predictions.astype(kind)))
         self.heartbeat(status="done")
-        files = {name: (self.folder / name).read_bytes() for name in seal.SEALED}
+        files = {name: (self.folder / name).read_bytes() for name in seal.SEALED if (self.folder / name).exists()}
         self._write_json("result.json", seal.sealed(result, files))
         (self.folder / "checkpoint.pt").unlink(missing_ok=True)
 
