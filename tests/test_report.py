@@ -291,6 +291,20 @@ def test_published(tmp_path):
     assert published.beside(rows.assign(dataset="digits")).empty
 
 
+def test_published_rows():
+    rows = published.load()
+    words = re.search(r"statistic \((.+?);", " ".join(published.__doc__.split()))[1].split(", ")
+    assert words == ["last", "best", "mean", "median"] and set(rows.statistic) <= {*words, ""}
+    baselines = rows[rows.method == "none"]
+    assert (baselines.teacher == "").all() and (rows[rows.method != "none"].teacher != "").all()
+    assert not baselines.duplicated(["source", "dataset", "student"]).any()
+    # the same number twice would count twice
+    assert not rows.duplicated(["source", "dataset", "teacher", "student", "method", "statistic"]).any()
+    assert rows.top1.between(50, 100).all() and (rows.runs.isna() | (rows.runs >= 1)).all()
+    papers = rows[rows.source.str.contains("AT paper|trailmet|SP paper") & (rows.teacher != "")]
+    assert papers.published_gain.round(2).tolist() == [0.84, 0.89, 0.61, 0.63]
+
+
 def test_watch(tmp_path, capsys):
     now = time.time()
     record(tmp_path, "none", 1, 70), record(tmp_path, "kd", 2, None, "diverged", state={"error": "loss not finite"})
