@@ -272,7 +272,7 @@ def test_published(tmp_path):
             )
     (rows,) = headings.pairs(summarize(records.load(tmp_path)))
     found = published.beside(rows)
-    assert len(published.load()) == 482
+    assert len(published.load()) == 788
     kd = found[(found.method == "KD") & (found.source == "RepDistiller README")].iloc[0]
     assert (kd.top1, kd.published_gain, kd["mean"], kd.gain) == (
         70.66,
@@ -301,6 +301,11 @@ def test_published_rows():
     # the same number twice would count twice
     assert not rows.duplicated(["source", "dataset", "teacher", "student", "method", "statistic"]).any()
     assert rows.top1.between(50, 100).all() and (rows.runs.isna() | (rows.runs >= 1)).all()
+    further = {"pkt", "cc", "vid", "crd", "ab", "ft", "fsp", "kdsvd", "reviewkd", "dkd", "dist", "ls"}
+    assert further <= set(rows.method)
+    tables = rows[(rows.source == "RepDistiller README") & (rows.teacher != "")]
+    assert tables.groupby(["teacher", "student"]).ngroups == 13 and tables.published_gain.notna().all()
+    assert len(tables) == 13 * 13 - 7  # seven pairs have no FSP
     papers = rows[rows.source.str.contains("AT paper|trailmet|SP paper") & (rows.teacher != "")]
     assert papers.published_gain.round(2).tolist() == [0.84, 0.89, 0.61, 0.63]
 
