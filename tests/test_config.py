@@ -11,13 +11,14 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from kdexp import ROOT, SWEEPS, experiment
-from kdexp.config import hints, naming, plugins, resolve
+from kdexp.config import compose, hints, naming, plugins, resolve
 from kdexp.config.schema import UsageError
 from kdexp.datasets import Images
 from kdexp.datasets.digits import digits
 from kdexp.job import Job
 
 GROUPS = sorted({file.parent.name for folder in plugins.folders for file in folder.glob("*/*.yaml")} - {"model"})
+PAIRS = ROOT / "kdexp/distill/README.md"
 FILES = [file for group in GROUPS for file in plugins.options(group)]
 
 
@@ -48,6 +49,20 @@ def test_every_sweep_names_real_options(hydra, file):
     for key, values in axes.items():
         for value in values if isinstance(values, list) else [values]:
             Job(hydra(*[one for one in first if not one.startswith(f"{key}=")], f"{key}={value}"))
+
+
+@pytest.mark.parametrize("words", re.findall(r"^\| `(pair=.+?)`", PAIRS.read_text(), re.M))
+def test_the_weights_per_pair_can_be_typed(hydra, words):
+    typed = compose.without_pair(words.split())
+    chosen = dict(word.split("=") for word in typed)
+    missing = {chosen["teacher"], chosen["student"]} - {*NETWORKS} | {chosen["distill"]} - {*METHODS}
+    if missing:
+        pytest.skip(f"not here: {', '.join(sorted(missing))}")
+    config = hydra(*typed)
+    experiment.check_objects(config)
+    for key, value in chosen.items():
+        if key.startswith("distill."):
+            assert config["distill"][key.removeprefix("distill.")] == yaml.safe_load(value)
 
 
 @pytest.mark.parametrize("name", ["resnet20", "resnet26", "resnet14x4", "wrn22_3"])
