@@ -42,10 +42,8 @@ def pytest_configure(config):
     DISTILL[:] = [file.stem for file in plugins.options("distill")]
     METHODS[:] = [name for name in DISTILL if name != "none"]
     NETWORKS[:] = [file.stem for file in plugins.options("model")]
-    if getattr(config.option, "dist", "no") == "load":  # -n 2: tests of one xdist_group run in one process
-        config.option.dist = "loadgroup"
-    if hasattr(config, "workerinput"):
-        config.option.loadgroup = True
+    if getattr(config.option, "dist", "no") == "load":  # -n 2: a file's last test may count what its others have read
+        config.option.dist = "loadfile"
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,6 @@ from kdexp.models import Tap
 GOLDEN = Golden("golden.npz")
 ARRAYS, USED = GOLDEN.arrays, GOLDEN.used
 golden, check_loss, check_grad = GOLDEN.read, GOLDEN.check_loss, GOLDEN.check_grad
-pytestmark = pytest.mark.xdist_group(name="test_golden")  # whose last test counts
 both = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
 
 

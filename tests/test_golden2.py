@@ -25,7 +25,6 @@ from kdexp.models import Output, Tap
 
 GOLDEN = Golden("golden2.npz")
 golden, check_loss, check_grad = GOLDEN.read, GOLDEN.check_loss, GOLDEN.check_grad
-pytestmark = pytest.mark.xdist_group(name="test_golden2")  # whose last test counts
 both = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
 
 
