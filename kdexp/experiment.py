@@ -130,20 +130,20 @@ def build_method(config: dict, student: nn.Module, teacher: nn.Module | None):
         )
 
 
-def stage_epochs(config: dict) -> int:
-    """Epochs of the stage that the method has before the student's training; 0 for most."""
-    return _stage_epochs(json.dumps([config[key] for key in CHOICES]))
+def pretrain_epochs(config: dict) -> int:
+    """Epochs of the method's pretraining; 0 for most."""
+    return _pretrain_epochs(json.dumps([config[key] for key in CHOICES]))
 
 
 @functools.cache
-def _stage_epochs(chosen: str) -> int:
+def _pretrain_epochs(chosen: str) -> int:
     config = {"seed": 1} | dict(zip(CHOICES, json.loads(chosen)))
     if config["distill"]["_target_"] is None:
         return 0
     with torch.device("meta"), ShapesOnly():
         networks = [build_network(config["model"][role], config["plugins"]) for role in ("student", "teacher")]
-        stage = build_method(config, *networks).stage()
-    return stage.epochs if stage else 0
+        plan = build_method(config, *networks).pretraining()
+    return plan.epochs if plan else 0
 
 
 def build_student(config: dict) -> nn.Module:

@@ -7,13 +7,13 @@ import torch
 
 from kdexp import experiment, screen
 from kdexp.config.schema import UsageError
-from kdexp.first_stage import FirstStage
 from kdexp.interrupt import Stopped
 from kdexp.job import Job
 from kdexp.learner import Learner
 from kdexp.lockstep import Lockstep, made_with, note_failure
 from kdexp.machine import forward_of, machine, prepare_torch
 from kdexp.memory import free_bytes, how_many
+from kdexp.pretraining import PretrainingRun
 from kdexp.teacher import Teachers, teacher_view
 from kdexp.train import OutOfMemory
 
@@ -121,8 +121,8 @@ class Group:
         return None if learner.failure else learner
 
     def _go_on(self, job: Job, learner: Learner) -> list[dict]:
-        """Set the learner where its checkpoint stands, behind the stage before its training if there is one; returns
-        the rows until there."""
+        """Set the learner where its checkpoint stands, after its pretraining if there is one; returns the rows until
+        there."""
         state = job.record.checkpoint(self.where.device)
         if state is not None and state["made"] != made_with(self.where):
             then, now = " ".join(map(str, state["made"].values())), " ".join(map(str, made_with(self.where).values()))
@@ -131,8 +131,8 @@ class Group:
             learner.load_state_dict(state["learner"])
             screen.say(f"{job.title} goes on at epoch {learner.epoch + 1}   {job.record.folder}")
             return state["rows"]
-        if learner.method is not None and (stage := learner.method.stage()):
-            FirstStage(job, learner, stage, self.data, self.where).train(state, self.views, self.interrupted)
+        if learner.method is not None and (plan := learner.method.pretraining()):
+            PretrainingRun(job, learner, plan, self.data, self.where).train(state, self.views, self.interrupted)
         return []
 
     def _remark(self, job: Job, learner: Learner) -> None:

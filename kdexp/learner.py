@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdexp.distill.base import Batch, DistillMethod, Stage
+from kdexp.distill.base import Batch, DistillMethod, Pretraining
 from kdexp.distill.kd import kd_loss
 from kdexp.models import Output
 from kdexp.randomness import key
@@ -51,8 +51,9 @@ class Learner:
         self.sums = torch.zeros(5, dtype=exact, device=self.device)  # loss, ce, distill, correct, finite steps
         self.failure: tuple[str, str, str] | None = None
         self.predictions: Tensor | None = None
-        self.stage_rows: list[dict] = []  # of the epochs of the stage before, if there is one
-        self.teacher_mode = method.teacher_mode if method is not None else None
+        self.pretraining_rows: list[dict] = []  # of the pretraining, if there is one
+        taught = method is not None and (weights.method or weights.kd)  # else the teacher need not look at the batches
+        self.teacher_mode = method.teacher_mode if taught else None
 
     def fail(self, state: str, line: str, trace: str = "") -> None:
         """End early. state: "diverged" or "failed"; trace: the traceback's text. The memory is given back: neither
@@ -116,7 +117,7 @@ class Learner:
             "epoch": self.epoch,
             "step": self.step,
             "seconds": self.seconds,
-            "stage_rows": self.stage_rows,
+            "pretraining_rows": self.pretraining_rows,
         }
 
     def load_state_dict(self, state: dict) -> None:
@@ -126,28 +127,31 @@ class Learner:
         self.optimizer.load_state_dict(state["optimizer"])
         self.sums.copy_(state["sums"])
         self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
-        self.stage_rows = state.get("stage_rows", [])  # which checkpoints of earlier versions do not have
+        self.pretraining_rows = state.get("pretraining_rows", [])  # which checkpoints of earlier versions do not have
 
 
-class StageLearner(Learner):
-    """A learner in the stage before its training: the same student and method, the stage's loss alone, an optimizer of
-    its own."""
+class Pretrainer(Learner):
+    """A learner in its pretraining: the same student and method, the loss of that alone, an optimizer of its own."""
 
-    def __init__(self, learner: Learner, stage: Stage):
-        modules = [learner.student, learner.method] if stage.trains_student else [learner.method]
+    def __init__(self, learner: Learner, plan: Pretraining):
+        modules = [learner.student, learner.method] if plan.trains_student else [learner.method]
         optimizer = torch.optim.SGD(
             [parameter for module in modules for parameter in module.parameters()],
-            stage.lr,
-            momentum=stage.momentum,
-            weight_decay=stage.weight_decay,
+            plan.lr,
+            momentum=plan.momentum,
+            weight_decay=plan.weight_decay,
         )
-        seed = (learner.seed, "stage")
+        seed = (learner.seed, "pretraining")
         super().__init__(
             learner.student, optimizer, learner.method, forward=learner.forward, half=learner.half, seed=seed
         )
-        self.stage, self.stage_rows = stage, learner.stage_rows
+        self.plan, self.pretraining_rows = plan, learner.pretraining_rows
+        self.teacher_mode = learner.method.teacher_mode
+
+    def fail(self, state: str, line: str, trace: str = "") -> None:
+        super().fail(state, f"pretraining {line}", trace)
 
     def _terms(self, images: Tensor, batch: Batch, teacher: Output) -> tuple[Tensor, Tensor, Tensor]:
-        student = self.forward(images) if self.stage.trains_student else None
-        loss = self.stage.loss(student, teacher)
+        student = self.forward(images) if self.plan.trains_student else None
+        loss = self.plan.loss(student, teacher)
         return torch.zeros_like(loss), loss, torch.zeros_like(loss)

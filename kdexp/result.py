@@ -30,11 +30,11 @@ def result_of(
     """The result of a run from its epochs' rows. `images`: trained on in an epoch. `weights`: student.pt."""
     config, last, node = job.config, rows[-1], job.config["distill"]
     given, seconds = config["teacher_checkpoint"], sum(row["seconds"] for row in rows)
-    stage = {}
-    if learner.stage_rows:
-        stage = {
-            "stage_epochs": len(learner.stage_rows),
-            "stage_seconds": sum(row["seconds"] for row in learner.stage_rows),
+    before = {}
+    if learner.pretraining_rows:
+        before = {
+            "pretrain_epochs": len(learner.pretraining_rows),
+            "pretrain_seconds": sum(row["seconds"] for row in learner.pretraining_rows),
         }
     method_version = {"method": target(node, config["plugins"]).version} if node["_target_"] else {}
     return {
@@ -56,8 +56,8 @@ def result_of(
         "val_acc": last["val_acc"],
         "teacher_test_acc": teacher_acc,
         "params": count_parameters(learner.student),
-        "seconds": seconds + stage.get("stage_seconds", 0.0),
-        **stage,
+        "seconds": seconds + before.get("pretrain_seconds", 0.0),
+        **before,
         "seconds_per_epoch": seconds / len(rows),
         "images_per_second": images * len(rows) / seconds,
         "peak_memory_mb": peak_memory(where.device) / 2**20,

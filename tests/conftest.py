@@ -56,10 +56,10 @@ def hydra():
 
 
 def short(*overrides):
-    """The override that makes a stage before the training short, if the chosen method has one."""
+    """The override that makes a pretraining short, if the chosen method has one."""
     name = next((word.removeprefix("distill=") for word in overrides if word.startswith("distill=")), "kd")
     (file,) = (file for file in plugins.options("distill") if file.stem == name)
-    return ["distill.stage_epochs=3"] if "stage_epochs:" in file.read_text() else []
+    return ["distill.pretrain_epochs=6"] if "pretrain_epochs:" in file.read_text() else []
 
 
 @pytest.fixture

@@ -48,6 +48,29 @@ def stripes(root):
     images[labels == 1, :, :, ::2] += 150
     return Images(images[:80], labels[:80]), Images(images[80:], labels[80:])
 """,
+    # a method as those of version 0.1 were written
+    "cosines.py": """
+import torch.nn.functional as F
+from kdexp.distill.base import DistillMethod, full_precision
+
+@full_precision
+def cosine_loss(student, teacher):
+    s, t = (F.normalize(e) @ F.normalize(e).T for e in (student, teacher))
+    return F.mse_loss(s, t)
+
+class Cosines(DistillMethod):
+    reads = ("embedding",)
+
+    def forward(self, student, teacher):
+        return cosine_loss(student.features["embedding"], teacher.features["embedding"])
+""",
+    "conf/distill/cosines.yaml": """
+name: cosines
+_target_: mylab.cosines.Cosines
+label: Cosines
+note: ""
+weight: 10
+""",
     "conf/dataset/stripes.yaml": """
 name: stripes
 _target_: mylab.data.stripes
@@ -63,9 +86,9 @@ flip: true
 
 @pytest.fixture
 def mylab(tmp_path):
-    """The package of README's walk-through, with a network and a data set beside its method."""
+    """The package of README's walk-through, with a network, a data set and one more method."""
     written = dict(re.findall(r"`mylab/([\w/.]+)`:\n\n```\w+\n(.*?)```", SECTION, re.S))
-    assert sorted(written) == ["conf/distill/pkt.yaml", "pkt.py"]
+    assert sorted(written) == ["conf/distill/trust.yaml", "trust.py"]
     for name, text in {**written, **MYLAB}.items():
         file = tmp_path / "mylab" / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -77,8 +100,8 @@ def test_readme_walk_through(mylab, run):
     """Its commands, on a small run; with our tests."""
     lines = re.findall(r"^python .*", SECTION, re.M)
     described, swept = (run(*line.split()[2:], check=0) for line in lines[:2])
-    assert re.search(r"PKT +30000 +embedding +-", described.stdout)
-    assert re.search(r"PKT +\d+\.\d\d +\d+\.\d\d +3", swept.stdout)
+    assert re.search(r"Trust +1 +logits +-", described.stdout)
+    assert re.search(r"Trust +\d+\.\d\d +\d+\.\d\d +3", swept.stdout)
     environment = os.environ | {"PYTHONPATH": str(mylab)}
     tested = subprocess.run(
         [sys.executable, *lines[2].split()[1:]], cwd=ROOT, env=environment, capture_output=True, text=True
@@ -88,14 +111,14 @@ def test_readme_walk_through(mylab, run):
 
 def test_own_network_method_and_data_set_in_a_sweep(mylab, run):
     words = ("plugins=[mylab]", "dataset=stripes", "dataset.limit=null", "dataset.limit_test=null", "student=small")
-    done = run("-m", *words, "distill=none,kd,sp,pkt", "epochs=8", check=0)
+    done = run("-m", *words, "distill=none,kd,cosines,trust", "epochs=8", check=0)
     assert "stripes   wrn16_1" in done.stdout and "-> small8" in done.stdout
     results = [json.loads(file.read_text()) for file in mylab.glob("outputs/stripes/*/*/*/seed1/result.json")]
-    assert sorted(one["distill"] for one in results) == ["kd", "none", "none", "pkt", "sp"]
+    assert sorted(one["distill"] for one in results) == ["cosines", "kd", "none", "none", "trust"]
     alone = run("distill=kd", *words, "epochs=8", f"paths.outputs={mylab}/alone", check=0)
     weights = [json.loads(file.read_text())["student_sha256"] for file in mylab.glob("*/stripes/*/kd/*/*/result.json")]
     assert len(weights) == 2 and len(set(weights)) == 1, alone.stderr  # dropout draws the same in a group and alone
-    again = run("-m", *words, "distill=none,kd,sp,pkt", "epochs=8", check=0)
+    again = run("-m", *words, "distill=none,kd,cosines,trust", "epochs=8", check=0)
     assert "4 done before, 0 to run" in again.stderr
     small = run("-m", *words, "distill=nst", "model.student.width=4,8", "epochs=8", check=0)
     assert "wrn16_1-small4" in small.stderr
@@ -108,20 +131,20 @@ def test_own_network_method_and_data_set_in_a_sweep(mylab, run):
     "package, message",
     [
         ("mylabb", "plugins=mylabb: there is no package of that name"),
-        ("json", "distill=pkt: no such method"),
+        ("json", "distill=mine: no such method"),
         ("taken", "kd.yaml: there is an option of that name already"),
-        ("broken", "_target_=broken.pkt.PKT: "),
+        ("broken", "_target_=broken.mine.Mine: "),
     ],
 )
 def test_a_package_that_cannot_be_used(run, tmp_path, package, message):
     (tmp_path / "taken" / "conf" / "distill").mkdir(parents=True)
     (tmp_path / "taken" / "conf" / "distill" / "kd.yaml").write_text("name: kd")
     (tmp_path / "broken" / "conf" / "distill").mkdir(parents=True)
-    (tmp_path / "broken" / "conf" / "distill" / "pkt.yaml").write_text(
-        "name: pkt\n_target_: broken.pkt.PKT\nweight: 1\n"
+    (tmp_path / "broken" / "conf" / "distill" / "mine.yaml").write_text(
+        "name: mine\n_target_: broken.mine.Mine\nweight: 1\n"
     )
-    (tmp_path / "broken" / "pkt.py").write_text("raise AssertionError")
-    done = run(f"plugins={package}", "distill=pkt")
+    (tmp_path / "broken" / "mine.py").write_text("raise AssertionError")
+    done = run(f"plugins={package}", "distill=mine")
     assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
 
 

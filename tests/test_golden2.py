@@ -229,20 +229,18 @@ def test_kdsvd(case, dtype):
 
 
 def test_kdsvd_dead_channels():
-    """Two channels of zeros: the reference's gradient is NaN, ours is that of its loss by differences, but for pixels at
-    which the loss jumps, since another of the student's vectors becomes the one most like the teacher's."""
+    """Two channels of zeros: the reference's gradient is NaN, ours is that of its loss by differences. In dead channels
+    the reference's loss may jump, as soon as they are not, since one of their vectors may be most like the teacher's;
+    differences are no gradient there."""
     key = "kdsvd/dead"
     s, t = numbered(key, "s", torch.float64, True), numbered(key, "t", torch.float64)
     loss = svd_loss(s, t)
     check_loss(loss, f"{key}/loss")
     for i, gradient in enumerate(torch.autograd.grad(loss, s)):
-        expected = golden(f"{key}/grad_s{i + 1}_by_differences")
-        wrong = ((gradient - expected).abs() > 1e-5 * expected.abs().max()).flatten().nonzero().flatten()
-        assert len(wrong) < 0.25 * expected.numel()
-        for pixel in wrong:
-            moved = [x.detach().clone() for x in s]
-            moved[i].view(-1)[pixel] += 1e-6
-            assert (svd_loss(moved, t) - loss).abs() > 1e-4
+        expected, dead = golden(f"{key}/grad_s{i + 1}_by_differences"), s[i].detach().amax((0, 2, 3)) == 0
+        near = (gradient - expected).abs() <= 1e-5 * expected.abs().max()
+        assert near[:, ~dead].all() and near[:, dead].double().mean() > 0.7
+        assert gradient.abs().max() < 0.01
 
 
 @both

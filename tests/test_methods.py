@@ -15,14 +15,26 @@ from torch import nn
 
 from kdexp import experiment
 from kdexp.config.schema import UsageError
+from kdexp.distill.ab import ab_loss
 from kdexp.distill.at import at_loss
-from kdexp.distill.base import Batch
+from kdexp.distill.base import Batch, warmed_up
+from kdexp.distill.cc import cc_loss
+from kdexp.distill.crd import CRD, contrast_loss
+from kdexp.distill.dist import dist_loss
+from kdexp.distill.dkd import dkd_loss
 from kdexp.distill.fn import FN, hint_loss
+from kdexp.distill.fsp import fsp_loss
+from kdexp.distill.ft import factor_loss
 from kdexp.distill.kd import kd_loss
+from kdexp.distill.kdsvd import svd_loss
+from kdexp.distill.ls import standardise
 from kdexp.distill.nst import nst_loss
 from kdexp.distill.od import od_margin, partial_l2
+from kdexp.distill.pkt import pkt_loss
+from kdexp.distill.reviewkd import hcl_loss
 from kdexp.distill.rkd import rkd_angle_loss, rkd_distance_loss
 from kdexp.distill.sp import sp_loss
+from kdexp.distill.vid import vid_loss
 from kdexp.models import Output, SignedTap, Tap, Taps
 from kdexp.teacher import teacher_view
 
@@ -189,7 +201,11 @@ def test_gradients_are_finite_at_the_edges(dtype):
     twins[4] = twins[2]
     maps, other = (normal(seed, 4, 5, 3, 3).to(dtype) for seed in (2, 3))
     dead_sample, dead_channel = maps.clone(), maps.clone()
-    dead_sample[1], dead_channel[:, 2] = 0, 0
+    dead_sample[1], dead_channel[:, 2:4] = 0, 0
+    dead_row, labels = e.clone(), torch.arange(6)
+    dead_row[2] = 0
+    standardised = lambda s, t: kd_loss(standardise(s), standardise(t), 2.0)
+    neighbors_svd = lambda s, t: svd_loss([s, s], [t, t])
     cases = [
         (rkd_angle_loss, twins, f),
         (rkd_distance_loss, twins, f),
@@ -203,19 +219,56 @@ def test_gradients_are_finite_at_the_edges(dtype):
         (nst_loss, dead_channel, other),
         (nst_loss, torch.zeros_like(maps), other),
         (kd_loss, torch.ones_like(e), torch.ones_like(f), 4.0),
+        (pkt_loss, dead_row, f),
+        (pkt_loss, e[:1], f[:1]),
+        (cc_loss, e[:1], f[:1]),
+        (ab_loss, maps, other, 1.0),
+        (factor_loss, dead_sample, other),
+        (factor_loss, maps[:, :, :1, :1], other[:, :, :1, :1]),
+        (vid_loss, maps, torch.full((5,), 1000.0, dtype=dtype), other),
+        (dkd_loss, 1000 * e, f, labels, 1.0, 8.0, 4.0),
+        (dkd_loss, e, 1000 * f, labels, 1.0, 8.0, 4.0),
+        (dkd_loss, 1000 + e[:, :2], f[:, :2], labels % 2, 1.0, 8.0, 4.0),
+        (dist_loss, torch.ones_like(e), f, 1.0, 1.0, 4.0),
+        (dist_loss, e[:1].expand(6, -1), f, 1.0, 1.0, 4.0),
+        (dist_loss, e, torch.ones_like(f), 1.0, 1.0, 4.0),
+        (dist_loss, e[:1], f[:1], 1.0, 1.0, 4.0),
+        (standardised, torch.ones_like(e), f),
+        (neighbors_svd, dead_channel, other),
+        (neighbors_svd, torch.zeros_like(maps), other),
+        (neighbors_svd, torch.ones_like(maps), other),
+        (neighbors_svd, torch.eye(9, dtype=dtype).view(1, 9, 3, 3).expand(4, 9, 3, 3), other.repeat(1, 2, 1, 1)[:, :9]),
+        (contrast_loss, torch.full((2, 5), 1e-6, dtype=dtype), 50_000),
     ]
     for loss, *arguments in cases:
-        assert gradient(loss, *arguments).abs().max() < 1e3, loss.__name__
+        limit = 1e6 if loss is contrast_loss else 2e3  # 1/score
+        assert gradient(loss, *arguments).abs().max() < limit, loss.__name__
     margin = od_margin(torch.tensor([0.0, -0.0, 0.0]), torch.tensor([1.0, -2.0, 0.0]))
     assert margin.tolist() == [0.0, -2.0, 0.0]
 
 
-@pytest.mark.parametrize("name", ["kd", "hint", "nst", "at", "rkd_d", "rkd_a", "sp", "od"])
+MIXED = "kd hint nst at rkd_d rkd_a sp od pkt cc vid ab ft fsp kdsvd hcl dkd dist ls crd".split()
+
+
+@pytest.mark.parametrize("name", MIXED)
 def test_losses_are_float32_under_mixed_precision(name):
     """Half-precision features under autocast give the loss of the same features in float32."""
     maps, flat = (normal(0, 8, 6, 4, 4), normal(1, 8, 6, 4, 4)), (normal(2, 8, 30), normal(3, 8, 30))
-    margin = torch.full((1, 6, 1, 1), -0.5)
+    margin, labels = torch.full((1, 6, 1, 1), -0.5), torch.arange(8)
+    several = lambda loss: lambda s, t: loss([s, s.relu()], [t, t.relu()])
     loss, (s, t), rest = {
+        "pkt": (pkt_loss, flat, ()),
+        "cc": (cc_loss, flat, ()),
+        "vid": (lambda s, t: vid_loss(s, s[0, :, 0, 0], t), maps, ()),
+        "ab": (ab_loss, maps, (1.0,)),
+        "ft": (factor_loss, maps, ()),
+        "fsp": (several(fsp_loss), maps, ()),
+        "kdsvd": (several(svd_loss), maps, ()),
+        "hcl": (several(hcl_loss), maps, ()),
+        "dkd": (dkd_loss, flat, (labels, 1.0, 8.0, 4.0)),
+        "dist": (dist_loss, flat, (1.0, 1.0, 4.0)),
+        "ls": (lambda s, t: kd_loss(standardise(s), standardise(t), 2.0), flat, ()),
+        "crd": (lambda s, t: contrast_loss(s.abs(), 50_000), flat, ()),
         "kd": (kd_loss, flat, (4.0,)),
         "hint": (hint_loss, maps, ()),
         "nst": (nst_loss, maps, ()),
@@ -262,11 +315,11 @@ LABELS = torch.arange(12) % 10  # of the training images
 
 
 def whole_loss(method, student, teacher):
-    """What is minimised, in the training and in the stage before it."""
+    """What is minimised, in the training and in a pretraining."""
     count = len(student.logits)
     loss = method.loss(student, teacher, Batch(LABELS[:count], torch.arange(count), 1.0))
-    if stage := method.stage():
-        loss = loss + stage.loss(student if stage.trains_student else None, teacher)
+    if plan := method.pretraining():
+        loss = loss + plan.loss(student if plan.trains_student else None, teacher)
     return loss
 
 
@@ -388,3 +441,77 @@ def test_nst_stays_in_matrix_form():
         with Largest() as largest:
             nst_loss(s, torch.randn(64, c_t, size, size)).backward()
         assert largest.elements <= max(64 * c_t * size * size, 64 * c_t * c_t)
+
+
+@draws
+@given(seeds, st.integers(2, 6), st.integers(2, 5), st.floats(0.5, 8))
+def test_dkd_dist_and_ls_slow(seed, batch, classes, temperature):
+    s, t = normal(seed, batch, classes) * 3, normal(seed + 1, batch, classes) * 3
+    labels = torch.arange(batch) % classes
+    soft = lambda rows: [softmax([v / temperature for v in row]) for row in rows.tolist()]
+    kl = lambda p, q: sum(a * math.log(a / b) for a, b in zip(p, q))
+    rows, target, others = list(zip(soft(s), soft(t), labels.tolist())), 0.0, 0.0
+    for q, p, label in rows:
+        target += kl([p[label], 1 - p[label]], [q[label], 1 - q[label]]) / batch
+        rest = [[x / (1 - one[label]) for k, x in enumerate(one) if k != label] for one in (p, q)]
+        others += kl(*rest) / batch
+    expected = torch.tensor(temperature**2 * (1.5 * target + 8 * others), dtype=torch.float64)
+    torch.testing.assert_close(dkd_loss(s, t, labels, 1.5, 8.0, temperature), expected, rtol=1e-7, atol=1e-9)
+    centred = lambda x: x - x.mean()
+    r = lambda a, b: centred(a) @ centred(b) / (np.linalg.norm(centred(a)) * np.linalg.norm(centred(b)) + 1e-8)
+    q, p = np.array(soft(s)), np.array(soft(t))
+    between = 1 - np.mean([r(a, b) for a, b in zip(q, p)])
+    within = 1 - np.mean([r(a, b) for a, b in zip(q.T, p.T)])
+    same(dist_loss(s, t, 2.0, 3.0, temperature), temperature**2 * (2 * between + 3 * within))
+    z = (s.numpy() - s.numpy().mean(1, keepdims=True)) / s.numpy().std(1, ddof=1, keepdims=True)
+    np.testing.assert_allclose(standardise(s), z, rtol=1e-5)
+    torch.testing.assert_close(standardise(2 * s + 5), standardise(s), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("negatives", [3, 9, 12, 30])
+def test_negatives_of_crd(negatives):
+    """Of other classes, none twice where there are enough, else each equally often; each as likely; the same again."""
+    labels = torch.tensor([0, 1, 2, 1, 0, 2, 2, 2, 1, 0, 3, 3, 2, 1])
+    method = CRD({"embedding": Tap(4, 1)}, {"embedding": Tap(6, 1)}, dim=8, negatives=negatives)
+    method.begin(labels)
+    seen = torch.zeros(14, 14)
+    for step in range(600):
+        torch.manual_seed(step)
+        chosen = method.draw(labels)
+        assert chosen.shape == (14, negatives) and (labels[chosen] != labels[:, None]).all()
+        for row, image in zip(chosen, range(14)):
+            times = row.bincount(minlength=14)
+            others = times[labels != labels[image]]
+            assert others.max() - others.min() <= 1
+            seen[image] += times
+    torch.manual_seed(step)
+    assert torch.equal(method.draw(labels), chosen)
+    for image in range(14):
+        others = seen[image][labels != labels[image]] / 600
+        expected = negatives / len(others)
+        assert (others - expected).abs().max() < 5 * math.sqrt(expected % 1 * (1 - expected % 1) / 600) + 1e-9
+
+
+def test_crd_needs_two_classes():
+    method = CRD({"embedding": Tap(4, 1)}, {"embedding": Tap(6, 1)})
+    with pytest.raises(ValueError, match="needs training images of two classes"):
+        method.begin(torch.ones(5, dtype=torch.int64))
+
+
+def test_crd_copies_no_rows_of_its_memory():
+    """No tensor is larger than a memory, or the scores of a batch with it; the usual form has 20 times these."""
+    method = CRD({"embedding": Tap(64, 1)}, {"embedding": Tap(256, 1)})
+    method.begin(torch.arange(50_000) % 100)
+    student, teacher = (Output(None, {"embedding": torch.randn(64, width)}) for width in (64, 256))
+    with Largest() as largest:
+        method.loss(student, teacher, Batch(torch.arange(64) % 100, torch.arange(64), 1.0)).backward()
+    assert largest.elements <= 50_000 * 128
+
+
+def test_warm_up_is_a_share_of_the_epochs():
+    """As min(epoch / 20, 1) of mdistiller over 240 epochs, and of the same shape over 24."""
+    assert [warmed_up(epoch / 240, 20 / 240) for epoch in range(1, 241)] == pytest.approx(
+        [min(epoch / 20, 1.0) for epoch in range(1, 241)]
+    )
+    assert [warmed_up(epoch / 24, 20 / 240) for epoch in (1, 2, 3)] == [0.5, 1.0, 1.0]
+    assert warmed_up(0.01, 0) == 1.0

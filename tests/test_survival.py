@@ -79,6 +79,40 @@ def test_killed_at_twenty_random_moments(forked, tmp_path, undisturbed):
     assert not [path for path in (tmp_path / "outputs").rglob("seed1/.*")]
 
 
+@pytest.mark.parametrize("method", ["fn distill.stages=2", "ft", "ab", "fsp"])
+def test_killed_in_its_pretraining(forked, tmp_path, method):
+    """Several times, by SIGKILL and by SIGTERM: it goes on in its pretraining, to the rows and weights of one undisturbed."""
+    (tmp_path / "calm").mkdir()
+    words = (
+        *f"distill={method}".split(),
+        "threads=1",
+        "batch_size=8",
+        "distill.pretrain_epochs=12",
+    )
+    calm = forked(*words, f"paths.outputs={tmp_path}/calm").wait(check=0)
+    assert re.search(r"pretraining +1/12 +loss [\d.e-]+", calm.stderr)
+    for moment, name in enumerate(("SIGKILL", "SIGTERM", "SIGKILL")):
+        going, deadline = forked(*words), time.monotonic() + 60
+        while len(rows_of(tmp_path / "outputs")) <= 1 + 2 * moment and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.kill(going.process.pid, getattr(signal, name))
+        going.wait()
+    assert not list((tmp_path / "outputs").rglob("*-resnet8/*/*/*/epochs.csv"))
+    last = forked(*words).wait(check=0)
+    assert re.search(r"goes on at epoch \d+ of its pretraining", last.stderr)
+    assert numbers(tmp_path / "outputs") == numbers(tmp_path / "calm")
+    stages = [[row.rpartition(",")[0] for row in rows_of(tmp_path / place)] for place in ("outputs", "calm")]
+    assert stages[0] == stages[1] and len(stages[0]) == 13 and stages[0][0] == "epoch,lr,loss"
+    (result,) = (json.loads(path.read_text()) for path in (tmp_path / "outputs").rglob("*-resnet8/*/*/*/result.json"))
+    assert result["pretrain_epochs"] == 12 and result["seconds"] > result["pretrain_seconds"] > 0
+    assert "pretraining.csv" in result["sha256"]
+
+
+def rows_of(outputs):
+    """The lines of the one pretraining.csv below a folder."""
+    return [line for path in outputs.rglob("pretraining.csv") for line in path.read_text().splitlines()]
+
+
 def test_a_full_disk(forked, tmp_path, undisturbed):
     """No file may grow beyond 50 kB: one message, and room enough goes on to the same numbers."""
     full = forked(*ONE, file_size=50_000)
@@ -184,7 +218,7 @@ def test_any_damaged_file_of_a_teacher(tiny, damage):
     accuracy = teacher()
     folder = naming.folder(job.teacher_config)
     files = sorted(path.name for path in folder.iterdir())
-    of_a_run = {*seal.SEALED} - {"stage.csv"}  # a label-only training has no stage before it
+    of_a_run = {*seal.SEALED} - {"pretraining.csv"}  # a label-only training has no pretraining
     assert {"status.json", "run.log"} | of_a_run < {*files} and len(trained) == 1
     for name in files:
         content = (folder / name).read_bytes()

@@ -12,7 +12,7 @@ from kdexp import experiment, memory
 from kdexp.config.schema import UsageError
 from kdexp.distill.base import DistillMethod
 from kdexp.evaluate import evaluate
-from kdexp.learner import Learner, StageLearner
+from kdexp.learner import Learner, Pretrainer
 from kdexp.machine import Machine, forward_of, machine
 from kdexp.models.wrn import WideResNet
 from kdexp.teacher import teacher_view
@@ -41,10 +41,10 @@ class Trial:
             for mode in ("eval", "batch_stats")
         }
         for learner in self.learners:
-            if learner.method is not None and (stage := learner.method.stage()):
-                batches = experiment.train_batches(self.config, self.data, "stage")
-                stages = fit([StageLearner(learner, stage)], batches, self.views, lambda epoch: 1.0, stage.epochs, None)
-                learner.stage_losses = [row["train_loss"] for (row,) in stages]
+            if learner.method is not None and (plan := learner.method.pretraining()):
+                batches = experiment.train_batches(self.config, self.data, "pretraining")
+                rows = fit([Pretrainer(learner, plan)], batches, self.views, lambda epoch: 1.0, plan.epochs, None)
+                learner.pretraining_losses = [row["train_loss"] for (row,) in rows]
 
     def rows(self, after_step=lambda: None):
         test = lambda student: evaluate(student, self.data.test, self.data.pixels)
@@ -122,7 +122,7 @@ class Stop(Exception):
 def test_going_on_after_a_stop_is_exact(tiny, teacher, steps):
     """Stopped between any two steps, saved, loaded into new objects: the same rows and weights. 4 steps are an
     epoch."""
-    configs = [tiny(f"distill={name}") for name in ("none", "fn", "od")]
+    configs = [tiny(f"distill={name}") for name in ("none", "fn", "od", "crd", "ft", "reviewkd")]
     expected = Trial(configs, teacher).train()
     first, count = Trial(configs, teacher), iter(range(1, 1000))
 
@@ -138,20 +138,20 @@ def test_going_on_after_a_stop_is_exact(tiny, teacher, steps):
     for old, new in zip(first.learners, second.learners):
         new.load_state_dict(copy.deepcopy(old.state_dict()))
     rows, weights = second.train()
-    for i in range(3):
+    for i in range(len(configs)):
         assert rows[i] == expected[0][i][len(kept) :]
         assert equal(weights[i], expected[1][i])
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_learns(tiny, teacher, name):
-    """The training loss falls over ten epochs, and that of the stage before; connectors move, the teacher does not. A
+    """The training loss falls over ten epochs, and that of a pretraining; connectors move, the teacher does not. A
     method that keeps a memory of the images measures with another one each epoch: there, the loss of the labels."""
     before, config = copy.deepcopy(teacher.state_dict()), tiny(f"distill={name}", "recipe.lr=0.02")
     trial = Trial([config], teacher, epochs=10)
     connectors = build(config, teacher, trial.data).method.state_dict()
     (rows,), _ = trial.train()
-    losses = getattr(trial.learners[0], "stage_losses", [1, 0])
+    losses = getattr(trial.learners[0], "pretraining_losses", [1, 0])
     assert losses[-1] < losses[0]
     measure = "train_loss" if type(trial.learners[0].method).begin is DistillMethod.begin else "ce_loss"
     assert rows[-1][measure] < rows[0][measure]

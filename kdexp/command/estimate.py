@@ -4,7 +4,7 @@ import statistics
 from functools import cached_property
 from pathlib import Path
 
-from kdexp.experiment import stage_epochs
+from kdexp.experiment import pretrain_epochs
 from kdexp.job import Job
 from kdexp.machine import Machine
 from kdexp.record import seal
@@ -60,19 +60,19 @@ class Pace:
             for one in alike
             if abs(one["group_size"] - size) == nearest
         )
-        stages = [_stage_pace(one) for one in alike if one.get("stage_epochs")] or [pace]
-        before = statistics.median(stages) * (stage_epochs(job.config) - epochs_done(job, "stage.csv"))
+        stages = [_pretraining_pace(one) for one in alike if one.get("pretrain_epochs")] or [pace]
+        before = statistics.median(stages) * (pretrain_epochs(job.config) - epochs_done(job, "pretraining.csv"))
         return images * (pace * (job.config["epochs"] - epochs_done(job)) + before)
 
 
-def _stage_pace(result: dict) -> float:
-    """Seconds of an image in the stage before a run's training."""
+def _pretraining_pace(result: dict) -> float:
+    """Seconds of an image in a run's pretraining."""
     images = result["images_per_second"] * result["seconds_per_epoch"]
-    return result["stage_seconds"] / result["stage_epochs"] / images
+    return result["pretrain_seconds"] / result["pretrain_epochs"] / images
 
 
 def epochs_done(job: Job, rows: str = "epochs.csv") -> int:
-    """Whole epochs of a run that was begun and can be gone on with. rows: "stage.csv" for the stage before."""
+    """Whole epochs of a run that was begun and can be gone on with. rows: "pretraining.csv" for those of its pretraining."""
     folder = job.record.folder
     if not (folder / "checkpoint.pt").exists() or job.config["rerun"] == "all" or not (folder / rows).exists():
         return 0

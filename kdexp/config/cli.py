@@ -61,7 +61,8 @@ def _register_resolvers() -> None:
 
 
 def _register_groups() -> None:
-    """Short names for teacher and student, both cases of distill=, sweeps/ as a group, the schema and the resolvers."""
+    """Short names for teacher and student, a method in capitals and as its paper spells it, sweeps/ as a group, the
+    schema and the resolvers."""
     store = ConfigStore.instance()
     store.store(name="base_config", node=Config, provider="kdexp")
     for file in plugins.options("model"):
@@ -74,11 +75,11 @@ def _register_groups() -> None:
                 provider="kdexp",
             )
     for file in plugins.options("distill"):
-        upper = file.stem.upper()
-        # where the file system takes kd.yaml for KD.yaml it answers itself, and an entry of that name would be taken
-        # for its schema
-        if not file.with_stem(upper).exists():
-            store.store(group="distill", name=upper, node={"defaults": [file.stem]}, provider="kdexp")
+        for name in {file.stem.upper(), OmegaConf.load(file).get("label") or ""} - {file.stem, ""}:
+            # where the file system takes kd.yaml for KD.yaml it answers itself, and an entry of that name would be
+            # taken for its schema
+            if not file.with_stem(name).exists():
+                store.store(group="distill", name=name, node={"defaults": [file.stem]}, provider="kdexp")
     for file in sorted(SWEEPS.glob("*.yaml")):
         axes = OmegaConf.to_container(OmegaConf.load(file))
         if "pairs" in axes:

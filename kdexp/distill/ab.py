@@ -6,8 +6,8 @@
 
 s_g, t_g: stage g = 1, 2, 3 before its ReLU, m: the margin, r_g: a connector.
 
-L is the loss of a stage before the training, in which the student learns where the teacher's neurons are active. After
-it, the student trains on the labels alone.
+L is the loss of a pretraining, in which the student learns where the teacher's neurons are active. After it, the student
+trains on the labels alone.
 
 Follows RepDistiller (distiller_zoo/AB.py, helper/pretrain.py): 30 epochs, convolution and BatchNorm as connector, none
 between maps of one shape. The weight is 0 because its training adds nothing (`-b 1` there multiplies 0);
@@ -17,7 +17,7 @@ half, the teacher's is pooled; there it is an error.
 
 from torch import Tensor, nn
 
-from kdexp.distill.base import DistillMethod, Stage, full_precision, same_size
+from kdexp.distill.base import DistillMethod, Pretraining, full_precision, same_size
 from kdexp.distill.fn import Regressor
 from kdexp.models import Output, Tap
 
@@ -39,19 +39,21 @@ def connector(student: Tap, teacher: Tap) -> nn.Module:
 
 
 class AB(DistillMethod):
-    """The stages before their ReLU. margin: m. stage_epochs, stage_lr: of the stage before the training."""
+    """The stages before their ReLU. margin: m. pretrain_epochs, pretrain_lr: of the pretraining."""
 
     reads = ("stage*_pre",)
 
-    def __init__(self, student_taps, teacher_taps, margin: float = 1.0, stage_epochs: int = 30, stage_lr: float = 0.05):
+    def __init__(
+        self, student_taps, teacher_taps, margin: float = 1.0, pretrain_epochs: int = 30, pretrain_lr: float = 0.05
+    ):
         super().__init__(student_taps, teacher_taps)
-        self.margin, self.stage_epochs, self.stage_lr = margin, stage_epochs, stage_lr
+        self.margin, self.pretrain_epochs, self.pretrain_lr = margin, pretrain_epochs, pretrain_lr
         self.connectors = nn.ModuleList(
             connector(student_taps[ours], teacher_taps[theirs]) for ours, theirs in self.pairs
         )
 
-    def stage(self) -> Stage:
-        return Stage(self.stage_epochs, self.stage_lr, self)
+    def pretraining(self) -> Pretraining:
+        return Pretraining(self.pretrain_epochs, self.pretrain_lr, self)
 
     def forward(self, student: Output, teacher: Output) -> Tensor:
         total = 0.0

@@ -24,8 +24,8 @@ class Batch(NamedTuple):
     progress: float
 
 
-class Stage(NamedTuple):
-    """A stage before the student's training: `epochs` on the same images at a constant learning rate `lr`.
+class Pretraining(NamedTuple):
+    """Training of a method's own before the student's: `epochs` on the same images at a constant learning rate `lr`.
 
     loss: a scalar from the outputs of student and teacher. What its gradient reaches is trained, by an SGD with these
     values, which are RepDistiller's (helper/pretrain.py). trains_student: False where the student has no part in it
@@ -45,7 +45,7 @@ class DistillMethod(nn.Module):
 
     A method is built from the taps of student and teacher (channels and sizes) and never sees a network. Connectors are
     submodules: they train in the student's optimizer and are no part of the student. Most methods are a `forward` of
-    the two outputs; one that needs more overrides `loss`, `begin` or `stage`. What it draws from torch's generator
+    the two outputs; one that needs more overrides `loss`, `begin` or `pretraining`. What it draws from torch's generator
     in a step follows from (seed, epoch, step).
 
     reads: the taps it reads beside the logits; a network that lacks one is refused before anything is trained. An entry
@@ -84,8 +84,8 @@ class DistillMethod(nn.Module):
         """Called once before the first step, on the device, with the labels of all training images. Buffers made here
         are saved and resumed with the run."""
 
-    def stage(self) -> Stage | None:
-        """The stage before the student's training, if the method has one."""
+    def pretraining(self) -> Pretraining | None:
+        """What is trained before the student's training, if the method has it."""
         return None
 
     def maps(self, student: Output, teacher: Output) -> list[tuple[Tensor, Tensor]]:

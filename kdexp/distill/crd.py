@@ -6,10 +6,12 @@ summed over two sides: u the student's head of image b and v the teacher's, from
 other classes; and the other way round. Heads: a linear layer to `dim` channels, divided by the norm. The memories hold
 the heads of all N training images, as a running mean. Z: N times the mean of exp(<u, v> / T) in the first step.
 
-Follows RepDistiller (crd/): K 16384, T 0.07, momentum 0.5, weight 0.8, mode exact. Negatives are drawn without
-replacement, and with it where a class has fewer than K images to be told from. Differs from it: (1) one product with the
-whole memory, of which K + 1 columns are picked; there K + 1 rows are copied for each image, 1 GB a step. (2) Heads and
-rows of memory of norm zero stay zero; there they become NaN.
+Follows RepDistiller (crd/): K 16384, T 0.07, momentum 0.5, weight 0.8, mode exact. Differs from it: (1) one product with
+the whole memory, of which K + 1 columns are picked; there K + 1 rows are copied for each image, 1 GB a step.
+(2) Negatives are spread evenly over the other classes, without replacement: one of each K-th part of their images, from a
+random start; there they are a plain random sample. Each image is as likely in both. Where there are fewer than K, each is
+taken equally often; there they are drawn with replacement. (3) Heads and rows of memory of norm zero stay zero; there
+they become NaN.
 """
 
 import torch
@@ -56,11 +58,15 @@ class CRD(DistillMethod):
             memory = torch.empty(len(labels), self.dim, device=labels.device).uniform_(-bound, bound)
             self.register_buffer(f"memory_{side}", memory)
             self.register_buffer(f"z_{side}", torch.tensor(-1.0, device=labels.device))  # unknown before the first step
-        self.register_buffer("labels", labels.to(torch.int16), persistent=False)
-        fewest = len(labels) - int(labels.bincount().max())
-        if fewest == 0:
+        counts = labels.bincount()
+        if counts.max() == len(labels):
             raise ValueError("needs training images of two classes or more")
-        self.replacement = fewest < self.negatives
+        for name, buffer in (
+            ("by_class", labels.argsort(stable=True)),  # positions of the images, class by class
+            ("counts", counts),
+            ("starts", counts.cumsum(0) - counts),  # where in by_class a class begins
+        ):
+            self.register_buffer(name, buffer, persistent=False)
 
     def loss(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         chosen = torch.cat([batch.indices[:, None], self.draw(batch.labels)], 1)
@@ -68,11 +74,13 @@ class CRD(DistillMethod):
 
     def draw(self, labels: Tensor) -> Tensor:
         """Positions of images of other classes than labels (batch,): (batch, K)."""
-        other = labels.to(torch.int16)[:, None] != self.labels
-        if self.replacement:
-            return other.float().multinomial(self.negatives, replacement=True)
-        keys = torch.rand(other.shape, device=labels.device).mul_(other)  # the K largest of random numbers
-        return keys.topk(self.negatives, sorted=False).indices
+        count, device = self.counts[labels][:, None], labels.device
+        others = len(self.by_class) - count  # (batch, 1)
+        edges = torch.arange(self.negatives + 1, device=device) * others // self.negatives
+        start, widths = torch.rand(len(labels), 1, device=device), edges.diff()
+        place = edges[:, :-1] + (torch.rand(widths.shape, device=device) * widths).long() + (start * others).long()
+        place = place % others  # among the images of other classes
+        return self.by_class[place + (place >= self.starts[labels][:, None]) * count]
 
     @full_precision
     def contrast(self, student: Tensor, teacher: Tensor, chosen: Tensor) -> Tensor:

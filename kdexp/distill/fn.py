@@ -4,7 +4,7 @@
 
 Differs from the paper: (1) one stage by default: regressor and student train together with the cross entropy, as in
 RepDistiller; the paper trains the student up to the hint first, then all of it with KD. (2) The mean of squares, not
-half their sum. (3) Weight 100 (RepDistiller) where the paper's first stage has the hint alone. (4) The regressor is
+half their sum. (3) Weight 100 (RepDistiller) where the paper's pretraining has the hint alone. (4) The regressor is
 convolution, BatchNorm and, only where the hint tap is never negative, a ReLU (`relu=auto`): half of a WRN's raw hints
 are negative and a ReLU could never fit them. RepDistiller's ReLU on every pair is `relu=true`.
 
@@ -15,7 +15,7 @@ The paper's two stages are `distill.stages=2`: first the hint alone, then the la
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdexp.distill.base import Batch, DistillMethod, Stage, full_precision, same_size
+from kdexp.distill.base import Batch, DistillMethod, Pretraining, full_precision, same_size
 from kdexp.models import Output, Tap
 
 
@@ -55,8 +55,8 @@ class Regressor(nn.Module):
 
 
 class FN(DistillMethod):
-    """Hint at stage 2. relu: "auto", True or False, see deviation 4. stages: 1, or 2 as in the paper. stage_epochs,
-    stage_lr: of the first of two.
+    """Hint at stage 2. relu: "auto", True or False, see deviation 4. stages: 1, or 2 as in the paper. pretrain_epochs,
+    pretrain_lr: of the first of two.
 
     A student's map of another size is brought to the teacher's by the regressor's convolution (`regressor_conv`).
     """
@@ -69,13 +69,13 @@ class FN(DistillMethod):
         teacher_taps,
         relu: bool | str = "auto",
         stages: int = 1,
-        stage_epochs: int = 30,
-        stage_lr: float = 0.05,
+        pretrain_epochs: int = 30,
+        pretrain_lr: float = 0.05,
     ):
         super().__init__(student_taps, teacher_taps)
         if stages not in (1, 2):
             raise ValueError(f"stages={stages}: must be 1 or 2")
-        self.stages, self.stage_epochs, self.stage_lr = stages, stage_epochs, stage_lr
+        self.stages, self.pretrain_epochs, self.pretrain_lr = stages, pretrain_epochs, pretrain_lr
         if relu not in ("auto", True, False):
             raise ValueError(f"relu={relu}: must be auto, true or false")
         student, teacher = student_taps["stage2"], teacher_taps["stage2"]
@@ -92,5 +92,5 @@ class FN(DistillMethod):
     def loss(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         return self(student, teacher) if self.stages == 1 else student.logits.new_zeros(())
 
-    def stage(self) -> Stage | None:
-        return Stage(self.stage_epochs, self.stage_lr, self) if self.stages == 2 else None
+    def pretraining(self) -> Pretraining | None:
+        return Pretraining(self.pretrain_epochs, self.pretrain_lr, self) if self.stages == 2 else None

@@ -5,7 +5,7 @@ Learning", equations 1 and 2.
 
 F, F': a map and the next one, of stem and stages; the larger of the two is average-pooled.
 
-L is the loss of a stage before the training; after it, the student trains on the labels alone. Both networks need the
+L is the loss of a pretraining; after it, the student trains on the labels alone. Both networks need the
 same widths.
 
 Follows RepDistiller (distiller_zoo/FSP.py, helper/pretrain.py): 30 epochs. The weight is 0 because its training adds
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from kdexp.distill.base import DistillMethod, Stage, check_widths, full_precision, same_size
+from kdexp.distill.base import DistillMethod, Pretraining, check_widths, full_precision, same_size
 from kdexp.models import Output
 
 
@@ -40,18 +40,18 @@ def fsp_loss(student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor]) -> 
 
 
 class FSP(DistillMethod):
-    """Stem and stages. stage_epochs, stage_lr: of the stage before the training. Raises ValueError for other widths."""
+    """Stem and stages. pretrain_epochs, pretrain_lr: of the pretraining. Raises ValueError for other widths."""
 
     reads = ("stem", "stage*")
 
-    def __init__(self, student_taps, teacher_taps, stage_epochs: int = 30, stage_lr: float = 0.05):
+    def __init__(self, student_taps, teacher_taps, pretrain_epochs: int = 30, pretrain_lr: float = 0.05):
         super().__init__(student_taps, teacher_taps)
         taps = zip(*((student_taps[ours], teacher_taps[theirs]) for ours, theirs in self.pairs))
         check_widths(*([tap.channels for tap in one] for one in taps))
-        self.stage_epochs, self.stage_lr = stage_epochs, stage_lr
+        self.pretrain_epochs, self.pretrain_lr = pretrain_epochs, pretrain_lr
 
-    def stage(self) -> Stage:
-        return Stage(self.stage_epochs, self.stage_lr, self)
+    def pretraining(self) -> Pretraining:
+        return Pretraining(self.pretrain_epochs, self.pretrain_lr, self)
 
     def forward(self, student: Output, teacher: Output) -> Tensor:
         return fsp_loss(*zip(*self.maps(student, teacher)))

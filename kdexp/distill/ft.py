@@ -3,11 +3,11 @@
     L = mean over (batch, H*W) of | A(f_s) - A(f_t) |,    A = a / |a|,    a = mean over channels of f^2, flattened
     f_t = encoder(t),    f_s = translator(s)
 
-s, t: the last stage's maps. Encoder and decoder (the "paraphraser") learn to reconstruct t in a stage before the
+s, t: the last stage's maps. Encoder and decoder (the "paraphraser") learn to reconstruct t before the
 training; the map between them, half as wide as t, is the teacher's factor. The translator trains with the student.
 
 Follows RepDistiller (distiller_zoo/FT.py, helper/pretrain.py): weight 200, 30 epochs at learning rate 0.01, its rate for
-ResNets and WRNs (for others it takes the student's: `distill.stage_lr=0.05`). Differs from the paper: (1) factors are
+ResNets and WRNs (for others it takes the student's: `distill.pretrain_lr=0.05`). Differs from the paper: (1) factors are
 compared as attention maps; the paper divides the whole factor by its norm. Differs from the code: (2) a teacher of one
 channel has a factor of one channel, and a batch of one with a map of 1x1 is taken; there both are errors.
 """
@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdexp.distill.at import attention
-from kdexp.distill.base import BatchNorm, DistillMethod, Stage, full_precision, same_size
+from kdexp.distill.base import BatchNorm, DistillMethod, Pretraining, full_precision, same_size
 from kdexp.models import Output
 
 
@@ -39,12 +39,12 @@ def coder(channels: list[int], convolution: type[nn.Module], norm: bool) -> nn.S
 
 
 class FT(DistillMethod):
-    """Factors of the last stage. stage_epochs, stage_lr: of the paraphraser's training."""
+    """Factors of the last stage. pretrain_epochs, pretrain_lr: of the paraphraser's training."""
 
     reads = ("last_stage",)
     pools = True
 
-    def __init__(self, student_taps, teacher_taps, stage_epochs: int = 30, stage_lr: float = 0.01):
+    def __init__(self, student_taps, teacher_taps, pretrain_epochs: int = 30, pretrain_lr: float = 0.01):
         super().__init__(student_taps, teacher_taps)
         ((ours, theirs),) = self.pairs
         wide, wider = student_taps[ours].channels, teacher_taps[theirs].channels
@@ -52,10 +52,10 @@ class FT(DistillMethod):
         self.encoder = coder([wider, wider, factor, factor], nn.Conv2d, norm=False)
         self.decoder = coder([factor, factor, wider, wider], nn.ConvTranspose2d, norm=False)
         self.translator = coder([wide, wide, factor, factor], nn.Conv2d, norm=True)
-        self.stage_epochs, self.stage_lr = stage_epochs, stage_lr
+        self.pretrain_epochs, self.pretrain_lr = pretrain_epochs, pretrain_lr
 
-    def stage(self) -> Stage:
-        return Stage(self.stage_epochs, self.stage_lr, self.reconstruction, trains_student=False)
+    def pretraining(self) -> Pretraining:
+        return Pretraining(self.pretrain_epochs, self.pretrain_lr, self.reconstruction, trains_student=False)
 
     def reconstruction(self, student: None, teacher: Output) -> Tensor:
         """Mean squared error of the paraphraser on the teacher's map."""

@@ -31,7 +31,7 @@ COLUMNS = (
     "val_acc",
     "seconds",
 )
-STAGE_COLUMNS = ("epoch", "lr", "loss", "seconds")  # of stage.csv, for a method that has a stage before the training
+PRETRAINING_COLUMNS = ("epoch", "lr", "loss", "seconds")  # of pretraining.csv, if the method has one
 
 
 class Record:
