@@ -7,6 +7,7 @@ import torch
 
 from kdexp import experiment, screen
 from kdexp.config.schema import UsageError
+from kdexp.evaluate import Score
 from kdexp.interrupt import Stopped
 from kdexp.job import Job
 from kdexp.learner import Learner
@@ -44,7 +45,7 @@ class Group:
         self.data = self.teachers.data_of(first)
         self.where = machine(first.config, len(self.data.train.labels))
         prepare_torch(self.where)
-        self.network, self.accuracy = self._teacher()
+        self.network, self.score = self._teacher()
         self.views = {}
         if self.network is not None:
             for mode in ("eval", "batch_stats"):
@@ -63,7 +64,7 @@ class Group:
             screen.say(f"{self.title}: memory is free for {fits} of {count} students at a time")
         return max(1, min(fits, count))
 
-    def _teacher(self) -> tuple[torch.nn.Module | None, float | None]:
+    def _teacher(self) -> tuple[torch.nn.Module | None, Score | None]:
         """The teacher of those that have one. If it cannot be had, they fail; baselines go on."""
         pupils = [job for job in self.jobs if job.teacher_key]
         try:
@@ -93,7 +94,7 @@ class Group:
             title = first.title if len(members) == 1 and first.teacher_key else self.title
             lockstep = Lockstep(members, {job: rows[job] for job in members}, self.data, self.where)
             try:
-                lockstep.train(self.views, self.accuracy, self.interrupted, title, halves)
+                lockstep.train(self.views, self.score, self.interrupted, title, halves)
                 continue
             except OutOfMemory:
                 del lockstep, members

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from kdexp.distill.base import Batch, DistillMethod, Pretraining
 from kdexp.distill.kd import kd_loss
+from kdexp.evaluate import Score
 from kdexp.models import Output
 from kdexp.randomness import key
 
@@ -50,7 +51,7 @@ class Learner:
         exact = torch.float32 if self.device.type == "mps" else torch.float64
         self.sums = torch.zeros(5, dtype=exact, device=self.device)  # loss, ce, distill, correct, finite steps
         self.failure: tuple[str, str, str] | None = None
-        self.predictions: Tensor | None = None
+        self.score: Score | None = None  # of the last epoch
         self.pretraining_rows: list[dict] = []  # of the pretraining, if there is one
         taught = method is not None and (weights.method or weights.kd)  # else the teacher need not look at the batches
         self.teacher_mode = method.teacher_mode if taught else None

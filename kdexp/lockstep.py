@@ -7,7 +7,7 @@ import torch
 
 from kdexp import experiment, screen
 from kdexp.config.schema import first_line
-from kdexp.evaluate import evaluate
+from kdexp.evaluate import Score, evaluate, measures
 from kdexp.interrupt import Stopped
 from kdexp.job import Job
 from kdexp.learner import Learner
@@ -18,14 +18,15 @@ from kdexp.result import result_of
 from kdexp.train import fit
 
 SAVE_SECONDS = 300
+LOGITS_AT_MOST = 100e6  # bytes, with keep_logits=auto
 QUICKER = "epochs=2 dataset.limit=5000, dataset=digits, or a GPU"
 
 
 class Lockstep:
     """One training of jobs that stand at one position.
 
-    members: job -> learner. rows: job -> the rows of the epochs before. views: teacher mode -> forward. accuracy: the
-    teacher's. interrupted: raises Stopped between two steps when it is time to.
+    members: job -> learner. rows: job -> the rows of the epochs before. views: teacher mode -> forward. teacher: its
+    score. interrupted: raises Stopped between two steps when it is time to.
     """
 
     def __init__(self, members: dict[Job, Learner], rows: dict[Job, list[dict]], data: experiment.Data, where: Machine):
@@ -33,7 +34,7 @@ class Lockstep:
         self.saved = self.beaten = time.monotonic()
         self.loggers = {}
 
-    def train(self, views: dict, accuracy: float | None, interrupted, title: str, may_split: bool) -> None:
+    def train(self, views: dict, teacher: Score | None, interrupted, title: str, may_split: bool) -> None:
         """To the end of all members. Raises Stopped, and OutOfMemory if `may_split`."""
         (first, learner), data = next(iter(self.members.items())), self.data
         if self.where.device.type == "cuda":
@@ -59,7 +60,7 @@ class Lockstep:
             for job in self.loggers:
                 self._to_logger(job, "close")
         for job in self.rows:
-            self._finish(job, self.members[job], accuracy)
+            self._finish(job, self.members[job], teacher if job.teacher_key else None)
 
     def _follow(self, training: Iterator[list[dict | None]]) -> None:
         """To the end of a training, or to where it is stopped; all is saved then."""
@@ -127,20 +128,33 @@ class Lockstep:
             del self.rows[job]
             note_failure(job, *self.members[job].failure)
 
-    def _finish(self, job: Job, learner: Learner, teacher_accuracy: float | None) -> None:
-        if learner.predictions is None:  # stopped between the last epoch's end and here
-            learner.predictions = evaluate(learner.student, self.data.test, self.data.pixels).predictions
-        weights, accuracy = torch_bytes(learner.student.state_dict()), teacher_accuracy if job.teacher_key else None
+    def _finish(self, job: Job, learner: Learner, teacher: Score | None) -> None:
+        if learner.score is None:  # stopped between the last epoch's end and here
+            learner.score = evaluate(learner.student, self.data.test, self.data.pixels)
+        weights = torch_bytes(learner.student.state_dict())
+        logits, labels = learner.score.logits.cpu(), self.data.test.labels.cpu()
+        measured = measures.calibration(logits, labels)
+        if teacher is not None:
+            measured |= measures.fidelity(logits, teacher.logits.cpu(), labels)
         images, size = len(self.data.train.labels), len(self.members)
-        result = result_of(job, learner, self.where, size, self.rows[job], images, accuracy, weights)
+        accuracy = teacher and teacher.acc
+        result = result_of(job, learner, self.where, size, self.rows[job], images, accuracy, weights) | measured
         job.record.save_rows(self.rows[job])
-        job.record.finish(weights, learner.predictions.cpu().numpy(), result)
+        if keeps_logits(job.config, logits):
+            job.record.save_logits(logits.numpy())
+        job.record.finish(weights, logits.argmax(1).numpy(), result)
         job.trained = True
-        teacher = f"; teacher {accuracy:.2f}" if accuracy is not None else ""
-        line = f"test {result['test_acc']:.2f} % (last epoch{teacher})   {screen.duration(result['seconds'])}"
+        taught = f"; teacher {accuracy:.2f}" if accuracy is not None else ""
+        line = f"test {result['test_acc']:.2f} % (last epoch{taught})   {screen.duration(result['seconds'])}"
         job.record.log(f"done   {line}")
         who = job.title if job.teacher_key else f"{job.pair} {job.title}"
         screen.say(f"done    {who}   {line}   {job.record.folder}")
+
+
+def keeps_logits(config: dict, logits: torch.Tensor) -> bool:
+    """Whether a run keeps its test logits, two bytes each."""
+    asked = config["keep_logits"]
+    return 2 * logits.numel() < LOGITS_AT_MOST if asked == "auto" else asked
 
 
 def note_failure(job: Job, state: str, line: str, trace: str) -> None:

@@ -54,6 +54,7 @@ def result_of(
         "test_top5": last["test_top5"],
         "test_loss": last["test_loss"],
         "val_acc": last["val_acc"],
+        "test_acc_best_val": best_by_validation(rows),
         "teacher_test_acc": teacher_acc,
         "params": count_parameters(learner.student),
         "seconds": seconds + before.get("pretrain_seconds", 0.0),
@@ -78,6 +79,14 @@ def result_of(
         },
         "git": git_commit(),
     }
+
+
+def best_by_validation(rows: list[dict]) -> float | None:
+    """The test accuracy of the epoch with the best validation accuracy, the first of these; None without a held-out
+    part."""
+    if rows[-1]["val_acc"] is None:
+        return None
+    return max(rows, key=lambda row: row["val_acc"])["test_acc"]
 
 
 def peak_memory(device: torch.device) -> int:

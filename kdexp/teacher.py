@@ -9,7 +9,7 @@ from torch import nn
 
 from kdexp import screen
 from kdexp.config.schema import UsageError
-from kdexp.evaluate import evaluate
+from kdexp.evaluate import Score, evaluate
 from kdexp.experiment import Data, build_network, load_data
 from kdexp.given import build_given
 from kdexp.interrupt import wait_for
@@ -58,8 +58,8 @@ class Teachers:
             self.data[job.data_key] = load_data(job.config, device_of(job.config))
         return self.data[job.data_key]
 
-    def of(self, job: Job, train, interrupted) -> tuple[torch.nn.Module, float]:
-        """(network on the device in eval mode, its test accuracy). `train(job)` trains a missing one, under its
+    def of(self, job: Job, train, interrupted) -> tuple[torch.nn.Module, Score]:
+        """(network on the device in eval mode, its score on the test images). `train(job)` trains a missing one, under its
         lock; `interrupted` ends the waiting for another process that is at it. Raises UsageError, and the same again
         for one that could not be had before."""
         key, given = job.teacher_key, job.config["teacher_checkpoint"]
@@ -74,15 +74,15 @@ class Teachers:
             raise self.ready[key]
         return self.ready[key]
 
-    def _ready(self, job: Job, network: nn.Module) -> tuple[torch.nn.Module, float]:
+    def _ready(self, job: Job, network: nn.Module) -> tuple[torch.nn.Module, Score]:
         network = place(network, device_of(job.config)).eval()
         data = self.data_of(job)
-        return network, evaluate(network, data.test, data.pixels).acc
+        return network, evaluate(network, data.test, data.pixels)
 
-    def _given(self, job: Job) -> tuple[torch.nn.Module, float]:
-        network, accuracy = self._ready(job, build_given(job.config))
-        screen.say(f"teacher {job.config['teacher_checkpoint']}   test {accuracy:.2f} %")
-        return network, accuracy
+    def _given(self, job: Job) -> tuple[torch.nn.Module, Score]:
+        network, score = self._ready(job, build_given(job.config))
+        screen.say(f"teacher {job.config['teacher_checkpoint']}   test {score.acc:.2f} %")
+        return network, score
 
     def _make(self, teacher: Job, train, interrupted) -> None:
         teacher.check_folder()
@@ -98,7 +98,7 @@ class Teachers:
         finally:
             teacher.record.unlock()
 
-    def _made(self, job: Job, teacher: Job) -> tuple[torch.nn.Module, float]:
+    def _made(self, job: Job, teacher: Job) -> tuple[torch.nn.Module, Score]:
         """The teacher's network, whose file is as it was written (see Job.done) and scores what its record says."""
         if not teacher.done:
             why = teacher.record.status.get("error")
@@ -109,11 +109,11 @@ class Teachers:
                 f"{folder / 'student.pt'} is not there: the record was packed without weights. "
                 "Have it packed with --weights, or train the teacher again: delete its folder"
             )
-        network, accuracy = self._ready(job, load_network(folder))
-        if abs(accuracy - recorded) > 0.1:
+        network, score = self._ready(job, load_network(folder))
+        if abs(score.acc - recorded) > 0.1:
             raise UsageError(
-                f"{folder / 'student.pt'} scores {accuracy:.2f} % here and its record says {recorded:.2f} %. "
+                f"{folder / 'student.pt'} scores {score.acc:.2f} % here and its record says {recorded:.2f} %. "
                 "Train the teacher again: delete its folder"
             )
-        screen.say(f"teacher {folder}   test {accuracy:.2f} %, as recorded")
-        return network, accuracy
+        screen.say(f"teacher {folder}   test {score.acc:.2f} %, as recorded")
+        return network, score

@@ -110,7 +110,7 @@ def _row(learner: Learner, batches: TrainBatches, test: Callable | None, validat
         return row
     with _ending([learner], may_split=False):
         score = test(learner.student)
-        learner.predictions = score.predictions
+        learner.score = score
         row |= {"test_loss": score.loss, "test_acc": score.acc, "test_top5": score.top5}
         row["val_acc"] = validate(learner.student).acc if validate else None
     return None if learner.failure else row

@@ -39,6 +39,7 @@ CHOICES = {
     "precision": ("auto", "fp32", "bf16"),
     "deterministic": ("auto", True, False),
     "compile": ("auto", True, False),
+    "keep_logits": ("auto", True, False),
     "rerun": ("none", "failed", "all"),
     "on_error": ("continue", "stop"),
     "recipe.padding_mode": ("constant", "reflect"),

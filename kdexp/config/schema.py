@@ -97,6 +97,7 @@ class Config:
     deterministic: Any = "auto"
     compile: Any = "auto"
     tag: str = ""
+    keep_logits: Any = "auto"
     rerun: str = "none"
     share: int = 0
     weight_factor: float = 1.0
@@ -112,7 +113,7 @@ class Config:
 
 
 # Where a run is computed and what a command does, never what a run is: part of neither name nor fingerprint.
-WHERE = ("device", "compile", "threads", "share", "engine", "logger", "plugins", "paths")
+WHERE = ("keep_logits", "device", "compile", "threads", "share", "engine", "logger", "plugins", "paths")
 CIRCUMSTANCES = (*WHERE, "rerun", "on_error", "dry_run", "prepare", "describe")
 
 # Where a data set's own files are and how they are read; with `dataset.content`, a digest that says what they hold.

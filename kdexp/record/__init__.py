@@ -115,6 +115,10 @@ class Record:
         writer.writerows(rows)
         write_atomically(self.folder / name, text.getvalue().encode())
 
+    def save_logits(self, logits) -> None:
+        """logits: (N, classes) of the test images, an array; kept as float16."""
+        write_atomically(self.folder / "logits.npy", npy_bytes(logits.astype("float16")))
+
     def save_checkpoint(self, state: dict) -> None:
         """torch.save's bytes, and the sha256 of these: torch.load takes a flipped bit for a weight."""
         content = torch_bytes(state)

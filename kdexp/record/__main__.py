@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     one = command(pack, f"OUT.zip {WORDS} [--weights]", "finished and failed runs as a zip for others", private)
     one.add_argument("words", nargs="*", metavar="OUT.zip, OUTPUTS, KEY=VALUE", help=SELECT)
     one.add_argument("--to", metavar="OUT.zip", help="another way to name the zip")
-    one.add_argument("--weights", action="store_true", help="with student.pt")
+    one.add_argument("--weights", action="store_true", help="with student.pt and logits.npy")
 
     inside = "\nBoth take images (N, 3, H, W) float32 in 0..1 and give logits: the normalisation is inside."
     one = command(

@@ -15,7 +15,8 @@ from kdexp.record.private import Private, Scrub
 from kdexp.record.runs import Run
 
 PLAIN = ("epochs.csv", "predictions.npy", "pretraining.csv")
-FILES = ("config.yaml", *PLAIN, "result.json", "run.log", "status.json", "student.pt")
+WEIGHTS = ("logits.npy", "student.pt")  # what only comes along with --weights
+FILES = ("config.yaml", *PLAIN, *WEIGHTS, "result.json", "run.log", "status.json")
 LEAVE = {"running": "it is running", "stopped": "it has not come to its end", "damaged": "it is not as it was written"}
 
 
@@ -63,14 +64,14 @@ def _add(archive: zipfile.ZipFile, place: Path, run: Run, scrub: Scrub, weights:
         entry.create_system, entry.external_attr = 3, 0o644 << 16
         entry.compress_type = zipfile.ZIP_DEFLATED
         archive.writestr(entry, content)
-        text = content.decode() if name not in ("student.pt", "predictions.npy") else ""
+        text = content.decode() if not name.endswith((".pt", ".npy")) else ""
         left |= {(word, path) for word in scrub.left(f"{path} {text}")}
     return left
 
 
 def _files(run: Run, scrub: Scrub, weights: bool) -> dict[str, bytes]:
     """What goes into the zip: name -> content."""
-    names = (*PLAIN, "student.pt") if weights else PLAIN
+    names = (*PLAIN, *WEIGHTS) if weights else PLAIN
     files = {name: (run.folder / name).read_bytes() for name in names if (run.folder / name).exists()}
     if weights and run.result and "student.pt" not in files:
         screen.say(f"{run.folder} has no student.pt: it comes without")

@@ -1,4 +1,4 @@
-"""The score of a network on images."""
+"""The score of a network on images. `python -m kdexp.evaluate`: of a run or of any file."""
 
 from typing import NamedTuple
 
@@ -16,12 +16,16 @@ ELSEWHERE = 1000
 
 
 class Score(NamedTuple):
-    """loss: mean cross entropy. acc, top5: percent. predictions: (N,) the class of each image."""
+    """loss: mean cross entropy. acc, top5: percent. logits: (N, classes). predictions: (N,) the class of each image."""
 
     loss: float
     acc: float
     top5: float
-    predictions: Tensor
+    logits: Tensor
+
+    @property
+    def predictions(self) -> Tensor:
+        return self.logits.argmax(1)
 
 
 @torch.no_grad()
@@ -37,5 +41,5 @@ def evaluate(network: nn.Module, data: Images, pixels: Pixels, batch_size: int |
         F.cross_entropy(logits, data.labels).item(),
         100 * right[:, 0].sum().item() / len(right),
         100 * right.any(1).sum().item() / len(right),
-        logits.argmax(1),
+        logits,
     )

@@ -1,0 +1,167 @@
+"""`python -m kdexp.evaluate`: what trained networks score, again or on other images."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import kdexp
+from kdexp import screen
+from kdexp.config.schema import UsageError
+from kdexp.datasets import DatasetError, Images
+from kdexp.datasets.batches import Pixels
+from kdexp.evaluate import evaluate
+from kdexp.evaluate.measures import calibration
+from kdexp.evaluate.sets import SETS
+from kdexp.experiment import load_data
+from kdexp.machine import device_of, place
+from kdexp.record import runs, seal
+from kdexp.record.__main__ import SELECT, split
+from kdexp.record.files import write_atomically
+
+HEAD = f"{'top-1':>7} {'top-5':>7} {'loss':>8} {'ECE':>6} {'Brier':>7}   of"
+EXAMPLES = """examples:
+  python -m kdexp.evaluate outputs/cifar10/resnet56-resnet20/kd/base/seed1
+  python -m kdexp.evaluate dataset=cifar10 distill=kd,sp --on cifar10.1
+  python -m kdexp.evaluate resnet20.th teacher=resnet20a dataset=cifar10 "teacher_normalize=[[m,m,m],[s,s,s]]\""""
+
+
+def parser() -> argparse.ArgumentParser:
+    line = argparse.ArgumentParser(
+        prog="python -m kdexp.evaluate",
+        usage="python -m kdexp.evaluate [OUTPUTS ...] [KEY=VALUE ...] [--on SET ...]\n"
+        "       python -m kdexp.evaluate FILE teacher=NETWORK dataset=NAME [--on SET ...]",
+        description="Accuracy (%), loss, expected calibration error (%) and Brier score of trained networks. Of runs, also "
+        "written beside them as evaluated-SET.json, for summarize.py --metric SET.acc.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    line.add_argument("words", nargs="*", metavar="OUTPUTS, KEY=VALUE", help=f"{SELECT} FILE: weights, see README")
+    line.add_argument(
+        "--on",
+        nargs="+",
+        default=["test"],
+        metavar="SET",
+        choices=("test", "held-out", *SETS),
+        help="test (default), held-out (dataset.validation), " + ", ".join(SETS),
+    )
+    line.add_argument("--data", type=Path, help="where the images are (default: as the run had it)")
+    return line
+
+
+class Data:
+    """The sets of one command, read once each."""
+
+    def __init__(self, root: Path | None):
+        self.root, self.read = root, {}
+
+    def of(self, config: dict, name: str) -> dict[str, Images]:
+        """The images of a set for this run's networks, by name. Raises UsageError."""
+        root = self.root or Path(config["paths"]["data"])
+        config = config | {"paths": config["paths"] | {"data": str(root)}}
+        key = json.dumps([config["dataset"] if name not in SETS else name, str(root)])
+        if key not in self.read:
+            try:
+                self.read[key] = SETS[name](root) if name in SETS else load_data(config, torch.device("cpu"))
+            except DatasetError as error:
+                raise UsageError(f"{name}: {error}") from None
+        if name in SETS:
+            return self.read[key]
+        part = self.read[key].test if name == "test" else self.read[key].validation
+        if part is None:
+            raise UsageError("--on held-out: this run held out nothing (dataset.validation=N)")
+        return {name: part}
+
+
+def measure(network: torch.nn.Module, config: dict, images: Images) -> tuple[dict, np.ndarray]:
+    """(numbers, classes) of a network of this configuration on these images. Raises UsageError."""
+    device, size = device_of(config), config["dataset"]["image_size"]
+    if images.images.shape[2] != size or int(images.labels.max()) >= network.num_classes:
+        shape = f"{images.images.shape[2]} pixels and {int(images.labels.max()) + 1} classes"
+        raise UsageError(f"these images have {shape}; the network was made for {size} and {network.num_classes}")
+    pixels = Pixels(config["dataset"]["mean"], config["dataset"]["std"], device)
+    score = evaluate(place(network, device), images.to(device), pixels)
+    more = calibration(score.logits.cpu(), images.labels)
+    numbers = {"images": len(images.labels), "acc": score.acc, "top5": score.top5, "loss": score.loss}
+    return numbers | {key: more[key] for key in ("ece", "brier")}, score.predictions.cpu().numpy()
+
+
+def line_of(numbers: dict, name: str, title: str) -> str:
+    return (
+        f"{numbers['acc']:7.2f} {numbers['top5']:7.2f} {numbers['loss']:8.4f} {numbers['ece']:6.2f} "
+        f"{numbers['brier']:7.4f}   {title}   {name}, {numbers['images']:,} images"
+    )
+
+
+def of_run(folder: Path, sets: list[str], data: Data) -> None:
+    """Measure a run, print it, and write it beside the run."""
+    network = kdexp.load(folder)
+    for name in sets:
+        for part, images in data.of(network.config, name).items():
+            numbers, predictions = measure(network, network.config, images)
+            note = _compared(folder, numbers, predictions) if part == "test" else ""
+            print(line_of(numbers, part, str(folder)) + note)
+            result = seal.read_json(folder / "result.json") or {}
+            content = {"set": part, **numbers, "student_sha256": result.get("student_sha256")}
+            text = json.dumps(content | {"seal": seal.of_result(content)}, indent=1)
+            write_atomically(folder / f"evaluated-{part}.json", text.encode())
+
+
+def _compared(folder: Path, numbers: dict, predictions: np.ndarray) -> str:
+    """Whether the run's own record says the same."""
+    recorded = np.load(folder / "predictions.npy")
+    other = int((recorded != predictions).sum()) if len(recorded) == len(predictions) else len(recorded)
+    same = other == 0 and numbers["acc"] == (seal.read_json(folder / "result.json") or {}).get("test_acc")
+    return ", as recorded" if same else f", {other} predictions are not those of the record"
+
+
+def of_file(file: str, words: list[str], sets: list[str], data: Data) -> None:
+    """Measure a file of weights whose network and data set are typed as for run.py."""
+    from hydra import compose, initialize_config_dir
+
+    from kdexp.config import cli, plugins, resolve
+    from kdexp.given import build_given
+
+    if not any(word.startswith(("teacher=", "model/teacher=")) for word in words):
+        raise UsageError(f"{file}: say what network it is, as in teacher=resnet56 dataset=cifar10")
+    with cli.messages(), initialize_config_dir(config_dir=str(kdexp.CONF), version_base="1.3"):
+        cli.register(plugins.typed(words))
+        config = resolve.plain(compose("config", cli.arguments([*words, f"teacher_checkpoint={file}"])))
+        network = build_given(config)
+    for name in sets:
+        for part, images in data.of(config, name).items():
+            print(line_of(measure(network, config, images)[0], part, file))
+
+
+def main(typed: list[str] | None = None) -> None:
+    line = parser()
+    arguments, more = line.parse_known_args(typed)
+    if any(word.startswith("-") for word in more):
+        line.error(f"unrecognized arguments: {' '.join(more)}")
+    words, data = [*arguments.words, *more], Data(arguments.data)
+    try:
+        files = [word for word in words if Path(word).is_file()]
+        if files:
+            print(HEAD)
+            for file in files:
+                of_file(file, [word for word in words if word not in files], arguments.on, data)
+            return
+        outputs, conditions = split(words)
+        chosen = [run for run in runs.select(runs.find(outputs), conditions) if run.state == "done"]
+        whole = [run for run in chosen if (run.folder / "student.pt").exists()]
+        if not whole:
+            raise UsageError(f"{', '.join(outputs)}: no finished run with weights among these")
+        print(HEAD)
+        for run in whole:
+            of_run(run.folder, arguments.on, data)
+        if whole != chosen:
+            screen.say(f"{len(chosen) - len(whole)} runs were packed without weights and are left out")
+    except (UsageError, ValueError) as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()
