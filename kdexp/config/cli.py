@@ -21,9 +21,9 @@ from kdexp.config.schema import Config, UsageError
 
 def resnet_name(depth: int, widths: list[int], shortcut: str) -> str:
     """resnet32; resnet8x4 with four times the stages' usual widths and stem 32; other widths are spelt out.
-    resnet32a with shortcuts A."""
+    resnet32a with shortcuts A. So are those of depth 50: resnet50 is the network of bottlenecks."""
     factor, own = widths[-1] // 64 if widths else 0, "a" if shortcut == "A" else ""
-    if list(widths) == [16, 16, 32, 64]:
+    if list(widths) == [16, 16, 32, 64] and depth != 50:
         return f"resnet{depth}{own}"
     if list(widths) == [32, 16 * factor, 32 * factor, 64 * factor]:
         return f"resnet{depth}x{factor}{own}"
