@@ -50,7 +50,9 @@ def test_every_sweep_names_real_options(hydra, file):
             Job(hydra(*[one for one in first if not one.startswith(f"{key}=")], f"{key}={value}"))
 
 
-@pytest.mark.parametrize("name", ["resnet20", "resnet26", "resnet14x4", "wrn22_3"])
+@pytest.mark.parametrize(
+    "name", ["resnet20", "resnet26", "resnet14x4", "wrn22_3", "resnet50w16_16_32_64", "resnet8w4_4_8_16a"]
+)
 def test_the_words_for_a_network_give_the_network(hydra, name):
     assert hydra(*hints.network_words("student", name).split())["model"]["student"]["name"] == name
 
