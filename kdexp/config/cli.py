@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kdexp import ROOT, SWEEPS
 from kdexp.config import hints, plugins
-from kdexp.config.compose import without_pair
+from kdexp.config.compose import pair_axis, without_pair
 from kdexp.config.schema import Config, UsageError
 
 
@@ -82,7 +82,7 @@ def _register_groups() -> None:
     for file in sorted(SWEEPS.glob("*.yaml")):
         axes = OmegaConf.to_container(OmegaConf.load(file))
         if "pairs" in axes:
-            axes["pair"] = axes.pop("pairs")
+            axes["pair"] = pair_axis(axes.pop("pairs"))
         node = {
             "hydra": {"mode": "MULTIRUN", "sweeper": {"params": {key: _axis(value) for key, value in axes.items()}}}
         }
@@ -105,6 +105,8 @@ def arguments(typed: list[str]) -> list[str]:
 def _quoted(key: str, equals: str, value: str) -> str:
     if key == "plugins" and equals:
         value = f"[{','.join(plugins.typed([f'plugins={value}']))}]"
+    elif key == "pair":
+        value = pair_axis(value.split(","))
     elif equals and re.search("[=,]", value) and "'" not in value and os.path.exists(value):
         value = f"'{value}'"
     return f"{key}{equals}{value}"
