@@ -20,8 +20,8 @@ from kdexp.config.schema import Config, UsageError
 
 
 def resnet_name(depth: int, widths: list[int], shortcut: str) -> str:
-    """resnet32; resnet8x4 with four times the stages' usual widths and stem 32; other widths are spelt out.
-    resnet32a with shortcuts A. So are those of depth 50: resnet50 is the network of bottlenecks."""
+    """resnet32; resnet8x4 with four times the stages' usual widths and stem 32; resnet32a with shortcuts A. Other widths
+    are spelt out, as are the usual ones at depth 50: resnet50 is the network of bottlenecks."""
     factor, own = widths[-1] // 64 if widths else 0, "a" if shortcut == "A" else ""
     if list(widths) == [16, 16, 32, 64] and depth != 50:
         return f"resnet{depth}{own}"
