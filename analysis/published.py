@@ -1,8 +1,10 @@
 """Our numbers beside published ones of the same data set, pair and method.
 
 published.csv: source, dataset, teacher (empty for label-only), student, method, top1 (percent), std, runs, statistic (last, best,
-mean, median; empty where the source does not say), note. Facts collected from public READMEs and logs; tables of different
-recipes, teachers and statistics are not comparable in level, so gains over each one's own baseline stand beside.
+mean, median; empty where the source does not say), note. Label-only training stands under the network's own name, whichever role
+it plays in the source, so a source has one baseline for each student. `ls` is KD with standardized logits; on another method
+it is written behind it (dkd+ls). Facts collected from public READMEs and logs; tables of different recipes, teachers and
+statistics are not comparable in level, so gains over each one's own baseline stand beside.
 """
 
 import json

@@ -5,12 +5,11 @@ overhaul-distillation in float64, the official NST in MXNet) produced on random 
 last test fails for one that no test has read.
 """
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from golden import Golden
 
 from kdexp.distill.at import at_loss
 from kdexp.distill.fn import Regressor, hint_loss
@@ -21,40 +20,16 @@ from kdexp.distill.rkd import rkd_angle_loss, rkd_distance_loss
 from kdexp.distill.sp import sp_loss
 from kdexp.models import Tap
 
-ARRAYS = np.load(Path(__file__).parent / "data" / "golden.npz")
-USED = set()
+GOLDEN = Golden("golden.npz")
+ARRAYS, USED = GOLDEN.arrays, GOLDEN.used
+golden, check_loss, check_grad = GOLDEN.read, GOLDEN.check_loss, GOLDEN.check_grad
 both = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
-
-
-def golden(key, dtype=None, grad=False):
-    USED.add(key)
-    tensor = torch.from_numpy(ARRAYS[key])
-    if dtype is not None and tensor.is_floating_point():
-        tensor = tensor.to(dtype)
-    return tensor.requires_grad_(grad)
 
 
 def feature(case, name, dtype, relu=True, grad=False):
     """A stored feature, after the ReLU unless the loss reads signed values."""
     tensor = golden(f"feat/{case}/{name}", dtype)
     return (tensor.clamp(min=0) if relu else tensor.clone()).requires_grad_(grad)
-
-
-def check_loss(value, key):
-    expected = golden(key)
-    assert value.dtype in (torch.float32, torch.float64)
-    torch.testing.assert_close(
-        value.detach().double(), expected.double(), rtol=1e-9 if value.dtype == torch.float64 else 2e-5, atol=1e-300
-    )
-
-
-def check_grad(value, key):
-    """Within 1e-7 (float64) or 2e-5 (float32) of the largest entry; a gradient that is rounding noise must be that
-    too."""
-    expected = golden(key).double()
-    tolerance = 1e-7 if value.dtype == torch.float64 else 2e-5
-    scale = max(expected.abs().max().item(), 1e-9 if value.dtype == torch.float64 else 1e-2)
-    assert (value.double() - expected).abs().max().item() <= tolerance * scale
 
 
 @both

@@ -272,7 +272,7 @@ def test_published(tmp_path):
             )
     (rows,) = headings.pairs(summarize(records.load(tmp_path)))
     found = published.beside(rows)
-    assert len(published.load()) == 482
+    assert len(published.load()) == 788
     kd = found[(found.method == "KD") & (found.source == "RepDistiller README")].iloc[0]
     assert (kd.top1, kd.published_gain, kd["mean"], kd.gain) == (
         70.66,
@@ -289,6 +289,25 @@ def test_published(tmp_path):
     short = rows.assign(terms=rows.terms.str.replace('"epochs": 240', '"epochs": 2'))
     assert not published.beside(short).same_recipe.any()  # not the recipe as it stands
     assert published.beside(rows.assign(dataset="digits")).empty
+
+
+def test_published_rows():
+    rows = published.load()
+    words = re.search(r"statistic \((.+?);", " ".join(published.__doc__.split()))[1].split(", ")
+    assert words == ["last", "best", "mean", "median"] and set(rows.statistic) <= {*words, ""}
+    baselines = rows[rows.method == "none"]
+    assert (baselines.teacher == "").all() and (rows[rows.method != "none"].teacher != "").all()
+    assert not baselines.duplicated(["source", "dataset", "student"]).any()
+    # the same number twice would count twice
+    assert not rows.duplicated(["source", "dataset", "teacher", "student", "method", "statistic"]).any()
+    assert rows.top1.between(50, 100).all() and (rows.runs.isna() | (rows.runs >= 1)).all()
+    further = {"pkt", "cc", "vid", "crd", "ab", "ft", "fsp", "kdsvd", "reviewkd", "dkd", "dist", "ls"}
+    assert further <= set(rows.method)
+    tables = rows[(rows.source == "RepDistiller README") & (rows.teacher != "")]
+    assert tables.groupby(["teacher", "student"]).ngroups == 13 and tables.published_gain.notna().all()
+    assert len(tables) == 13 * 13 - 7  # seven pairs have no FSP
+    papers = rows[rows.source.str.contains("AT paper|trailmet|SP paper") & (rows.teacher != "")]
+    assert papers.published_gain.round(2).tolist() == [0.84, 0.89, 0.61, 0.63]
 
 
 def test_watch(tmp_path, capsys):

@@ -2,7 +2,7 @@
 
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -140,10 +140,31 @@ def _device(values) -> str:
     return next(value.device.type for value in flat if isinstance(value, Tensor))
 
 
+class BatchNorm(nn.BatchNorm2d):
+    """For connectors. One value for each channel (a batch of one, a map of 1x1) has no deviation: it is normalised with
+    the running statistics, where torch raises."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and x.numel() == x.shape[1]:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(x)
+
+
 def same_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     """Average-pool the larger of two feature maps (batch, channels, height, width) to the size of the smaller."""
     size = [min(a, b) for a, b in zip(student.shape[2:], teacher.shape[2:])]
     return tuple(x if list(x.shape[2:]) == size else F.adaptive_avg_pool2d(x, size) for x in (student, teacher))
+
+
+def check_widths(student: Sequence[int], teacher: Sequence[int]) -> None:
+    """Raises ValueError unless all are equal."""
+    if list(student) != list(teacher):
+        raise ValueError(f"needs a pair of equal widths; the student's are {[*student]}, the teacher's {[*teacher]}")
+
+
+def warmed_up(progress: float, share: float) -> float:
+    """The factor of a loss that rises linearly over this share of the epochs: 1 from its last epoch on."""
+    return min(progress / share, 1.0) if share > 0 else 1.0
 
 
 def unit_rows(x: Tensor, smallest: float = 1e-6) -> Tensor:

@@ -2,17 +2,20 @@
 
     L = mean over (batch, C_t, H, W) of (r(s) - t)^2,    s, t: stage 2 of student and teacher, r: a regressor
 
-Differs from the paper: (1) one stage: regressor and student train together with the cross entropy, as in
+Differs from the paper: (1) one stage by default: regressor and student train together with the cross entropy, as in
 RepDistiller; the paper trains the student up to the hint first, then all of it with KD. (2) The mean of squares, not
 half their sum. (3) Weight 100 (RepDistiller) where the paper's first stage has the hint alone. (4) The regressor is
 convolution, BatchNorm and, only where the hint tap is never negative, a ReLU (`relu=auto`): half of a WRN's raw hints
 are negative and a ReLU could never fit them. RepDistiller's ReLU on every pair is `relu=true`.
+
+The paper's two stages are `distill.stages=2`: first the hint alone, then the labels without it, where the paper has KD too
+(`distill.kd_weight=0.9 distill.ce_weight=0.1`).
 """
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdexp.distill.base import DistillMethod, full_precision, same_size
+from kdexp.distill.base import Batch, DistillMethod, Stage, full_precision, same_size
 from kdexp.models import Output, Tap
 
 
@@ -52,15 +55,27 @@ class Regressor(nn.Module):
 
 
 class FN(DistillMethod):
-    """Hint at stage 2. relu: "auto", True or False, see deviation 4.
+    """Hint at stage 2. relu: "auto", True or False, see deviation 4. stages: 1, or 2 as in the paper. stage_epochs,
+    stage_lr: of the first of two.
 
     A student's map of another size is brought to the teacher's by the regressor's convolution (`regressor_conv`).
     """
 
     reads = ("stage2",)
 
-    def __init__(self, student_taps, teacher_taps, relu: bool | str = "auto"):
+    def __init__(
+        self,
+        student_taps,
+        teacher_taps,
+        relu: bool | str = "auto",
+        stages: int = 1,
+        stage_epochs: int = 30,
+        stage_lr: float = 0.05,
+    ):
         super().__init__(student_taps, teacher_taps)
+        if stages not in (1, 2):
+            raise ValueError(f"stages={stages}: must be 1 or 2")
+        self.stages, self.stage_epochs, self.stage_lr = stages, stage_epochs, stage_lr
         if relu not in ("auto", True, False):
             raise ValueError(f"relu={relu}: must be auto, true or false")
         student, teacher = student_taps["stage2"], teacher_taps["stage2"]
@@ -73,3 +88,9 @@ class FN(DistillMethod):
 
     def forward(self, student: Output, teacher: Output) -> Tensor:
         return hint_loss(*same_size(self.regressor(student.features["stage2"]), teacher.features["stage2"]))
+
+    def loss(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
+        return self(student, teacher) if self.stages == 1 else student.logits.new_zeros(())
+
+    def stage(self) -> Stage | None:
+        return Stage(self.stage_epochs, self.stage_lr, self) if self.stages == 2 else None

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kdexp.distill.base import DistillMethod, full_precision
+from kdexp.distill.ls import standardise
 from kdexp.models import Output
 
 
@@ -22,13 +23,14 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) 
 
 
 class KD(DistillMethod):
-    """Softened logits; no connector, no taps but the logits."""
+    """Softened logits; no connector, no taps but the logits. standardise: of standardised logits, see ls.py."""
 
-    def __init__(self, student_taps, teacher_taps, temperature: float = 4.0):
+    def __init__(self, student_taps, teacher_taps, temperature: float = 4.0, standardise: bool = False):
         super().__init__(student_taps, teacher_taps)
         if not temperature > 0:
             raise ValueError(f"temperature={temperature}: must be greater than 0")
-        self.temperature = temperature
+        self.temperature, self.standardise = temperature, standardise
 
     def forward(self, student: Output, teacher: Output) -> Tensor:
-        return kd_loss(student.logits, teacher.logits, self.temperature)
+        logits = student.logits, teacher.logits
+        return kd_loss(*(map(standardise, logits) if self.standardise else logits), self.temperature)

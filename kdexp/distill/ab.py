@@ -1,0 +1,61 @@
+"""AB: Heo et al. 2019, "Knowledge Transfer via Distillation of Activation Boundaries Formed by Hidden Neurons".
+
+    L = 3/1000 * 1/batch * sum_g 2^(g - 3) * sum over (b, c, h, w) of
+            (r_g(s_g) + m)^2  where t_g <= 0 and r_g(s_g) > -m
+            (r_g(s_g) - m)^2  where t_g > 0 and r_g(s_g) <= m
+
+s_g, t_g: stage g = 1, 2, 3 before its ReLU, m: the margin, r_g: a connector.
+
+L is the loss of a stage before the training, in which the student learns where the teacher's neurons are active. After
+it, the student trains on the labels alone.
+
+Follows RepDistiller (distiller_zoo/AB.py, helper/pretrain.py): 30 epochs, convolution and BatchNorm as connector, none
+between maps of one shape. The weight is 0 because its training adds nothing (`-b 1` there multiplies 0);
+`distill.weight=1` keeps L beside the cross entropy. Differs from it: (1) where a student's map is smaller, but not by
+half, the teacher's is pooled; there it is an error.
+"""
+
+from torch import Tensor, nn
+
+from kdexp.distill.base import DistillMethod, Stage, full_precision, same_size
+from kdexp.distill.fn import Regressor
+from kdexp.models import Output, Tap
+
+
+@full_precision
+def ab_loss(source: Tensor, target: Tensor, margin: float) -> Tensor:
+    """Summed squared distance of source to the margin on the target's side of zero, of two maps of one shape; nothing
+    for what lies beyond the margin."""
+    quiet = (source + margin).square() * ((source > -margin) & (target <= 0))
+    active = (source - margin).square() * ((source <= margin) & (target > 0))
+    return (quiet + active).sum()
+
+
+def connector(student: Tap, teacher: Tap) -> nn.Module:
+    """From the student's channels and size to the teacher's."""
+    if (student.channels, student.size) == (teacher.channels, teacher.size):
+        return nn.Identity()
+    return Regressor(student, teacher, relu=False)
+
+
+class AB(DistillMethod):
+    """The stages before their ReLU. margin: m. stage_epochs, stage_lr: of the stage before the training."""
+
+    reads = ("stage*_pre",)
+
+    def __init__(self, student_taps, teacher_taps, margin: float = 1.0, stage_epochs: int = 30, stage_lr: float = 0.05):
+        super().__init__(student_taps, teacher_taps)
+        self.margin, self.stage_epochs, self.stage_lr = margin, stage_epochs, stage_lr
+        self.connectors = nn.ModuleList(
+            connector(student_taps[ours], teacher_taps[theirs]) for ours, theirs in self.pairs
+        )
+
+    def stage(self) -> Stage:
+        return Stage(self.stage_epochs, self.stage_lr, self)
+
+    def forward(self, student: Output, teacher: Output) -> Tensor:
+        total = 0.0
+        for number, (ours, theirs) in enumerate(self.maps(student, teacher), start=1):
+            source, target = same_size(self.connectors[number - 1](ours), theirs)
+            total = total + 2 ** (number - len(self.pairs)) * ab_loss(source, target, self.margin)
+        return 3 / 1000 * total / len(student.logits)

@@ -1,0 +1,99 @@
+"""CRD: Tian et al. 2020, "Contrastive Representation Distillation", equation 18.
+
+    L = - 1/batch * sum_b [ log h(b, b) + sum_k log(1 - h(b, k)) ],    h = p / (p + K/N),    p = exp(<u, v> / T) / Z
+
+summed over two sides: u the student's head of image b and v the teacher's, from a memory, of b itself and of K images of
+other classes; and the other way round. Heads: a linear layer to `dim` channels, divided by the norm. The memories hold
+the heads of all N training images, as a running mean. Z: N times the mean of exp(<u, v> / T) in the first step.
+
+Follows RepDistiller (crd/): K 16384, T 0.07, momentum 0.5, weight 0.8, mode exact. Negatives are drawn without
+replacement, and with it where a class has fewer than K images to be told from. Differs from it: (1) one product with the
+whole memory, of which K + 1 columns are picked; there K + 1 rows are copied for each image, 1 GB a step. (2) Heads and
+rows of memory of norm zero stay zero; there they become NaN.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kdexp.distill.base import Batch, DistillMethod, full_precision
+from kdexp.models import Output
+
+EPS = 1e-7
+
+
+@full_precision
+def contrast_loss(scores: Tensor, images: int) -> Tensor:
+    """L of one side. scores: p, (batch, 1 + K), the image itself first. images: N."""
+    chance = (scores.shape[1] - 1) / images
+    itself = (scores[:, :1] / (scores[:, :1] + chance + EPS)).log()
+    others = (chance / (scores[:, 1:] + chance + EPS)).log()
+    return -(itself.sum() + others.sum()) / len(scores)
+
+
+class CRD(DistillMethod):
+    """On the pooled embeddings. negatives: K. momentum: of the memories, the part that stays."""
+
+    reads = ("embedding",)
+
+    def __init__(
+        self,
+        student_taps,
+        teacher_taps,
+        dim: int = 128,
+        negatives: int = 16384,
+        temperature: float = 0.07,
+        momentum: float = 0.5,
+    ):
+        super().__init__(student_taps, teacher_taps)
+        self.head_student = nn.Linear(student_taps["embedding"].channels, dim)
+        self.head_teacher = nn.Linear(teacher_taps["embedding"].channels, dim)
+        self.dim, self.negatives, self.temperature, self.momentum = dim, negatives, temperature, momentum
+
+    def begin(self, labels: Tensor) -> None:
+        bound = (3 / self.dim) ** 0.5
+        for side in ("student", "teacher"):
+            memory = torch.empty(len(labels), self.dim, device=labels.device).uniform_(-bound, bound)
+            self.register_buffer(f"memory_{side}", memory)
+            self.register_buffer(f"z_{side}", torch.tensor(-1.0, device=labels.device))  # unknown before the first step
+        self.register_buffer("labels", labels.to(torch.int16), persistent=False)
+        fewest = len(labels) - int(labels.bincount().max())
+        if fewest == 0:
+            raise ValueError("needs training images of two classes or more")
+        self.replacement = fewest < self.negatives
+
+    def loss(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
+        chosen = torch.cat([batch.indices[:, None], self.draw(batch.labels)], 1)
+        return self.contrast(student.features["embedding"], teacher.features["embedding"], chosen)
+
+    def draw(self, labels: Tensor) -> Tensor:
+        """Positions of images of other classes than labels (batch,): (batch, K)."""
+        other = labels.to(torch.int16)[:, None] != self.labels
+        if self.replacement:
+            return other.float().multinomial(self.negatives, replacement=True)
+        keys = torch.rand(other.shape, device=labels.device).mul_(other)  # the K largest of random numbers
+        return keys.topk(self.negatives, sorted=False).indices
+
+    @full_precision
+    def contrast(self, student: Tensor, teacher: Tensor, chosen: Tensor) -> Tensor:
+        """L of two embeddings (batch, channels), after which the memories have learned them. chosen: (batch, 1 + K),
+        positions of the images themselves and of their negatives."""
+        student, teacher = F.normalize(self.head_student(student)), F.normalize(self.head_teacher(teacher))
+        loss = self._side(student, self.memory_teacher, self.z_student, chosen)
+        loss = loss + self._side(teacher, self.memory_student, self.z_teacher, chosen)
+        with torch.no_grad():
+            for memory, head in ((self.memory_student, student), (self.memory_teacher, teacher)):
+                rows = self.momentum * memory[chosen[:, 0]] + (1 - self.momentum) * head
+                memory.index_copy_(0, chosen[:, 0], F.normalize(rows))
+        return loss
+
+    def _side(self, head: Tensor, memory: Tensor, z: Tensor, chosen: Tensor) -> Tensor:
+        """The gradient is taken here, before the memory moves on and while the scores of all images are at hand."""
+        with torch.enable_grad():
+            u = head.detach().requires_grad_()
+            scores = ((u @ memory.T).gather(1, chosen) / self.temperature).exp()
+            if_first = scores.detach().mean() * len(memory)
+            z.copy_(torch.where(z < 0, if_first, z))
+            loss = contrast_loss(scores / z, len(memory))
+            (gradient,) = torch.autograd.grad(loss, u)
+        return loss.detach() + ((head - head.detach()) * gradient).sum()

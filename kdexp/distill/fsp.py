@@ -1,0 +1,57 @@
+"""FSP: Yim et al. 2017, "A Gift from Knowledge Distillation: Fast Optimization, Network Minimization and Transfer
+Learning", equations 1 and 2.
+
+    L = sum over neighboring maps of mean over (b, i, j) of (G_s - G_t)^2,    G_ij = 1/(H W) * sum_hw F_i F'_j
+
+F, F': a map and the next one, of stem and stages; the larger of the two is average-pooled.
+
+L is the loss of a stage before the training; after it, the student trains on the labels alone. Both networks need the
+same widths.
+
+Follows RepDistiller (distiller_zoo/FSP.py, helper/pretrain.py): 30 epochs. The weight is 0 because its training adds
+nothing (`-b 50` there multiplies 0); `distill.weight=50` keeps L beside the cross entropy. Differs from the paper:
+(1) one matrix for each two neighbors among stem and stages, where the paper has several inside the stages. (2) The mean
+of squares; equation 2 sums.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from kdexp.distill.base import DistillMethod, Stage, check_widths, full_precision, same_size
+from kdexp.models import Output
+
+
+def flow(maps: Sequence[Tensor]) -> list[Tensor]:
+    """G of each two neighboring maps (batch, C, H, W): (batch, C of the next, C of the one)."""
+    matrices = []
+    for one, following in zip(maps, maps[1:]):
+        one, following = (x.flatten(2) for x in same_size(one, following))
+        matrices.append(following @ one.transpose(1, 2) / one.shape[2])
+    return matrices
+
+
+@full_precision
+def fsp_loss(student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor]) -> Tensor:
+    """Summed over neighbors, for two lists of maps (batch, channels, H, W), the first map first. Raises ValueError for
+    other widths."""
+    check_widths(*([x.shape[1] for x in maps] for maps in (student_maps, teacher_maps)))
+    return sum((s - t).square().mean() for s, t in zip(flow(student_maps), flow(teacher_maps)))
+
+
+class FSP(DistillMethod):
+    """Stem and stages. stage_epochs, stage_lr: of the stage before the training. Raises ValueError for other widths."""
+
+    reads = ("stem", "stage*")
+
+    def __init__(self, student_taps, teacher_taps, stage_epochs: int = 30, stage_lr: float = 0.05):
+        super().__init__(student_taps, teacher_taps)
+        taps = zip(*((student_taps[ours], teacher_taps[theirs]) for ours, theirs in self.pairs))
+        check_widths(*([tap.channels for tap in one] for one in taps))
+        self.stage_epochs, self.stage_lr = stage_epochs, stage_lr
+
+    def stage(self) -> Stage:
+        return Stage(self.stage_epochs, self.stage_lr, self)
+
+    def forward(self, student: Output, teacher: Output) -> Tensor:
+        return fsp_loss(*zip(*self.maps(student, teacher)))

@@ -1,0 +1,70 @@
+"""FT: Kim, Park & Kwak 2018, "Paraphrasing Complex Network: Network Compression via Factor Transfer".
+
+    L = mean over (batch, H*W) of | A(f_s) - A(f_t) |,    A = a / |a|,    a = mean over channels of f^2, flattened
+    f_t = encoder(t),    f_s = translator(s)
+
+s, t: the last stage's maps. Encoder and decoder (the "paraphraser") learn to reconstruct t in a stage before the
+training; the map between them, half as wide as t, is the teacher's factor. The translator trains with the student.
+
+Follows RepDistiller (distiller_zoo/FT.py, helper/pretrain.py): weight 200, 30 epochs at learning rate 0.01, its rate for
+ResNets and WRNs (for others it takes the student's: `distill.stage_lr=0.05`). Differs from the paper: (1) factors are
+compared as attention maps; the paper divides the whole factor by its norm. Differs from the code: (2) a teacher of one
+channel has a factor of one channel, and a batch of one with a map of 1x1 is taken; there both are errors.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kdexp.distill.at import attention
+from kdexp.distill.base import BatchNorm, DistillMethod, Stage, full_precision, same_size
+from kdexp.models import Output
+
+
+@full_precision
+def factor_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean absolute difference of the attention maps of two factors (batch, channels, H, W); channels may differ, the
+    larger map is pooled."""
+    student, teacher = same_size(student, teacher)
+    return F.l1_loss(attention(student), attention(teacher))
+
+
+def coder(channels: list[int], convolution: type[nn.Module], norm: bool) -> nn.Sequential:
+    """3x3 convolutions from one of these numbers of channels to the next, each with BatchNorm (if `norm`) and a leaky
+    ReLU."""
+    layers: list[nn.Module] = []
+    for before, after in zip(channels, channels[1:]):
+        layers += [convolution(before, after, 3, 1, 1), *([BatchNorm(after)] if norm else []), nn.LeakyReLU(0.1)]
+    return nn.Sequential(*layers)
+
+
+class FT(DistillMethod):
+    """Factors of the last stage. stage_epochs, stage_lr: of the paraphraser's training."""
+
+    reads = ("last_stage",)
+    pools = True
+
+    def __init__(self, student_taps, teacher_taps, stage_epochs: int = 30, stage_lr: float = 0.01):
+        super().__init__(student_taps, teacher_taps)
+        ((ours, theirs),) = self.pairs
+        wide, wider = student_taps[ours].channels, teacher_taps[theirs].channels
+        factor = max(wider // 2, 1)
+        self.encoder = coder([wider, wider, factor, factor], nn.Conv2d, norm=False)
+        self.decoder = coder([factor, factor, wider, wider], nn.ConvTranspose2d, norm=False)
+        self.translator = coder([wide, wide, factor, factor], nn.Conv2d, norm=True)
+        self.stage_epochs, self.stage_lr = stage_epochs, stage_lr
+
+    def stage(self) -> Stage:
+        return Stage(self.stage_epochs, self.stage_lr, self.reconstruction, trains_student=False)
+
+    def reconstruction(self, student: None, teacher: Output) -> Tensor:
+        """Mean squared error of the paraphraser on the teacher's map."""
+        target = teacher.features[self.pairs[0][1]]
+        with torch.autocast(target.device.type, enabled=False):
+            return F.mse_loss(self.decoder(self.encoder(target.float())), target.float())
+
+    def forward(self, student: Output, teacher: Output) -> Tensor:
+        ((s, t),) = self.maps(student, teacher)
+        with torch.no_grad():  # it has learned before
+            factor = self.encoder(t)
+        return factor_loss(self.translator(s), factor)

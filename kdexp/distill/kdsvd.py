@@ -1,0 +1,91 @@
+"""KDSVD: Lee, Kim & Song 2018, "Self-supervised Knowledge Distillation Using Singular Value Decomposition".
+
+    L = 1/batch * sum over neighboring stages g of sum over (b, i, j) of (K_s - K_t)^2,
+        K_ij = exp(-(v_i^g - v_j^(g-1))^2 / 8)
+
+v^g: the first right singular vector of the map of stage g as a matrix (H*W, channels), of unit norm. Of the student's
+first four the one most alike the teacher's is taken, with its sign.
+
+Follows RepDistiller (distiller_zoo/KDSVD.py), weight 1 (mdistiller's; mdistiller decomposes other matrices, and its loss
+is another). Differs from it: (1) the teacher's vector has a sum that is not negative; there its sign, and with it the
+loss, is the linear algebra library's. (2) The gradient is that of the one vector taken, by first-order perturbation;
+there all of a sample's gradient is NaN as soon as any two singular values are equal, as with two dead channels.
+(3) Where the taken one is not unique, the directions it shares have no gradient.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from kdexp.distill.base import DistillMethod, check_widths, full_precision
+from kdexp.models import Output
+
+ALIKE = 4  # vectors of the student that may be taken
+
+
+def first_vector(x: Tensor) -> Tensor:
+    """First right singular vector of matrices (batch, positions, channels), its sum not negative, zero where the matrix
+    is: (batch, channels). Without gradient."""
+    _, values, vectors = torch.linalg.svd(x, full_matrices=False)
+    first = vectors[:, 0] * (values[:, :1] > 0)
+    return torch.where(first.sum(1, keepdim=True) < 0, -first, first)
+
+
+def vector_like(x: Tensor, target: Tensor) -> Tensor:
+    """Of the first right singular vectors of matrices (batch, positions, channels) the one most alike target (batch,
+    channels), with its sign: (batch, channels).
+
+    A singular vector v of x, with singular value l, moves by dv = (l^2 - A)^+ dA v as A = x^T x moves.
+    """
+    with torch.no_grad():
+        _, values, vectors = torch.linalg.svd(x, full_matrices=False)
+        cosine = (vectors[:, :ALIKE] @ target[:, :, None]).squeeze(2)
+        which = cosine.abs().argmax(1, keepdim=True)
+        v = vectors.gather(1, which[:, :, None].expand(-1, -1, x.shape[2])).squeeze(1)
+        v = v * cosine.gather(1, which).sign()
+        square = values.square()
+        gaps = square.gather(1, which) - square  # (batch, vectors)
+        smallest = 1e-6 * square[:, :1]
+        inverse = torch.where(gaps.abs() > smallest, 1 / gaps, 0.0)
+        null = square.gather(1, which)  # the gap to what no vector spans
+        inverse_null = torch.where(null > smallest, 1 / null, 0.0)
+    moved = x.transpose(1, 2) @ (x @ v[:, :, None])
+    moved = (moved - moved.detach()).squeeze(2)  # dA v: zero, with its gradient
+    parts = (vectors @ moved[:, :, None]).squeeze(2)
+    within = ((inverse * parts)[:, None] @ vectors).squeeze(1)
+    outside = inverse_null * (moved - (parts[:, None] @ vectors).squeeze(1))
+    return v + within + outside
+
+
+@full_precision
+def svd_loss(student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor]) -> Tensor:
+    """L of two lists of maps (batch, channels, H, W), the first stage first; sizes may differ. Raises ValueError for other
+    widths."""
+    check_widths(*([x.shape[1] for x in maps] for maps in (student_maps, teacher_maps)))
+    total, before = student_maps[0].new_zeros(()), None
+    for maps in zip(student_maps, teacher_maps):
+        s, t = (x.flatten(2).transpose(1, 2) for x in maps)
+        target = first_vector(t.detach())
+        pair = vector_like(s, target), target
+        if before is not None:
+            s_kernel, t_kernel = (
+                torch.exp(-(one[:, :, None] - other[:, None]).square() / 8) for one, other in zip(pair, before)
+            )
+            total = total + (s_kernel - t_kernel).square().sum()
+        before = pair
+    return total / len(student_maps[0])
+
+
+class KDSVD(DistillMethod):
+    """Neighboring stages. Raises ValueError for other widths."""
+
+    reads = ("stage*",)
+
+    def __init__(self, student_taps, teacher_taps):
+        super().__init__(student_taps, teacher_taps)
+        taps = zip(*((student_taps[ours], teacher_taps[theirs]) for ours, theirs in self.pairs))
+        check_widths(*([tap.channels for tap in one] for one in taps))
+
+    def forward(self, student: Output, teacher: Output) -> Tensor:
+        return svd_loss(*zip(*self.maps(student, teacher)))
