@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from kdexp import screen
-from kdexp.config.schema import DATASET, DISTILL, UsageError
+from kdexp.config.schema import DATASET, DISTILL, Unfit, UsageError
 from kdexp.config.targets import ShapesOnly, construct, constructor, parameters
 from kdexp.datasets import DatasetError, Images, split_validation
 from kdexp.datasets.batches import Pixels, TrainBatches
@@ -111,7 +111,8 @@ def build_network(node: dict, plugins=()) -> nn.Module:
 
 
 def build_method(config: dict, student: nn.Module, teacher: nn.Module | None):
-    """The method between two networks, its connectors drawn from (seed, "connectors"); None for label-only training."""
+    """The method between two networks, its connectors drawn from (seed, "connectors"); None for label-only training.
+    Raises UsageError, Unfit if it is the method that refuses."""
     node = config["distill"]
     if node["_target_"] is None:
         return None
@@ -121,13 +122,13 @@ def build_method(config: dict, student: nn.Module, teacher: nn.Module | None):
             f"{config['model']['teacher']['name']} has {teacher.num_classes} classes and "
             f"{config['model']['student']['name']} has {student.num_classes}: a pair must have the same"
         )
+    taps = tuple(Taps(config["model"][role]["name"], net.taps) for role, net in networks.items())
+    common = [key for key in DISTILL if key not in ("name", "_target_")]
     with seeded(config["seed"], "connectors"):
-        return construct(
-            node,
-            tuple(Taps(config["model"][role]["name"], net.taps) for role, net in networks.items()),
-            config["plugins"],
-            common=[key for key in DISTILL if key not in ("name", "_target_")],
-        )
+        try:
+            return construct(node, taps, config["plugins"], common)
+        except UsageError as error:
+            raise Unfit(str(error)) from None
 
 
 def pretrain_epochs(config: dict) -> int:

@@ -127,6 +127,21 @@ def test_own_network_method_and_data_set_in_a_sweep(mylab, run):
     assert "needs the tap stage1_pre, which small8 does not have" in refused.stderr
 
 
+def test_own_network_takes_the_file_of_the_network_inside(mylab, run):
+    layers = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 3), nn.ReLU())
+    inside = nn.Sequential(layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(16, 10))
+    torch.save({"state_dict": nn.DataParallel(inside).state_dict()}, mylab / "mine.pt")
+    torch.save({"classifier.weight": torch.zeros(10, 16)}, mylab / "other.pt")
+    words = ("plugins=mylab", "distill=kd", "teacher=small", "epochs=1")
+    done = run(*words, f"teacher_checkpoint={mylab}/mine.pt", check=0)
+    assert re.search(r"mine.pt   test \d+\.\d\d %", done.stderr) and "small8 -> resnet8" in done.stderr
+    refused = run(*words, f"teacher_checkpoint={mylab}/other.pt", check=1)
+    assert refused.stderr.strip() == (
+        f"teacher_checkpoint={mylab}/other.pt does not fit small8: "
+        "its layers have other names: classifier.weight, ... in the file, net.0.0.weight, ... in the network"
+    )
+
+
 @pytest.mark.parametrize(
     "package, message",
     [

@@ -176,6 +176,12 @@ MISTAKES = [
     ("distll=sp", "Did you mean distill=sp?"),
     ("student=resnet31", "Did you mean student=resnet32?"),
     ("teacher=wrn_16_4", "Did you mean teacher=wrn16_4?"),
+    (
+        "student=mobilenet",
+        "Did you mean student=mobilenetv2? There are: mobilenetv2, resnet, resnet8, resnet8x4, resnet14",
+    ),
+    ("student=shufflenet", "Did you mean student=shufflenetv1 or student=shufflenetv2?"),
+    ("student=ResNet50", "Did you mean student=resnet50? There are: mobilenetv2, resnet, resnet8, resnet8x4, resnet14"),
     ("student=resnet26", "Did you mean student=resnet model.student.depth=26?"),
     ("distill=spp", "Did you mean distill=sp?"),
     ("distill.tempp=3", "Did you mean distill.temperature=3?"),
@@ -232,6 +238,8 @@ def test_help_is_quick_and_without_torch():
     assert (
         done.returncode == 0 and "quickstart" in done.stdout and "distill=" in done.stdout and "wrn16_4" in done.stdout
     ), done.stderr
+    networks = [word for word in done.stdout.split() if re.fullmatch(r"resnet(14|110)|wrn16_(2|10)", word)]
+    assert networks[:4] == ["resnet14", "resnet110", "wrn16_2", "wrn16_10"]
 
 
 def test_summarize(run, tmp_path):

@@ -26,6 +26,8 @@ KEYS = {
         "-",
         "a-b",
         "wrn40_2-wrn16_2-resnet8",
+        "wrn40_2-wrn16_2 optimizer.lr=0.1",
+        "wrn40_2-wrn16_2 seed=1 x,resnet56-resnet20",
         "",
     ],
     "dataset": ["cifar10", "digits", "cifar", "cifar10,digits", "folder"],

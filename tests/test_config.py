@@ -45,10 +45,50 @@ def test_every_network_in_both_roles_and_both_spellings(hydra, name, role):
 @pytest.mark.parametrize("file", sorted(SWEEPS.glob("*.yaml")), ids=lambda f: f.stem)
 def test_every_sweep_names_real_options(hydra, file):
     axes = yaml.safe_load(file.read_text())
+    axes |= {"pair": axes.pop("pairs")} if "pairs" in axes else {}
     first = [f"{key}={value[0] if isinstance(value, list) else value}" for key, value in axes.items()]
     for key, values in axes.items():
         for value in values if isinstance(values, list) else [values]:
-            Job(hydra(*[one for one in first if not one.startswith(f"{key}=")], f"{key}={value}"))
+            words = [*[one for one in first if not one.startswith(f"{key}=")], f"{key}={value}"]
+            Job(hydra(*compose.without_pair(words)))
+
+
+@pytest.mark.parametrize("name, more, runs, teachers", [("same", ",fsp", 57, 5), ("cross", "", 30, 4)])
+def test_the_pairs_of_repdistillers_tables(run, name, more, runs, teachers):
+    """Seven pairs with six different students, six pairs with four; FSP has no number for one of them there."""
+    done = run(f"sweep=repdistiller-{name}", f"distill=none,kd{more}", "dry_run=true", tiny=False, check=0)
+    assert f"{runs} runs: 0 done, {runs} to run, and {teachers} teachers first" in done.stdout
+    assert ("optimizer.lr=0.01" in done.stdout) == (name == "cross")
+    left_out = [line.partition(":")[0] for line in done.stderr.splitlines()]
+    assert left_out == ["left out   wrn40_2 -> wrn40_1   fsp"] * (name == "same")
+
+
+def test_words_behind_a_pair_are_the_students(hydra):
+    own = compose.without_pair(["distill=kd", "pair='vgg13-mobilenetv2 optimizer.lr=0.01'"])
+    assert own == ["distill=kd", "teacher=vgg13", "student=mobilenetv2", "optimizer.lr=0.01"]
+    config = hydra(*own)
+    assert config["optimizer"]["lr"] == 0.01 and resolve.teacher_of(config)["optimizer"]["lr"] == 0.05
+    assert compose.without_pair(["pair=a-b seed=2 tag=x", "seed=3"]) == ["seed=3", "teacher=a", "student=b", "tag=x"]
+    for word in ("pair=a-b c", "pair=a b", "pair='", "pair= "):
+        with pytest.raises(UsageError, match="a pair is TEACHER-STUDENT"):
+            compose.without_pair([word])
+
+
+def test_a_method_is_left_out_of_a_pair_that_it_cannot_do(run):
+    """Said once; refused where it can do none, which may be its values' fault."""
+    words = ("dataset=digits", "distill=kd,od", "seed=1,2", "dry_run=true")
+    done = run("-m", *words, "pair=wrn16_1-resnet8,shufflenetv2-resnet8", tiny=False, check=0)
+    assert done.stderr.splitlines() == [
+        "left out   shufflenetv2 -> resnet8   od: the teacher's stage1_pre has no BatchNorm behind it, "
+        "from which the margin is taken"
+    ]
+    assert "6 runs: 0 done, 6 to run" in done.stdout
+    for refused in (
+        ["pair=shufflenetv2-resnet8"],
+        ["pair=wrn16_1-resnet8", "distill.teacher_mode=other", "distill=od"],
+    ):
+        done = run("-m", *words, *refused, tiny=False, check=1)
+        assert len(done.stderr.splitlines()) == 1 and "left out" not in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize("words", re.findall(r"^\| `(pair=.+?)`", PAIRS.read_text(), re.M))
@@ -65,7 +105,9 @@ def test_the_weights_per_pair_can_be_typed(hydra, words):
             assert config["distill"][key.removeprefix("distill.")] == yaml.safe_load(value)
 
 
-@pytest.mark.parametrize("name", ["resnet20", "resnet26", "resnet14x4", "wrn22_3"])
+@pytest.mark.parametrize(
+    "name", ["resnet20", "resnet26", "resnet14x4", "wrn22_3", "resnet50w16_16_32_64", "resnet8w4_4_8_16a"]
+)
 def test_the_words_for_a_network_give_the_network(hydra, name):
     assert hydra(*hints.network_words("student", name).split())["model"]["student"]["name"] == name
 

@@ -291,6 +291,8 @@ PAIRS = [
     ("wrn16_2", "wrn16_1"),
     ("resnet8x4", "wrn16_1"),
     ("wrn16_1", "wrn16_1"),
+    ("vgg8", "mobilenetv2"),
+    ("resnet8x4", "shufflenetv2"),
 ]
 SIZES = [(32, 32), (32, 16), (16, 32), (32, 24), (24, 32)]
 

@@ -13,6 +13,7 @@ from kdexp.config.targets import ShapesOnly
 from kdexp.machine import place
 from kdexp.models import Wrapped, count_parameters
 from kdexp.models.resnet import ResNet
+from kdexp.models.shufflenetv2 import ShuffleNetV2
 from kdexp.models.wrn import WideResNet
 
 PUBLISHED = list(csv.DictReader(open(Path(__file__).parent / "data" / "param_counts.csv")))
@@ -42,7 +43,8 @@ def test_every_network(hydra, name):
         expected = (2, value.channels) if tap == "embedding" else (2, value.channels, value.size, value.size)
         assert output.features[tap].shape == expected
         assert value.signed or output.features[tap].min() >= 0
-        assert tap.endswith("_pre") == isinstance(value.norm, nn.BatchNorm2d) or isinstance(network, Wrapped)
+        normed = isinstance(value.norm, nn.BatchNorm2d)
+        assert tap.endswith("_pre") == normed or isinstance(network, (Wrapped, ShuffleNetV2))
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     assert {int(norm.num_batches_tracked) for norm in norms} == {1}
 
@@ -100,6 +102,9 @@ def test_values_that_do_not_fit_say_which_do(make, nearest):
         (("student=wrn", "model.student.depth=22", "model.student.widen_factor=3"), "wrn22_3"),
         (("student=resnet20", "model.student.shortcut=A"), "resnet20a"),
         (("student=resnet8x4", "model.student.shortcut=A"), "resnet8x4a"),
+        (("student=resnet50",), "resnet50"),
+        (("student=resnet", "model.student.depth=50"), "resnet50w16_16_32_64"),
+        (("student=vgg", "model.student.depth=16"), "vgg16"),
     ],
 )
 def test_a_name_follows_from_depth_and_width(hydra, overrides, name):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision
 from torch import nn
 
 from kdexp.config import naming
@@ -19,7 +20,11 @@ from kdexp.datasets.batches import Pixels
 from kdexp.datasets.digits import digits
 from kdexp.evaluate import evaluate
 from kdexp.experiment import Data
+from kdexp.given import build_given
 from kdexp.job import Job
+from kdexp.models import timm as of_timm
+from kdexp.models import torchvision as of_torchvision
+from kdexp.models import wrap
 from kdexp.models.foreign import Renormalised, load_weights, read_state
 from kdexp.models.resnet import ResNet
 from kdexp.models.wrn import WideResNet
@@ -124,12 +129,35 @@ class TheirWideResNet(nn.Module):
         return self.fc(F.adaptive_avg_pool2d(F.relu(self.bn1(x)), 1).flatten(1))
 
 
+class Nested(nn.Module):
+    """A user's, with a child called `net` as the wrapped network's own is, around a network of our names."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(conv3(3, 4, 2), nn.BatchNorm2d(4), nn.ReLU())
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))
+
+    def forward(self, x):
+        return self.head(self.net(x))
+
+
+def timm_pair(arch):
+    timm = pytest.importorskip("timm")
+    return timm.create_model(arch, num_classes=10), of_timm.network(arch, 10, stem="original")
+
+
 PAIRS = {
     "resnet14": lambda: (TheirResNet(14, (16, 16, 32, 64), 10), ResNet(14, 10)),
     "resnet14a": lambda: (TheirResNetA(14, (16, 16, 32, 64), 10), ResNet(14, 10, shortcut="A")),
     "resnet8x4": lambda: (TheirResNet(8, (32, 64, 128, 256), 10), ResNet(8, 10, (32, 64, 128, 256))),
     "wrn16_1": lambda: (TheirWideResNet(16, 1, 10), WideResNet(16, 1, 10)),
     "wrn16_2": lambda: (TheirWideResNet(16, 2, 10), WideResNet(16, 2, 10)),
+    "torchvision": lambda: (
+        torchvision.models.squeezenet1_1(num_classes=10),
+        of_torchvision.network("squeezenet1_1", 10, stem="original"),
+    ),
+    "timm": lambda: timm_pair("test_resnet"),
+    "wrapped": lambda: (Nested(), wrap(Nested(), {"stage1": "net", "embedding": "net"})),
 }
 
 
@@ -190,6 +218,18 @@ def test_their_files_make_our_network_compute_what_theirs_does(tmp_path, name, f
     torch.testing.assert_close(ours(images).logits, theirs(images), rtol=1e-5, atol=1e-5)
     load_weights(again := PAIRS[name]()[1], tmp_path / "x.pt", name)
     assert all(torch.equal(a, b) for a, b in zip(again.state_dict().values(), ours.state_dict().values()))
+
+
+def test_torchvisions_own_resnet18(tiny, here):
+    """As its state dict is saved; a stem that was made small is another layer."""
+    words = ("distill=kd", "teacher=torchvision", "model.teacher.arch=resnet18", "dataset.image_size=32")
+    torch.save((theirs := torchvision.models.resnet18(num_classes=10).eval()).state_dict(), "x.pt")
+    config = tiny(*words, "model.teacher.stem=original", "teacher_checkpoint=x.pt")
+    images = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(build_given(config).eval()(images).logits, theirs(images), rtol=1e-5, atol=1e-5)
+    assert refused(tiny, None, *words) == (
+        "teacher_checkpoint=x.pt does not fit resnet18: conv1.weight is 64x3x7x7 in the file, 64x3x3x3 in the network"
+    )
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -255,7 +295,7 @@ def test_a_file_of_another_network(tiny, here):
         "does not fit wrn16_1: fc.weight is 100x64 in the file, 10x64 in the network"
     )
     assert refused(tiny, {"features.0.weight": torch.zeros(64, 3, 3, 3)}).endswith(
-        "does not fit wrn16_1: features.0.weight is 64x3x3x3 in the file, missing in the network"
+        "does not fit wrn16_1: its layers have other names: features.0.weight, ... in the file, conv.weight, ... in the network"
     )
 
 

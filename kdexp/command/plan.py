@@ -2,22 +2,32 @@
 
 from collections.abc import Iterable
 
+from kdexp import screen
 from kdexp.config import resolve
-from kdexp.config.schema import UsageError
+from kdexp.config.schema import Unfit, UsageError
 from kdexp.job import Job
 
 
 def plan(configs: Iterable) -> list[Job]:
-    """The distinct jobs of a command, checked. Raises UsageError with every mistake of every job."""
-    jobs, errors = {}, {}
+    """The distinct jobs of a command, checked. A method that does some pairs of a command is left out of those that it
+    cannot do, which is said. Raises UsageError with every mistake of every job."""
+    jobs, errors, unfit = {}, {}, {}
     for config in configs:
         try:
-            job = Job(resolve.plain(config))
+            config = resolve.plain(config)
+            job = Job(config)
             jobs.setdefault(job.record.folder, job)
+        except Unfit as error:
+            pair = " -> ".join(config["model"][role]["name"] for role in ("teacher", "student"))
+            unfit[pair, str(error)] = config["distill"]
         except UsageError as error:
             errors[str(error)] = None
+    methods = [job.config["distill"] for job in jobs.values()]
+    errors |= {reason: None for (_, reason), method in unfit.items() if method not in methods}
     if errors:
         raise UsageError("\n".join(errors))
+    for pair, reason in unfit:
+        screen.say(f"left out   {pair}   {reason}")
     for job in jobs.values():
         job.check_folder()
     return list(jobs.values())

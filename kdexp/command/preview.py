@@ -22,8 +22,9 @@ def preview(jobs: list[Job]) -> None:
     for one in teachers:
         table.add_row("-", one.pair, str(one.config["seed"]), "teacher", _state([one]), _time(pace, [one]))
     for number, members in enumerate(groups, start=1):
-        pair = next((job.pair for job in members if job.teacher_key), members[0].pair)
-        seed, names = str(members[0].config["seed"]), ", ".join(job.name for job in members)
+        taught = [job for job in members if job.teacher_key] or members
+        pair = ", ".join(dict.fromkeys(job.pair for job in taught))
+        seed, names = str(members[0].config["seed"]), ", ".join(dict.fromkeys(job.name for job in members))
         table.add_row(str(number), pair, seed, names, _state(members), _time(pace, members))
     console = Console(highlight=False)
     if groups:

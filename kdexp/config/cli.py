@@ -15,15 +15,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kdexp import ROOT, SWEEPS
 from kdexp.config import hints, plugins
-from kdexp.config.compose import without_pair
+from kdexp.config.compose import pair_axis, without_pair
 from kdexp.config.schema import Config, UsageError
 
 
 def resnet_name(depth: int, widths: list[int], shortcut: str) -> str:
-    """resnet32; resnet8x4 with four times the stages' usual widths and stem 32; other widths are spelt out.
-    resnet32a with shortcuts A."""
+    """resnet32; resnet8x4 with four times the stages' usual widths and stem 32; resnet32a with shortcuts A. Other widths
+    are spelt out, as are the usual ones at depth 50: resnet50 is the network of bottlenecks."""
     factor, own = widths[-1] // 64 if widths else 0, "a" if shortcut == "A" else ""
-    if list(widths) == [16, 16, 32, 64]:
+    if list(widths) == [16, 16, 32, 64] and depth != 50:
         return f"resnet{depth}{own}"
     if list(widths) == [32, 16 * factor, 32 * factor, 64 * factor]:
         return f"resnet{depth}x{factor}{own}"
@@ -83,7 +83,7 @@ def _register_groups() -> None:
     for file in sorted(SWEEPS.glob("*.yaml")):
         axes = OmegaConf.to_container(OmegaConf.load(file))
         if "pairs" in axes:
-            axes["pair"] = axes.pop("pairs")
+            axes["pair"] = pair_axis(axes.pop("pairs"))
         node = {
             "hydra": {"mode": "MULTIRUN", "sweeper": {"params": {key: _axis(value) for key, value in axes.items()}}}
         }
@@ -106,6 +106,8 @@ def arguments(typed: list[str]) -> list[str]:
 def _quoted(key: str, equals: str, value: str) -> str:
     if key == "plugins" and equals:
         value = f"[{','.join(plugins.typed([f'plugins={value}']))}]"
+    elif key == "pair":
+        value = pair_axis(value.split(","))
     elif equals and re.search("[=,]", value) and "'" not in value and os.path.exists(value):
         value = f"'{value}'"
     return f"{key}{equals}{value}"

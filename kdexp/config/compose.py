@@ -42,14 +42,24 @@ class Composer:
 
 
 def without_pair(words: list[str]) -> list[str]:
-    """`pair=wrn40_2-wrn16_2` -> `teacher=wrn40_2`, `student=wrn16_2`. Raises UsageError."""
+    """`pair=wrn40_2-wrn16_2` -> `teacher=wrn40_2`, `student=wrn16_2`, and the words that stand behind it, as in
+    `pair='vgg13-mobilenetv2 optimizer.lr=0.01'`, unless they are given otherwise. Raises UsageError."""
     typed = [word for word in words if word.startswith("pair=")]
     if not typed:
         return words
     keys = {word.partition("=")[0] for word in words}
     if both := sorted(keys & {"teacher", "student", "model/teacher", "model/student"}):
         raise UsageError(f"pair= names teacher and student together: leave out {both[0]}= or pair=")
-    teacher, dash, student = typed[-1].removeprefix("pair=").partition("-")
-    if not (teacher and dash and student):
-        raise UsageError(f"{typed[-1]}: a pair is TEACHER-STUDENT, for instance pair=wrn40_2-wrn16_2")
-    return [word for word in words if word not in typed] + [f"teacher={teacher}", f"student={student}"]
+    names, *own = typed[-1].removeprefix("pair=").strip("'\"").split() or [""]
+    teacher, dash, student = names.partition("-")
+    if not (teacher and dash and student) or not all("=" in word for word in own):
+        raise UsageError(
+            f"{typed[-1]}: a pair is TEACHER-STUDENT, for instance pair=wrn40_2-wrn16_2, or 'TEACHER-STUDENT KEY=VALUE'"
+        )
+    own = [word for word in own if word.partition("=")[0] not in keys]
+    return [word for word in words if word not in typed] + [f"teacher={teacher}", f"student={student}", *own]
+
+
+def pair_axis(pairs: list[str]) -> str:
+    """Pairs as one axis for Hydra, which reads words behind a pair only within quotes."""
+    return ",".join(f"'{pair}'" if " " in pair else pair for pair in (pair.strip("'\" ") for pair in pairs))

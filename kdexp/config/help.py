@@ -50,7 +50,7 @@ def text() -> str:
         "experiment": "experiment",
     }
     groups = {name: [file.stem for file in plugins.options(folder)] for name, folder in folders.items()}
-    groups["sweep"] = sorted(file.stem for file in SWEEPS.glob("*.yaml"))
+    groups["sweep"] = sorted((file.stem for file in SWEEPS.glob("*.yaml")), key=plugins.natural)
     lines = [
         textwrap.fill(f"  {name + '=':18}{'  '.join(options)}", 100, subsequent_indent=" " * 20)
         for name, options in groups.items()

@@ -115,11 +115,18 @@ FAMILIES = dict.fromkeys(("wrn", "wideresnet", "wide_resnet"), (4, "WRN depths a
 FAMILIES["resnet"] = (2, "ResNet depths are 6n+2", _resnet)
 
 
+def _near(word: str, names: list[str]) -> list[str]:
+    """Those that a word may be the beginning of, if they are few (shufflenet); else the one most like it, if any."""
+    begun = [name for name in names if len(word) > 2 and name.startswith(word)]
+    return begun if 0 < len(begun) <= 3 else _closest(word, names)
+
+
 def _no_option(key: str, value: str, known: list[str]) -> str:
+    known = sorted(known, key=plugins.natural)
     lowered = {name.lower(): name for name in known}
     known = [name for name in known if name == name.lower() or name.lower() not in known]  # KD is kd
-    near = difflib.get_close_matches(value.lower().replace("-", "_"), list(lowered), 1)
-    correction, more = f"{key}={lowered[near[0]]}" if near else "", f"There are: {', '.join(known)}"
+    near = _near(value.lower().replace("-", "_"), list(lowered))
+    correction, more = " or ".join(f"{key}={lowered[name]}" for name in near), f"There are: {', '.join(known)}"
     typed = re.fullmatch(rf"({'|'.join(FAMILIES)})[_-]?(\d+)(?:[_x-](\d+))?", value.lower())
     if KIND[key] == "network" and typed:
         correction, more = _network(key, *typed.groups(), lowered, correction)
@@ -128,10 +135,11 @@ def _no_option(key: str, value: str, known: list[str]) -> str:
 
 def network_words(role: str, name: str) -> str:
     """How a network of this name is asked for: student=resnet20, student=resnet model.student.depth=26."""
-    typed = re.fullmatch(r"(resnet|wrn)(\d+)(?:[_x](\d+))?(a?)", name)
+    typed = re.fullmatch(r"(resnet|wrn)(\d+)(?:[_x](\d+)|w([\d_]+))?(a?)", name)
     if not typed or name in {file.stem for file in plugins.options("model")}:
         return f"{role}={name}"
-    words = FAMILIES[typed[1]][2](int(typed[2]), typed[3])[1] + " model.ROLE.shortcut=A" * bool(typed[4])
+    words = FAMILIES[typed[1]][2](int(typed[2]), typed[3])[1] + " model.ROLE.shortcut=A" * bool(typed[5])
+    words += f" model.ROLE.widths=[{typed[4].replace('_', ',')}]" if typed[4] else ""
     return f"{role}={words.replace('ROLE', role)}"
 
 

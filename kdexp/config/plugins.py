@@ -3,6 +3,7 @@ classes and functions what a `_target_` may name."""
 
 import importlib.util
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -45,5 +46,11 @@ def _add(folder: Path) -> None:
 
 
 def options(group: str) -> list[Path]:
-    """The yaml files of a group, by name."""
-    return sorted((file for folder in folders for file in folder.glob(f"{group}/*.yaml")), key=lambda file: file.stem)
+    """The yaml files of a group, in the order of `natural` names."""
+    files = [file for folder in folders for file in folder.glob(f"{group}/*.yaml")]
+    return sorted(files, key=lambda file: natural(file.stem))
+
+
+def natural(name: str) -> list:
+    """What names are sorted by, numbers in them as numbers: resnet20 before resnet110."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]

@@ -10,6 +10,10 @@ class UsageError(Exception):
     """Something a user typed or has on disk: reported as one message, without a traceback."""
 
 
+class Unfit(UsageError):
+    """A method that cannot do a pair of networks, or cannot do anything with the values it was given."""
+
+
 def label(distill: dict) -> str:
     """What tables call a method: SP, or SP+KD with a KD term added."""
     return f"{distill.get('label') or distill['name']}{'+KD' if distill.get('kd_weight') else ''}"

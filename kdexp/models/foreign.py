@@ -2,7 +2,7 @@
 
 A file holds a state dict, bare or under one of the keys in UNDER, beside whatever else the program has saved. A network
 may know what others call its layers: `names_elsewhere`, pairs of (pattern, replacement) for re.sub that turn a name in
-the file into its own.
+the file into its own. A file of a wrapped network may be of the network inside.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from kdexp.models import Output, Tap
+from kdexp.models import Output, Tap, Wrapped
 
 UNDER = ("model", "state_dict", "net")
 # before every name: of a network in DataParallel; of mdistiller's label-only training, whose network is its student
@@ -52,19 +52,33 @@ def load_weights(network: nn.Module, file: str | Path, name: str, known: Iterabl
 
 
 def _keys(state: dict[str, Tensor], network: nn.Module) -> dict[str, str]:
-    """The network's name of each layer -> its key in the file."""
-    names = {key: key for key in state}
+    """The network's name of each layer -> its key in the file, read so that most names are the network's."""
+    readings = [{key: key for key in state}]
     for prefix in PREFIXES:
-        if all(name.startswith(prefix) for name in names.values()):
-            names = {key: name.removeprefix(prefix) for key, name in names.items()}
+        if all(name.startswith(prefix) for name in readings[0]):
+            readings.insert(0, {name.removeprefix(prefix): key for name, key in readings[0].items()})
+    renamed = [names for reading in readings for names in _renamed(reading, network)]
+    own = network.state_dict().keys()
+    return max(renamed, key=lambda names: len(own & names.keys()))
+
+
+def _renamed(keys: dict[str, str], network: nn.Module) -> list[dict[str, str]]:
+    """The names of a file as the network's; for a wrapped network, also as those of the network inside."""
+    inside = _renamed(keys, network.net) if isinstance(network, Wrapped) else []
     for pattern, replacement in getattr(network, "names_elsewhere", ()):
-        names = {key: re.sub(pattern, replacement, name) for key, name in names.items()}
-    return {name: key for key, name in names.items()}
+        keys = {re.sub(pattern, replacement, name): key for name, key in keys.items()}
+    return [keys, *({f"net.{name}": key for name, key in names.items()} for names in inside)]
 
 
 def _misfit(state: dict[str, Tensor], network: nn.Module) -> str:
-    """The first layer that is another, or missing, in the file or in the network; empty if all fit."""
+    """The first layer that is another, or missing, in the file or in the network; that the names are others if most of
+    them are; empty if all fit."""
     keys, own = _keys(state, network), network.state_dict()
+    only_given, only_own = (
+        [name for name in ours if name not in theirs] for ours, theirs in ((keys, own), (own, keys))
+    )
+    if len(only_given) > len(keys) / 2 and len(only_own) > len(own) / 2:
+        return f"its layers have other names: {keys[only_given[0]]}, ... in the file, {only_own[0]}, ... in the network"
     for name in [*keys, *own]:
         if name not in keys and name.endswith(".num_batches_tracked"):  # which torch before 0.4.1 did not have
             continue

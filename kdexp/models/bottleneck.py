@@ -1,0 +1,82 @@
+"""ResNet50 for small images: He et al. 2016, "Deep Residual Learning for Image Recognition", figure 5 and table 1, as
+RepDistiller (models/resnetv2.py) has it.
+
+Differs from the paper: (1) The stem is a 3x3 convolution of stride 1 without pooling, so the stages of an image of
+32x32 have 32, 16, 8 and 4 rows. (2) A block's stride is in its 3x3 convolution.
+
+Taps: RepDistiller's feat[0] is `stem`, feat[1] to feat[4] are stage1 to stage4; so stage2 is its hint layer and the last
+stage its feat[-2].
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kdexp.models import Output, SignedTap, Tap, initialise
+from kdexp.models.resnet import ResNet, ShortcutB
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolution with a BatchNorm each, plus shortcut; returns the sum before its ReLU. channels: of
+    the sum; the 3x3 convolution has a quarter of them."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int):
+        super().__init__()
+        inner = channels // 4
+        self.conv1 = nn.Conv2d(in_channels, inner, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.conv2 = nn.Conv2d(inner, inner, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.conv3 = nn.Conv2d(inner, channels, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(channels)
+        self.shortcut = nn.Identity()
+        if stride != 1 or in_channels != channels:
+            self.shortcut = ShortcutB(in_channels, channels, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = F.relu(self.bn2(self.conv2(out)))
+        return self.bn3(self.conv3(out)) + self.shortcut(x)
+
+
+class BottleneckResNet(nn.Module):
+    """ResNet50: four stages of bottleneck blocks.
+
+    num_classes: size of the logits. image_size: height and width of the images, for the sizes of the taps. blocks: of
+    each stage.
+    """
+
+    # of RepDistiller and mdistiller (mdistiller/models/cifar/resnetv2.py), which compute the same
+    names_elsewhere = (*ResNet.names_elsewhere, (r"^layer4\.", "stages.3."))
+
+    def __init__(self, num_classes: int = 100, image_size: int = 32, blocks=(3, 4, 6, 3)):
+        super().__init__()
+        self.num_classes, self.image_size, self.widths = num_classes, image_size, (64, 256, 512, 1024, 2048)
+        self.conv = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(64)
+        self.stages = nn.ModuleList(
+            nn.Sequential(*[Bottleneck(width if i else before, width, 1 if i else stride) for i in range(count)])
+            for before, width, stride, count in zip(self.widths, self.widths[1:], (1, 2, 2, 2), blocks)
+        )
+        self.fc = nn.Linear(self.widths[-1], num_classes)
+        initialise(self)
+
+    @property
+    def taps(self) -> dict[str, Tap]:
+        size = self.image_size
+        taps = {"stem": Tap(self.widths[0], size)}
+        for number, (width, stage) in enumerate(zip(self.widths[1:], self.stages), start=1):
+            taps[f"stage{number}"] = Tap(width, size)
+            taps[f"stage{number}_pre"] = SignedTap(width, size, norm=stage[-1].bn3)
+            size = (size + 1) // 2
+        return taps | {"embedding": Tap(self.widths[-1], 1)}
+
+    def forward(self, images: Tensor) -> Output:
+        x = F.relu(self.bn(self.conv(images)))
+        features = {"stem": x}
+        for number, stage in enumerate(self.stages, start=1):
+            for block in stage:
+                before_relu = block(x)
+                x = F.relu(before_relu)
+            features[f"stage{number}_pre"], features[f"stage{number}"] = before_relu, x
+        features["embedding"] = x.mean((2, 3))
+        return Output(self.fc(features["embedding"]), features)

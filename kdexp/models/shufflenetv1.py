@@ -1,0 +1,106 @@
+"""ShuffleNet for small images: Zhang et al. 2018, "ShuffleNet: An Extremely Efficient Convolutional Neural Network for
+Mobile Devices", table 1 with 3 groups, as RepDistiller (models/ShuffleNetv1.py) has it.
+
+Differs from the paper: (1) The stem is a 1x1 convolution of stride 1 without pooling, so the stages of an image of 32x32
+have 16, 8 and 4 rows. (2) A ReLU follows the 3x3 convolutions. (3) The inner width of a stage's first unit is a quarter
+of the channels it adds to its input's.
+
+Taps: RepDistiller's feat[0] is `stem`, feat[1] to feat[3] are stage1 to stage3; so stage2 is its hint layer and the last
+stage its feat[-2]. RepDistiller names no BatchNorm before the ReLUs, so that this network is no teacher for OD there;
+here it is that of the last unit, whose sum with the shortcut is the tap, as in a ResNet.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kdexp.models import Output, SignedTap, Tap
+
+WIDTHS = (24, 240, 480, 960)  # stem and three stages
+UNITS = (4, 8, 4)
+CONV_GROUPS = 3
+
+
+def shuffled(x: Tensor, groups: int) -> Tensor:
+    """The first channel of every group, then the second of every group, ...: (batch, channels, height, width). Channels
+    last in memory, as networks are placed, which saves a tenth of a step."""
+    last = x.movedim(1, -1)  # (batch, height, width, channels)
+    return last.unflatten(-1, (groups, -1)).transpose(-1, -2).flatten(-2).movedim(-1, 1)
+
+
+class Unit(nn.Module):
+    """Grouped 1x1 convolution, shuffle, 3x3 convolution of each channel, grouped 1x1 convolution; plus the input, or with
+    stride 2 beside the averaged input. Returns this before its ReLU.
+
+    channels: returned. groups: of the first convolution.
+    """
+
+    def __init__(self, in_channels: int, channels: int, stride: int, groups: int):
+        super().__init__()
+        own = channels if stride == 1 else channels - in_channels
+        inner = own // 4
+        self.groups, self.stride = groups, stride
+        self.conv1 = nn.Conv2d(in_channels, inner, 1, groups=groups, bias=False)
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.conv2 = nn.Conv2d(inner, inner, 3, stride, padding=1, groups=inner, bias=False)
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.conv3 = nn.Conv2d(inner, own, 1, groups=CONV_GROUPS, bias=False)
+        self.bn3 = nn.BatchNorm2d(own)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = shuffled(F.relu(self.bn1(self.conv1(x))), self.groups)
+        out = self.bn3(self.conv3(F.relu(self.bn2(self.conv2(out)))))
+        if self.stride == 1:
+            return out + x
+        return torch.cat([out, F.avg_pool2d(x, 3, self.stride, padding=1)], 1)
+
+
+def stage(in_channels: int, channels: int, units: int) -> nn.Sequential:
+    """The first unit halves the map. Of so few channels as the stem's, its first convolution is not grouped."""
+    groups = CONV_GROUPS if in_channels > WIDTHS[0] else 1
+    rest = [Unit(channels, channels, 1, CONV_GROUPS) for _ in range(units - 1)]
+    return nn.Sequential(Unit(in_channels, channels, 2, groups), *rest)
+
+
+class ShuffleNetV1(nn.Module):
+    """num_classes: size of the logits. image_size: height and width of the images, for the sizes of the taps. Initialised
+    as torch does, as in RepDistiller."""
+
+    # of RepDistiller and mdistiller (mdistiller/models/cifar/ShuffleNetv1.py), which compute the same
+    names_elsewhere = (
+        (r"^conv1\.", "conv."),
+        (r"^bn1\.", "bn."),
+        (r"^layer1\.", "stages.0."),
+        (r"^layer2\.", "stages.1."),
+        (r"^layer3\.", "stages.2."),
+        (r"^linear\.", "fc."),
+    )
+
+    def __init__(self, num_classes: int = 100, image_size: int = 32):
+        super().__init__()
+        self.num_classes, self.image_size = num_classes, image_size
+        self.conv = nn.Conv2d(3, WIDTHS[0], 1, bias=False)
+        self.bn = nn.BatchNorm2d(WIDTHS[0])
+        self.stages = nn.ModuleList(map(stage, WIDTHS, WIDTHS[1:], UNITS))
+        self.fc = nn.Linear(WIDTHS[-1], num_classes)
+
+    @property
+    def taps(self) -> dict[str, Tap]:
+        size = self.image_size
+        taps = {"stem": Tap(WIDTHS[0], size)}
+        for number, units in enumerate(self.stages, start=1):
+            size = (size + 1) // 2
+            taps[f"stage{number}"] = Tap(WIDTHS[number], size)
+            taps[f"stage{number}_pre"] = SignedTap(WIDTHS[number], size, norm=units[-1].bn3)
+        return taps | {"embedding": Tap(WIDTHS[-1], 1)}
+
+    def forward(self, images: Tensor) -> Output:
+        x = F.relu(self.bn(self.conv(images)))
+        features = {"stem": x}
+        for number, units in enumerate(self.stages, start=1):
+            for unit in units:
+                before_relu = unit(x)
+                x = F.relu(before_relu)
+            features[f"stage{number}_pre"], features[f"stage{number}"] = before_relu, x
+        features["embedding"] = x.mean((2, 3))
+        return Output(self.fc(features["embedding"]), features)
