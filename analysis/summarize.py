@@ -11,13 +11,13 @@ if __name__ == "__main__":
 
 import pandas as pd  # noqa: E402
 
-from analysis.archives import opened  # noqa: E402
-from analysis.formats import write  # noqa: E402
-from analysis.output import print_table  # noqa: E402
-from analysis.published import print_beside  # noqa: E402
-from analysis.records import epochs, load, read  # noqa: E402
-from analysis.table import METRICS, summarize  # noqa: E402
-from analysis.watch import watch  # noqa: E402
+from analysis.comparing.table import METRICS, summarize  # noqa: E402
+from analysis.reading.archives import opened  # noqa: E402
+from analysis.reading.records import epochs, load, read  # noqa: E402
+from analysis.showing.beside import print_beside  # noqa: E402
+from analysis.showing.formats import write  # noqa: E402
+from analysis.showing.output import print_table  # noqa: E402
+from analysis.showing.watch import watch  # noqa: E402
 from kdexp.config.schema import UsageError  # noqa: E402
 from kdexp.record.runs import plain  # noqa: E402
 
@@ -168,7 +168,8 @@ def run(arguments: argparse.Namespace, folders: list[str], shown: Callable[[str]
         print_beside(table).to_csv(out / "summary_published.csv", index=False)
         print(out / "summary_published.csv", file=sys.stderr)
     if arguments.figures or arguments.html:
-        from analysis import figures, report  # matplotlib takes a second to import, and a table needs none of it
+        from analysis.drawing import figures  # matplotlib takes a second to import, and a table needs none of it
+        from analysis.page import report
 
         rows = epochs(runs)
         drawn = figures.draw(table, runs, rows, arguments.data)

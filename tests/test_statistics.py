@@ -1,4 +1,4 @@
-"""analysis/comparisons.py against other ways to the same numbers, and against repeated draws from a known truth."""
+"""analysis/comparing/comparisons.py against other ways to the same numbers, and against repeated draws from a known truth."""
 
 import numpy as np
 import pandas as pd
@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 from scipy import integrate, stats
 
-from analysis.comparisons import among_best, compare, fit, paired_p, welch
-from analysis.multivariate_t import critical, smallest_difference, tail, units_needed
+from analysis.comparing.comparisons import among_best, compare, fit, paired_p, welch
+from analysis.comparing.multivariate_t import critical, smallest_difference, tail, units_needed
 
 GRID = st_numpy.arrays(
     float,

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis import headings, words
-from analysis.output import display, paragraph
-from analysis.table import FIRST, HIDDEN, LAST, own_columns, setting_columns
+from analysis.comparing.table import FIRST, HIDDEN, LAST, own_columns, setting_columns
+from analysis.showing import headings, words
+from analysis.showing.output import display, paragraph
 
 
 def columns(table: pd.DataFrame) -> pd.DataFrame:

@@ -5,10 +5,10 @@ import re
 import numpy as np
 import pandas as pd
 
-from analysis.block import BASELINE
-from analysis.headings import amount, name, names, teacher_of
-from analysis.multivariate_t import LEVEL, units_needed
-from analysis.table import lower_is_better
+from analysis.comparing.multivariate_t import LEVEL, units_needed
+from analysis.comparing.table import lower_is_better
+from analysis.reading.settings import BASELINE
+from analysis.showing.headings import amount, name, names, teacher_of
 from kdexp import CONF
 
 

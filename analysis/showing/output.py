@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analysis import headings, words
-from analysis.block import natural
-from analysis.table import own_columns, setting_columns
+from analysis.comparing.block import natural
+from analysis.comparing.table import own_columns, setting_columns
+from analysis.showing import headings, words
 
 LEGEND = "may be the best (Hsu's MCB, 95 %).   Interval, p and † (differs from KD): Dunnett, 95 %."
 WIDTH = 1000  # a table takes the width it needs: a narrow terminal wraps it, and nothing is cut off

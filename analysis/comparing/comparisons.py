@@ -26,7 +26,7 @@ import numpy as np
 from scipy import stats
 from scipy.sparse import coo_matrix, csgraph
 
-from analysis.multivariate_t import LEVEL, critical, tail
+from analysis.comparing.multivariate_t import LEVEL, critical, tail
 
 WIDE, CHANCE = 9, 0.001  # times the median variance, and how often a table of equal variances may show it
 NEGLIGIBLE = 1e-9  # of the largest value: below it, a standard error is rounding

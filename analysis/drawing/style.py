@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import headings
-from analysis.block import ORDER
+from analysis.comparing.block import ORDER
+from analysis.showing import headings
 
 COLOURS = ("#000000", "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#8C6D31")
 MARKERS = "osD^vP*X"

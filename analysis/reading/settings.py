@@ -9,6 +9,7 @@ from omegaconf import MISSING
 
 from kdexp.config.schema import CIRCUMSTANCES, DISTILL, Config, Dataset, Recipe, flatten, without_places
 
+BASELINE, KD = "none", "kd"  # what all others are compared with
 IDENTITY = {"seed", "dataset.name", "model.teacher.name", "model.student.name", "distill.name"}
 WORDS = {"distill.label", "distill.note"}
 OWN = ("distill.", "model.teacher", "teacher_seed", "teacher_checkpoint", "teacher_normalize")

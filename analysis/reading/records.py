@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from analysis.settings import DEFAULTS, SECTIONS, fill_absent, settings, split
+from analysis.reading.settings import DEFAULTS, SECTIONS, fill_absent, settings, split
 from kdexp.config.schema import first_line, flatten, label
 from kdexp.record import seal
 from kdexp.record.config import block, blocks, parse
@@ -39,7 +39,7 @@ def read(*outputs: str | os.PathLike) -> tuple[pd.DataFrame, list[str]]:
     """(runs, what was left out and why).
 
     runs: the numbers of result.json (accuracies in percent, `seconds`, `params`), every setting by its dotted name,
-    and `status` (done, running, failed, diverged), `folder`, `label`, `note`, `terms`, `own` (JSON; analysis/settings.py).
+    and `status` (done, running, failed, diverged), `folder`, `label`, `note`, `terms`, `own` (JSON; analysis/reading/settings.py).
     The same run in two folders counts once. An empty frame if there is nothing.
     """
     rows, left_out = [], []

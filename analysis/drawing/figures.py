@@ -8,12 +8,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import headings
-from analysis.agreement import agreement_per_class, gain_per_class, labels_of
-from analysis.agreement_figures import agreement_figure, per_class
-from analysis.block import BASELINE
-from analysis.curves import learning_curves
-from analysis.style import (
+from analysis.comparing.agreement import agreement_per_class, gain_per_class, labels_of
+from analysis.drawing.agreement_figures import agreement_figure, per_class
+from analysis.drawing.curves import learning_curves
+from analysis.drawing.style import (
     COLOURS,
     MARKERS,
     STYLE,
@@ -24,6 +22,8 @@ from analysis.style import (
     reference_lines,
     style,
 )
+from analysis.reading.settings import BASELINE
+from analysis.showing import headings
 
 
 def accuracy(rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:

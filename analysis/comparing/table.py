@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pandas as pd
 
-from analysis.block import block
-from analysis.settings import differing
+from analysis.comparing.block import block
+from analysis.reading.settings import differing
 
 METRICS = {
     "test_acc": "test accuracy, last epoch, %",
@@ -42,7 +42,7 @@ def summarize(runs: pd.DataFrame, metric: str = "test_acc", over: str = "seed") 
     gain, low, high, p: over the baseline, in units of the metric, with simultaneous 95 % interval. over_kd...: the same
     over KD. paired_p: plain paired t. test: "model", or why it was Welch's. best: not distinguishable from the best. sigma,
     df: the noise. resolves: the difference found with 80 %. Columns named like settings: what differs among the rows of a
-    pair. See analysis/comparisons.py.
+    pair. See analysis/comparing/comparisons.py.
 
     Networks trained on labels alone that are nobody's baseline follow as blocks of one row. Raises ValueError for a
     metric that is no number.

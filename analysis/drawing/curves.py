@@ -3,8 +3,8 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import headings
-from analysis.style import close_to_most, labelled, padded, reference_lines, style
+from analysis.drawing.style import close_to_most, labelled, padded, reference_lines, style
+from analysis.showing import headings
 
 
 def learning_curves(rows: pd.DataFrame, runs: pd.DataFrame, epochs: pd.DataFrame) -> Figure:

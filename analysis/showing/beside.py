@@ -1,26 +1,20 @@
-"""Our numbers beside published ones of the same data set, pair and method.
+"""Our numbers beside published ones of the same data set, pair and method (analysis/published.csv).
 
-published.csv: source, dataset, teacher (empty for label-only), student, method, top1 (percent), std, runs, statistic (last, best,
-mean, median; empty where the source does not say), note. Label-only training stands under the network's own name, whichever role
-it plays in the source, so a source has one baseline for each student. `ls` is KD with standardized logits; on another method
-it is written behind it (dkd+ls). Facts collected from public READMEs and logs; tables of different recipes, teachers and
-statistics are not comparable in level, so gains over each one's own baseline stand beside.
+Tables of different recipes, teachers and statistics are not comparable in level, so gains over each one's own baseline
+stand beside.
 """
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from analysis import headings
-from analysis.block import BASELINE
-from analysis.output import WIDTH, screen
+from analysis.reading.published import load, method
+from analysis.reading.settings import BASELINE
+from analysis.showing import headings
+from analysis.showing.output import WIDTH, screen
 
-FILE = Path(__file__).with_name("published.csv")
-# names of the literature -> ours; others are compared by their label in lower case (SP+KD: sp+kd)
-METHODS = {"fitnet": "fn", "fitnets": "fn", "hint": "fn", "ofd": "od", "overhaul": "od", "hkd": "kd", "st": "kd"}
 RECIPES = {"RepDistiller README": "crd240", "overhaul-distillation README": "od200"}
 COLUMNS = [
     "dataset",
@@ -38,24 +32,6 @@ COLUMNS = [
     "source",
     "note",
 ]
-
-
-def load() -> pd.DataFrame:
-    """published.csv with `published_gain`: points over the same source's label-only run of that student; empty where the
-    source has none, or several that differ."""
-    rows = pd.read_csv(FILE, keep_default_na=False, na_values={"top1": [""], "std": [""], "runs": [""]})
-    rows["method"] = rows.method.map(method)
-    keys = ["source", "dataset", "student"]
-    baselines = rows[rows.method == BASELINE].groupby(keys).top1.agg(["mean", "nunique"])
-    own = rows[keys].merge(baselines[baselines["nunique"] == 1], left_on=keys, right_index=True, how="left")["mean"]
-    rows["published_gain"] = (rows.top1 - own).where(rows.method != BASELINE)
-    return rows
-
-
-def method(name: str) -> str:
-    """A method's name in the literature or the label of a row, as both sides are compared."""
-    first, *rest = name.strip().lower().split("+")
-    return "+".join([METHODS.get(first, first), *rest])
 
 
 def beside(rows: pd.DataFrame) -> pd.DataFrame:

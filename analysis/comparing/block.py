@@ -6,11 +6,11 @@ from statistics import fmean
 
 import numpy as np
 
-from analysis.comparisons import Fit, among_best, compare, fit, paired_p
-from analysis.multivariate_t import smallest_difference
+from analysis.comparing.comparisons import Fit, among_best, compare, fit, paired_p
+from analysis.comparing.multivariate_t import smallest_difference
+from analysis.reading.settings import BASELINE, KD
 
 ORDER = ("none", "kd", "fn", "nst", "at", "rkd", "sp", "od")  # as papers list them; others follow by name
-BASELINE, KD = "none", "kd"
 
 
 def block(taught: list[dict], baseline: list[dict], sign: int) -> list[dict]:

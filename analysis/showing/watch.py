@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from analysis.records import epochs, read
+from analysis.reading.records import epochs, read
 from kdexp.record.lease import SILENT
 from kdexp.screen import duration
 

@@ -15,10 +15,10 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from analysis import headings, published, words
-from analysis.output import display, number, paragraph, probability
-from analysis.report_runs import COLUMNS, as_json, data, plain, text
-from analysis.style import STYLE
+from analysis.drawing.style import STYLE
+from analysis.page.report_runs import COLUMNS, as_json, data, plain, text
+from analysis.showing import beside, headings, words
+from analysis.showing.output import display, number, paragraph, probability
 from kdexp import __version__
 
 HERE = Path(__file__).parent
@@ -110,12 +110,12 @@ def _pair(rows: pd.DataFrame, drawn: dict[str, str]) -> dict:
 
 
 def _published(rows: pd.DataFrame, against: bool) -> dict:
-    found = published.beside(rows) if against else pd.DataFrame()
+    found = beside.beside(rows) if against else pd.DataFrame()
     if found.empty:
         return {}
-    shown = published.text(found)
+    shown = beside.text(found)
     lines = list(zip(found.same_recipe, shown.itertuples(index=False)))
-    return {"published": {"columns": list(shown.columns), "rows": lines, "below": published.words_below(found)}}
+    return {"published": {"columns": list(shown.columns), "rows": lines, "below": beside.words_below(found)}}
 
 
 def _failed(run) -> dict:

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import headings
-from analysis.agreement import agreement
-from analysis.style import labelled, new_figure, style
+from analysis.comparing.agreement import agreement
+from analysis.drawing.style import labelled, new_figure, style
+from analysis.showing import headings
 
 
 def agreement_figure(rows: pd.DataFrame, runs: pd.DataFrame) -> Figure | None:

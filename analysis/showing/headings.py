@@ -6,8 +6,8 @@ import textwrap
 import numpy as np
 import pandas as pd
 
-from analysis.block import BASELINE
-from analysis.table import METRICS, own_columns
+from analysis.comparing.table import METRICS, own_columns
+from analysis.reading.settings import BASELINE
 
 
 def blocks(table: pd.DataFrame):
