@@ -24,8 +24,8 @@ class BroadcastNST(NST):
             return (x.unsqueeze(2) * y.unsqueeze(1)).sum(-1).pow(2).mean()
 
         total = 0.0
-        for stage in self.reads:
-            s, t = (F.normalize(output.features[stage].flatten(2), dim=2) for output in (student, teacher))
+        for ours, theirs in self.pairs:
+            s, t = (F.normalize(m.flatten(2), dim=2) for m in (student.features[ours], teacher.features[theirs]))
             total = total + kernel(t, t).detach() + kernel(s, s) - 2 * kernel(t, s)
         return total
 
