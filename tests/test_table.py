@@ -273,6 +273,32 @@ def test_over_teachers(tmp_path):
     assert "for this one teacher" in words.findings(alone)[-1]
 
 
+def test_no_sentence_about_a_wide_row_is_laughable(tmp_path):
+    """A row that is far below on every seed and varies wildly is neither "not told apart" nor "may be the best"."""
+    write(tmp_path, none=[92.4, 93, 92.6], kd=[93, 93.4, 93.3], fn=[92.9, 93.1, 93.3], sp=[92.2, 92.6, 92.5])
+    write(tmp_path, at=[14, 41, 56], od=[90.1, 92, 94.2])
+    table = tabulate(records.load(tmp_path))
+    (rows,) = headings.pairs(table)
+    at, od = row(table, "at"), row(table, "od")
+    assert at.test == "Welch: wide" and at.low < 0 < at.high and at.one_way and at.open and not at.best
+    assert od.best and not od.open and not od.one_way  # uneven as well, and near enough to be the best
+    said = " ".join(words.findings(rows))
+    assert "Too uneven over seeds for a verdict: AT (55.67 points below none, on every seed)." in said
+    assert "AT is far behind, but too uneven over seeds to prove it." in said
+    assert not re.search(r"Not told apart from none:[^.]*AT", said) and not re.search(
+        r"AT[^.]* told apart from it", said
+    )
+    shown = output.display(rows).set_index("method")
+    assert shown.loc["AT", "95 % interval"] == "too uneven" and shown.loc["AT", " "] == "?"
+    assert "?  far behind the best mean" in output.paragraph(rows)[1] and "**AT**" not in formats.markdown(table)
+    write(tmp_path, at=[51.3, 50.7, 51.9])  # wide in points, and no wonder so far from the ceiling
+    table = tabulate(records.load(tmp_path))
+    assert row(table, "at").test == "log odds" and row(table, "at").p < 0.001
+    assert "AT varies far more over seeds than the others: compared on the scale of log odds" in " ".join(
+        words.findings(headings.pairs(table)[0])
+    )
+
+
 def test_where_less_is_better(tmp_path):
     for seed in SEEDS:
         for name, loss in (("none", 1.2), ("kd", 1.0), ("sp", 1.5)):

@@ -25,7 +25,22 @@ LAST = [
     *("over_kd", "over_kd_low", "over_kd_high", "over_kd_p", "best", "metric", "over", "sigma", "df", "resolves"),
     *("note", "variant"),
 ]
-HIDDEN = ["ranked", "wide", "apart", "block", "wanted", "lacking", "terms", "own"]  # for words and pages, not for files
+HIDDEN = [
+    "ranked",
+    "wide",
+    "apart",
+    "open",
+    "one_way",
+    "block",
+    "wanted",
+    "lacking",
+    "terms",
+    "own",
+]  # for words and pages, not for files
+
+
+def is_percent(metric: str) -> bool:
+    return metric.endswith(("acc", "top5"))
 
 
 def lower_is_better(metric: str) -> bool:
@@ -40,7 +55,7 @@ def summarize(runs: pd.DataFrame, metric: str = "test_acc", over: str = "seed") 
 
     n, mean, std: over these. of, state: how many there should be (as many as any method of the block has), and why not.
     gain, low, high, p: over the baseline, in units of the metric, with simultaneous 95 % interval. over_kd...: the same
-    over KD. paired_p: plain paired t. test: "model", or why it was Welch's. best: not distinguishable from the best. sigma,
+    over KD. paired_p: plain paired t. test: "model", "log odds", or why it was Welch's. best: may be the best. sigma,
     df: the noise. resolves: the difference found with 80 %. Columns named like settings: what differs among the rows of a
     pair. See analysis/comparing/comparisons.py.
 
@@ -53,9 +68,10 @@ def summarize(runs: pd.DataFrame, metric: str = "test_acc", over: str = "seed") 
     for run in measured:
         key = (run["dataset"], run["student"], run["terms"])
         (taught if run["teacher"] else baselines).setdefault((run["teacher"], key), []).append(run)
-    blocks = [block(group, baselines.get(("", key), []), sign) for (_, key), group in taught.items()]
+    how = (sign, is_percent(metric))
+    blocks = [block(group, baselines.get(("", key), []), *how) for (_, key), group in taught.items()]
     used = {key for _, key in taught}
-    blocks += [block([], group, sign) for (_, key), group in baselines.items() if key not in used]
+    blocks += [block([], group, *how) for (_, key), group in baselines.items() if key not in used]
     rows = [
         {**row, "block": number, "metric": metric, "over": over} for number, some in enumerate(blocks) for row in some
     ]

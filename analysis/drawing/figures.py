@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.comparing.agreement import agreement_per_class, gain_per_class, labels_of
+from analysis.comparing.table import is_percent
 from analysis.drawing.agreement_figures import agreement_figure, per_class
 from analysis.drawing.curves import learning_curves
 from analysis.drawing.style import (
@@ -113,9 +114,7 @@ def gains(table: pd.DataFrame) -> Figure:
     axes.set_ylim(bottom - margin, top + margin)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:+g}")
     axes.set_xticks(range(len(labels)), labels)
-    axes.set(
-        ylabel=f"gain over none, {'points' if headings.is_percent(table.metric.iloc[0]) else table.metric.iloc[0]}"
-    )
+    axes.set(ylabel=f"gain over none, {'points' if is_percent(table.metric.iloc[0]) else table.metric.iloc[0]}")
     figure.legend(loc="outside lower center")
     return figure
 

@@ -6,7 +6,7 @@ import textwrap
 import numpy as np
 import pandas as pd
 
-from analysis.comparing.table import METRICS, own_columns
+from analysis.comparing.table import METRICS, is_percent, own_columns
 from analysis.reading.settings import BASELINE
 
 
@@ -76,7 +76,3 @@ def footnotes(rows: pd.DataFrame) -> list[str]:
 def amount(value: float, metric: str) -> str:
     """0.53 points, or 1.2e+03 (of a metric that is no percentage)."""
     return f"{value:.2f} points" if is_percent(metric) else f"{value:.3g}"
-
-
-def is_percent(metric: str) -> bool:
-    return metric.endswith(("acc", "top5"))

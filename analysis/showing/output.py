@@ -8,10 +8,11 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.comparing.block import natural
-from analysis.comparing.table import own_columns, setting_columns
+from analysis.comparing.table import is_percent, own_columns, setting_columns
 from analysis.showing import headings, words
 
 LEGEND = "may be the best (Hsu's MCB, 95 %).   Interval, p and † (differs from KD): Dunnett, 95 %."
+OPEN = "far behind the best mean, but too uneven to be ruled out."
 WIDTH = 1000  # a table takes the width it needs: a narrow terminal wraps it, and nothing is cut off
 
 
@@ -19,7 +20,7 @@ def number(value, metric: str, sign: str = "") -> str:
     """Two decimals for percentages, four digits for the rest; empty for none."""
     if pd.isna(value):
         return ""
-    return f"{round(value, 2) + 0.0:{sign}.2f}" if headings.is_percent(metric) else f"{value:{sign}.4g}"
+    return f"{round(value, 2) + 0.0:{sign}.2f}" if is_percent(metric) else f"{value:{sign}.4g}"
 
 
 def probability(p: float) -> str:
@@ -35,9 +36,10 @@ def display(rows: pd.DataFrame) -> pd.DataFrame:
     text["mean"] = [number(value, metric) for value in rows["mean"]]
     text["std"] = [number(value, metric) for value in rows["std"]]
     text["n"] = rows.state
+    uneven = words.uneven_and_far(rows) & (rows.low < 0) & (rows.high > 0)
     intervals = [
-        f"{number(low, metric, '+')} .. {number(high, metric, '+')}" if pd.notna(low) else ""
-        for low, high in zip(rows.low, rows.high)
+        "too uneven" if silly else f"{number(low, metric, '+')} .. {number(high, metric, '+')}" if pd.notna(low) else ""
+        for low, high, silly in zip(rows.low, rows.high, uneven)
     ]
     text["gain over none"] = [number(value, metric, "+") for value in rows.gain]
     if any(intervals):
@@ -47,8 +49,13 @@ def display(rows: pd.DataFrame) -> pd.DataFrame:
         sure = (rows.over_kd_low > 0) | (rows.over_kd_high < 0)
         text["over KD"] = [number(value, metric, "+") + " †" * one for value, one in zip(rows.over_kd, sure)]
     if rows.best.any():
-        text[" "] = rows.best.map({True: "*", False: ""})
+        text[" "] = marks(rows)
     return text
+
+
+def marks(rows: pd.DataFrame) -> list[str]:
+    """* may be the best, ? far behind but too uneven to be ruled out."""
+    return ["*" if best else "?" if left else "" for best, left in zip(rows.best, rows.open)]
 
 
 def grids(table: pd.DataFrame, by: str) -> list[tuple[str, pd.DataFrame]]:
@@ -125,4 +132,5 @@ def print_table(table: pd.DataFrame, runs: pd.DataFrame, by: str = "distill") ->
 def paragraph(rows: pd.DataFrame) -> list[str]:
     """What stands below a block, beside the commands that make what is missing."""
     legend = [f"*  {LEGEND}"] if rows.best.any() else []
+    legend += [f"?  {OPEN}"] if rows.open.any() else []
     return [*legend, *words.findings(rows), *headings.footnotes(rows)]
