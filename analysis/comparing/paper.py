@@ -7,8 +7,9 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from analysis.comparing.block import BASELINE, rank
+from analysis.comparing.block import rank
 from analysis.comparing.table import lower_is_better, own_columns
+from analysis.reading.settings import BASELINE
 from kdexp import CONF
 
 NETWORK = "model.student"  # the terms that a paper's pairs may differ in
