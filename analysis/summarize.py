@@ -11,12 +11,16 @@ if __name__ == "__main__":
 
 import pandas as pd  # noqa: E402
 
+from analysis.comparing.paper import papers  # noqa: E402
 from analysis.comparing.table import METRICS, summarize  # noqa: E402
 from analysis.reading.archives import opened  # noqa: E402
 from analysis.reading.records import epochs, load, read  # noqa: E402
+from analysis.showing import paper_files  # noqa: E402
 from analysis.showing.beside import print_beside  # noqa: E402
 from analysis.showing.formats import write  # noqa: E402
 from analysis.showing.output import print_table  # noqa: E402
+from analysis.showing.overall import many  # noqa: E402
+from analysis.showing.paper_screen import print_papers  # noqa: E402
 from analysis.showing.watch import watch  # noqa: E402
 from kdexp.config.schema import UsageError  # noqa: E402
 from kdexp.record.runs import plain  # noqa: E402
@@ -27,6 +31,7 @@ EXAMPLES = """examples:
   python analysis/summarize.py                                    every pair below outputs/
   python analysis/summarize.py outputs /mnt/other/outputs         the runs of two machines in one table
   python analysis/summarize.py paper.zip                          what `python -m kdexp.record pack paper.zip` packed
+  python analysis/summarize.py --layout paper                     pairs side by side, and what holds over all of them
   python analysis/summarize.py --html                             the report page, with figures
   python analysis/summarize.py --select student=resnet32 --by distill.weight
   python analysis/summarize.py --over teacher                     several trainings of the teacher are what varies
@@ -77,6 +82,18 @@ def parser() -> argparse.ArgumentParser:
         default="distill",
         metavar="COLUMN",
         help="a row for each value of COLUMN (student, teacher, distill.weight ...) and a column for each method",
+    )
+    form.add_argument(
+        "--layout",
+        choices=("pair", "paper"),
+        default="pair",
+        help="paper: methods as rows, pairs as columns, and what holds over all pairs; also as summary_paper.csv, .md, .tex",
+    )
+    form.add_argument(
+        "--rope",
+        type=float,
+        metavar="POINTS",
+        help="over pairs, a difference of at most so much is a tie (default: 0.2 points of accuracy, 0 for other numbers)",
     )
     form.add_argument(
         "--against", choices=("published",), help="beside published accuracies of the same data set, pair and method"
@@ -162,8 +179,15 @@ def run(arguments: argparse.Namespace, folders: list[str], shown: Callable[[str]
         raise ValueError(f"--select {' --select '.join(arguments.select)}: none of these runs is finished")
     table = summarize(runs, arguments.metric, arguments.over)
     out = Path(arguments.out or arguments.outputs[0].removesuffix(".zip"))
-    print_table(table, runs.assign(folder=runs.folder.map(shown)), arguments.by)
-    print("   ".join(str(path) for path in write(table, out)), file=sys.stderr)
+    pages = papers(table, arguments.rope)
+    if arguments.layout == "paper":
+        print_papers(pages)
+    else:
+        print_table(table, runs.assign(folder=runs.folder.map(shown)), arguments.by)
+        if any(many(page) for page in pages):
+            print("Several pairs in one table, and what holds over them: --layout paper", file=sys.stderr)
+    written = write(table, out) + (paper_files.write(pages, out) if arguments.layout == "paper" else [])
+    print("   ".join(str(path) for path in written), file=sys.stderr)
     if arguments.against:
         print_beside(table).to_csv(out / "summary_published.csv", index=False)
         print(out / "summary_published.csv", file=sys.stderr)
@@ -172,7 +196,7 @@ def run(arguments: argparse.Namespace, folders: list[str], shown: Callable[[str]
         from analysis.page import report
 
         rows = epochs(runs)
-        drawn = figures.draw(table, runs, rows, arguments.data)
+        drawn = figures.draw(table, runs, rows, arguments.data, pages)
         if arguments.figures:
             figures.save(drawn, out / "figures")
             print(f"{len(drawn)} figures: {out / 'figures'}", file=sys.stderr)

@@ -7,18 +7,20 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
+from analysis.comparing.across import ROPE, every_two
 from analysis.comparing.block import rank
-from analysis.comparing.table import lower_is_better, own_columns
+from analysis.comparing.table import is_percent, lower_is_better, own_columns
 from analysis.reading.settings import BASELINE
 from kdexp import CONF
 
 NETWORK = "model.student"  # the terms that a paper's pairs may differ in
 
 
-def papers(table: pd.DataFrame) -> list[pd.DataFrame]:
+def papers(table: pd.DataFrame, rope: float | None = None) -> list[pd.DataFrame]:
     """A frame for each data set and setting: the rows of its pairs, with `pair` (the number of the column), `method` (what
     a row is called in all of them), `family` ("same" or "cross": whether teacher and student are built by one
-    class) and `place` (of the method in papers' order).
+    class), `place` (of the method in papers' order) and `rope` (the region of practical equivalence, in units of the metric;
+    0.2 points of accuracy, else 0).
 
     Pairs of another data set, recipe, precision or device are another paper: their gains are no sample of one thing.
     """
@@ -27,7 +29,9 @@ def papers(table: pd.DataFrame) -> list[pd.DataFrame]:
         if (rows.teacher != "").any():
             terms = {key: value for key, value in json.loads(rows.terms.iloc[0]).items() if not key.startswith(NETWORK)}
             found.setdefault((rows.dataset.iloc[0], json.dumps(terms, sort_keys=True)), []).append(_named(rows))
-    return [_joined(blocks) for blocks in found.values()]
+    if rope is None:
+        rope = ROPE if len(table) and is_percent(table.metric.iloc[0]) else 0.0
+    return [_joined(blocks).assign(rope=rope) for blocks in found.values()]
 
 
 def _named(rows: pd.DataFrame) -> pd.DataFrame:
@@ -92,6 +96,17 @@ def gains(paper: pd.DataFrame) -> pd.DataFrame:
     if control is None:
         return values.iloc[:0] * np.nan
     return (values - values.loc[control]).drop(index=control)
+
+
+def every_two_of(paper: pd.DataFrame) -> pd.DataFrame:
+    """What holds over these pairs for every two methods (analysis/comparing/across.py)."""
+    return every_two(means(paper), baseline(paper), paper.rope.iloc[0])
+
+
+def shared(paper: pd.DataFrame) -> bool:
+    """Whether pairs have a teacher or a student in common, so that they are less than independent."""
+    first = paper.drop_duplicates("pair")
+    return bool(first.of_teacher.duplicated().any() or first.student.duplicated().any())
 
 
 def names(paper: pd.DataFrame) -> list[str]:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from analysis.comparing.agreement import agreement_per_class, gain_per_class, labels_of
 from analysis.comparing.table import is_percent
+from analysis.drawing import pairs
 from analysis.drawing.agreement_figures import agreement_figure, per_class
 from analysis.drawing.curves import learning_curves
 from analysis.drawing.style import (
@@ -25,6 +26,7 @@ from analysis.drawing.style import (
 )
 from analysis.reading.settings import BASELINE
 from analysis.showing import headings
+from analysis.showing.overall import many
 
 
 def accuracy(rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
@@ -141,8 +143,15 @@ def cost(rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     return figure
 
 
-def draw(table: pd.DataFrame, runs: pd.DataFrame, epochs: pd.DataFrame, data: str | None = None) -> dict[str, Figure]:
-    """Every figure of a table by the name of its file. data: the folder of the data sets, for gains per class."""
+def draw(
+    table: pd.DataFrame,
+    runs: pd.DataFrame,
+    epochs: pd.DataFrame,
+    data: str | None = None,
+    papers: list[pd.DataFrame] = (),
+) -> dict[str, Figure]:
+    """Every figure of a table by the name of its file. data: the folder of the data sets, for gains per class. papers: whose
+    pairs are looked at together."""
     figures = {}
     with matplotlib.rc_context(STYLE):
         for rows in headings.pairs(table):
@@ -163,7 +172,16 @@ def draw(table: pd.DataFrame, runs: pd.DataFrame, epochs: pd.DataFrame, data: st
                 figures[f"gain_per_class_{place}"] = per_class(gained, "gain over none, points", title)
         if any(rows.gain.notna().any() for rows in headings.pairs(table)):
             figures["gains"] = gains(table)
+        for number, paper in enumerate(papers):
+            figures |= {f"{name}_{paper.dataset.iloc[0]}_{number}": one for name, one in of_pairs(paper).items()}
     return {name: figure for name, figure in figures.items() if figure}
+
+
+def of_pairs(paper: pd.DataFrame) -> dict[str, Figure]:
+    """The figures over the pairs of a paper; none of one pair."""
+    if not many(paper):
+        return {}
+    return {"matrix": pairs.matrix(paper), "over_pairs": pairs.over_pairs(paper), "heat_map": pairs.heat_map(paper)}
 
 
 def _gains_per_class(mine: pd.DataFrame, data: str) -> pd.DataFrame:

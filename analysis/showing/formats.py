@@ -114,15 +114,20 @@ def to_json(table: pd.DataFrame) -> str:
 
 def write(table: pd.DataFrame, out: Path) -> list[Path]:
     """summary.csv, .md, .tex and .json below `out`; each whole or not at all."""
-    out.mkdir(parents=True, exist_ok=True)
     texts = {
-        "csv": columns(table).to_csv(index=False),
-        "md": markdown(table),
-        "tex": latex(table),
-        "json": to_json(table),
+        "summary.csv": columns(table).to_csv(index=False),
+        "summary.md": markdown(table),
+        "summary.tex": latex(table),
+        "summary.json": to_json(table),
     }
-    for kind, text in texts.items():
-        temporary = out / f".summary.{kind}"
+    return written(out, texts)
+
+
+def written(out: Path, texts: dict[str, str]) -> list[Path]:
+    """Files by name, each whole or not at all."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        temporary = out / f".{name}"
         temporary.write_text(text, encoding="utf-8")
-        temporary.replace(out / f"summary.{kind}")
-    return [out / f"summary.{kind}" for kind in texts]
+        temporary.replace(out / name)
+    return [out / name for name in texts]

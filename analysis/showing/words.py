@@ -26,7 +26,7 @@ def findings(rows: pd.DataFrame) -> list[str]:
     apart = names(rows[rows.apart], rows)
     said += _wide(rows, unit)
     if apart:
-        said.append(f"The noise of {_list(apart)} is no part of the others' intervals.")
+        said.append(f"The noise of {listed(apart)} is no part of the others' intervals.")
     out = [f"{name(row, rows)} {row.state}" for _, row in rows[~rows.ranked].iterrows()]
     if out:
         said.append(f"Not ranked: {', '.join(out)}.")
@@ -43,11 +43,11 @@ def _wide(rows: pd.DataFrame, unit: str) -> list[str]:
     ):
         if which.any():
             vary = "varies" if which.sum() == 1 else "vary"
-            said.append(f"{_list(names(rows[which], rows))} {vary} far more over {unit}s than the others: {how}.")
+            said.append(f"{listed(names(rows[which], rows))} {vary} far more over {unit}s than the others: {how}.")
     return said
 
 
-def _list(words: list[str]) -> str:
+def listed(words: list[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
@@ -67,7 +67,7 @@ def verdict(rows: pd.DataFrame) -> tuple[pd.Series | None, str]:
     if best.p < LEVEL and gain < 0:
         first = f"No: even {title} is worse than none"
     alone = bool(best.best) and not rivals and not ranked.open.any() and len(ranked) > 1
-    second = f", but {_list(rivals)} may be as good" if rivals else ", and better than every other method" * alone
+    second = f", but {listed(rivals)} may be as good" if rivals else ", and better than every other method" * alone
     return best, f"{'Yes: ' if surely and alone else ''}{first}{second}."
 
 
@@ -80,11 +80,11 @@ def _against_baseline(rows: pd.DataFrame, ranked: pd.DataFrame) -> list[str]:
     better, worse = (down, up) if lower_is_better(rows.metric.iloc[0]) else (up, down)
     uneven = ~up & ~down & uneven_and_far(ranked)
     groups = (("Better than none", better), ("Worse", worse), ("Not told apart from none", ~up & ~down & ~uneven))
-    texts = [f"{words}: {_list(names(ranked[which], rows))}." for words, which in groups if which.any()]
+    texts = [f"{words}: {listed(names(ranked[which], rows))}." for words, which in groups if which.any()]
     if uneven.any():
         unit = "teacher draws" if rows.over.iloc[0] == "teacher" else "seeds"
         apart = [_far(row, rows, unit[:-1]) for _, row in ranked[uneven].iterrows()]
-        texts.append(f"Too uneven over {unit} for a verdict: {_list(apart)}.")
+        texts.append(f"Too uneven over {unit} for a verdict: {listed(apart)}.")
     return [" ".join(texts if better.any() else ["No method is better than none for certain.", *texts])]
 
 
@@ -111,10 +111,10 @@ def _best(rows: pd.DataFrame, ranked: pd.DataFrame) -> list[str]:
     best = names(_sorted(ranked[ranked.best]), rows)
     if not best or len(ranked) < 2:
         return []
-    left = _list(names(_sorted(ranked[ranked.open]), rows)) if ranked.open.any() else ""
+    left = listed(names(_sorted(ranked[ranked.open]), rows)) if ranked.open.any() else ""
     if len(best) == 1 and not left:
         return [f"{best[0]} is the best of these methods (95 %)."]
-    rivals = f"; {_list(best[1:])} cannot be told apart from it" if len(best) > 1 else ""
+    rivals = f"; {listed(best[1:])} cannot be told apart from it" if len(best) > 1 else ""
     unit = "teacher draws" if rows.over.iloc[0] == "teacher" else "seeds"
     verb = "is" if ranked.open.sum() == 1 else "are"
     far = f" {left} {verb} far behind, but too uneven over {unit} to prove it." if left else ""
