@@ -13,6 +13,7 @@ from analysis.comparing.table import is_percent
 from analysis.drawing import pairs
 from analysis.drawing.agreement_figures import agreement_figure, per_class
 from analysis.drawing.curves import learning_curves
+from analysis.drawing.literature import gains_against
 from analysis.drawing.style import (
     COLOURS,
     MARKERS,
@@ -93,7 +94,10 @@ def gains(table: pd.DataFrame) -> Figure:
     labels = list(dict.fromkeys(label for rows in pairs for label in rows.label[rows.distill != BASELINE]))
     every = pd.concat([rows[rows.gain.notna()] for rows in pairs])
     near = every[close_to_most(every.gain)]
-    bottom, top = min(near.low.min(), near.gain.min(), 0), max(near.high.max(), near.gain.max(), 0)
+    reach = pd.concat([near.low, near.high, near.gain, pd.Series([0.0])]).astype(
+        float
+    )  # of one run there is no interval
+    bottom, top = reach.min(), reach.max()
     margin = 0.08 * (top - bottom) or 1.0
     for number, rows in enumerate(pairs):
         some = rows[rows.gain.notna()]
@@ -149,32 +153,43 @@ def draw(
     epochs: pd.DataFrame,
     data: str | None = None,
     papers: list[pd.DataFrame] = (),
+    published: pd.DataFrame | None = None,
 ) -> dict[str, Figure]:
     """Every figure of a table by the name of its file. data: the folder of the data sets, for gains per class. papers: whose
-    pairs are looked at together."""
+    pairs are looked at together. published: our cells beside published ones."""
     figures = {}
     with matplotlib.rc_context(STYLE):
-        for rows in headings.pairs(table):
-            mine = labelled(rows, runs)
-            if mine.empty:
-                continue
-            place = headings.place(rows)
-            title = headings.title(rows)
-            figures[f"accuracy_{place}"] = accuracy(rows, runs)
-            figures[f"curves_{place}"] = learning_curves(rows, runs, epochs)
-            figures[f"cost_{place}"] = cost(rows, runs)
-            figures[f"agreement_{place}"] = agreement_figure(rows, runs)
-            classes = agreement_per_class(pd.concat([mine, runs[(runs.teacher == "") & ~runs.index.isin(mine.index)]]))
-            if len(classes):
-                figures[f"agreement_per_class_{place}"] = per_class(classes, "agreement with the teacher, %", title)
-            gained = _gains_per_class(mine, data) if data else []
-            if len(gained):
-                figures[f"gain_per_class_{place}"] = per_class(gained, "gain over none, points", title)
+        for rows in headings.pairs(table) if len(epochs) else ():  # a published table has no epochs
+            figures |= {
+                f"{name}_{headings.place(rows)}": one for name, one in of_pair(rows, runs, epochs, data).items()
+            }
         if any(rows.gain.notna().any() for rows in headings.pairs(table)):
             figures["gains"] = gains(table)
+        if published is not None:
+            figures["gains_against_published"] = gains_against(published)
         for number, paper in enumerate(papers):
             figures |= {f"{name}_{paper.dataset.iloc[0]}_{number}": one for name, one in of_pairs(paper).items()}
     return {name: figure for name, figure in figures.items() if figure}
+
+
+def of_pair(rows: pd.DataFrame, runs: pd.DataFrame, epochs: pd.DataFrame, data: str | None) -> dict[str, Figure | None]:
+    """The figures of one pair by name."""
+    mine, title = labelled(rows, runs), headings.title(rows)
+    if mine.empty:
+        return {}
+    figures = {
+        "accuracy": accuracy(rows, runs),
+        "curves": learning_curves(rows, runs, epochs),
+        "cost": cost(rows, runs),
+        "agreement": agreement_figure(rows, runs),
+    }
+    classes = agreement_per_class(pd.concat([mine, runs[(runs.teacher == "") & ~runs.index.isin(mine.index)]]))
+    if len(classes):
+        figures["agreement_per_class"] = per_class(classes, "agreement with the teacher, %", title)
+    gained = _gains_per_class(mine, data) if data else []
+    if len(gained):
+        figures["gain_per_class"] = per_class(gained, "gain over none, points", title)
+    return figures
 
 
 def of_pairs(paper: pd.DataFrame) -> dict[str, Figure]:

@@ -36,7 +36,7 @@ def matrix(paper: pd.DataFrame) -> Figure:
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.set_title(f"{_title(paper)}: row - column; {_tie(paper)}", loc="left")
+    axes.set_title(f"{_title(paper)}: row - column, won-tied-lost, p after Holm; {_tie(paper)}", loc="left")
     return figure
 
 
@@ -71,7 +71,7 @@ def over_pairs(paper: pd.DataFrame) -> Figure:
         for edge, out, mark in ((low, values[values < low], "<"), (high, values[values > high], ">")):
             if len(out):
                 axes.plot(edge, position - 0.18, mark, color=look["color"], markersize=6, clip_on=False)
-                text = f"{len(out)} of {len(values)}, {out.min() if mark == '<' else out.max():+.1f}"
+                text = f"{len(out)} of {len(values)}, to {out.min() if mark == '<' else out.max():+.1f}"
                 place = {"ha": "left" if mark == "<" else "right", "fontsize": 7, "va": "center"}
                 axes.annotate(
                     text, (edge, position - 0.18), (7 if mark == "<" else -7, 0), textcoords="offset points", **place

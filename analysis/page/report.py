@@ -16,6 +16,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from analysis.drawing.style import STYLE
+from analysis.page import report_overall
 from analysis.page.report_runs import COLUMNS, as_json, data, plain, text
 from analysis.showing import beside, headings, words
 from analysis.showing.output import display, number, paragraph, probability
@@ -33,12 +34,16 @@ def write(
     figures: dict[str, Figure],
     left_out: list[str],
     against: bool = False,
+    papers: list[pd.DataFrame] = (),
 ) -> Path:
-    """Write the page to `path` and return it. against: with published numbers beside ours."""
+    """Write the page to `path` and return it. against: with published numbers beside ours. papers: whose pairs are looked at
+    together, before each is."""
     page = Environment(loader=FileSystemLoader(HERE), autoescape=True).get_template("report.html")
     script = (HERE / "report.js").read_text(encoding="utf-8")
     drawn = {name: _image(figure) for name, figure in figures.items()}
     pairs = [_pair(rows, drawn) | _published(rows, against) for rows in headings.pairs(table)]
+    over_pairs = report_overall.papers(papers, drawn)
+    shown = [name for one in (*pairs, *over_pairs) for name, _ in one["figures"]]
     states = runs.status.value_counts()
     content = page.render(
         title=", ".join(dict.fromkeys(f"{pair['teacher']} -> {pair['student']}" for pair in pairs)) or "runs",
@@ -46,7 +51,8 @@ def write(
         counts=", ".join(f"{count} {state}" for state, count in states.items()),
         date=time.strftime("%Y-%m-%d %H:%M"),
         pairs=pairs,
-        figures=[one for one in drawn.items() if len(pairs) > 1 and not any(one in pair["figures"] for pair in pairs)],
+        papers=over_pairs,
+        figures=[one for one in drawn.items() if len(pairs) > 1 and one[0] not in shown],
         failed=[_failed(run) for run in runs[runs.status != "done"].head(200).itertuples()],
         left_out=left_out,
         run_columns=COLUMNS,

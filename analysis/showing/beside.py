@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
+from analysis.comparing.literature import distances
 from analysis.reading.published import load, method
 from analysis.reading.settings import BASELINE
 from analysis.showing import headings
@@ -24,6 +25,8 @@ COLUMNS = [
     "mean",
     "n",
     "gain",
+    "low",
+    "high",
     "top1",
     "published_gain",
     "same_recipe",
@@ -41,12 +44,16 @@ def beside(rows: pd.DataFrame) -> pd.DataFrame:
     teacher = headings.teacher_of(rows)
     same = published[published.dataset == first.dataset]
     ours = [
-        (row.label, BASELINE if row.distill == BASELINE else method(row.label), row["mean"], row.n, row.gain)
+        (
+            row.label,
+            BASELINE if row.distill == BASELINE else method(row.label),
+            *row[["mean", "n", "gain", "low", "high"]],
+        )
         for _, row in rows.iterrows()
         if row.n
     ]
     found = []
-    for label, name, mean, n, gain in [("teacher", BASELINE, rows.teacher_acc.mean(), np.nan, np.nan), *ours]:
+    for label, name, mean, n, gain, low, high in [("teacher", BASELINE, rows.teacher_acc.mean(), *[np.nan] * 4), *ours]:
         student = teacher if label == "teacher" else first.student
         pair = teacher if name != BASELINE else ""
         for row in same[(same.student == student) & (same.teacher == pair) & (same.method == name)].to_dict("records"):
@@ -55,6 +62,8 @@ def beside(rows: pd.DataFrame) -> pd.DataFrame:
                 "mean": mean,
                 "n": n,
                 "gain": gain,
+                "low": low,
+                "high": high,
                 "same_recipe": RECIPES.get(row["source"], "") == recipe(rows),
             }
             found.append({**row, **numbers, "teacher": teacher, "student": student})
@@ -70,6 +79,12 @@ def recipe(rows: pd.DataFrame) -> str | None:
     return terms.get("recipe") if kept else None
 
 
+def every_pair(table: pd.DataFrame) -> pd.DataFrame:
+    """`beside` of all pairs."""
+    found = [one for rows in headings.pairs(table) if len(one := beside(rows))]
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=COLUMNS)
+
+
 def print_beside(table: pd.DataFrame) -> pd.DataFrame:
     """Each pair's comparison on stdout, rows of another recipe in grey; returns all of them."""
     console, parts = Console(highlight=False, soft_wrap=True), []
@@ -83,7 +98,28 @@ def print_beside(table: pd.DataFrame) -> pd.DataFrame:
         styles = [None if same else "bright_black" for same in found.same_recipe]
         console.print(screen(text(found), None, styles), width=WIDTH, crop=False)
         console.print(words_below(found) + "\n", markup=False)
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
+    found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
+    apart = distances(found)
+    if len(apart):
+        console.print(
+            "our gains against theirs, mean absolute difference over the shared pairs", style="bold", markup=False
+        )
+        console.print(screen(distances_text(apart), None), width=WIDTH, crop=False)
+        console.print("")
+    return found
+
+
+def distances_text(apart: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "method": apart.method,
+            "pairs": apart.pairs.astype(str),
+            "apart": apart.distance.map(number),
+            "ours - theirs": apart.difference.map(lambda value: number(value, "+")),
+            "recipe": apart.same_recipe.map({True: "the same", False: "another"}),
+            "source": apart.source,
+        }
+    )
 
 
 def text(found: pd.DataFrame) -> pd.DataFrame:

@@ -76,7 +76,13 @@ def verdict(paper: pd.DataFrame) -> tuple[str, list[str]]:
         else f"No method gains on average; {best} loses least: {gain}"
     )
     sure = over.holm < LEVEL
-    word = "believe it" if sure and proven.all() else "believe the gain, not the order" if sure else "not proven"
+    word = (
+        "believe it"
+        if sure and (proven | (rivals.pairs < over.pairs)).all()
+        else "believe the gain, not the order"
+        if sure
+        else "not proven"
+    )
     probable = (
         f"{best} is better than none by more than {amount(paper.rope.iloc[0], metric)} with a probability of {over.better:.2f}, "
         f"worse with {over.worse:.2f} (Bayesian signed-rank test)."
