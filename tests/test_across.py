@@ -136,9 +136,9 @@ def test_size(pairs):
 
 def test_power():
     """A true gap of 0.8 points where gains differ by 0.4 from pair to pair, seven methods: never found with seven pairs, in
-    about half of tables with ten, in nine of ten with thirteen."""
+    three of four tables with ten, in nine of ten with thirteen."""
     power = [np.mean([found_by_holm(rows)[0] for rows in draws(100, pairs, gap=0.8)]) for pairs in (7, 10, 13)]
-    assert power[0] == 0 and 0.25 < power[1] < 0.75 and power[2] > 0.75
+    assert power[0] == 0 and 0.55 < power[1] < 0.9 and power[2] > 0.75
 
 
 def test_what_the_bayesian_probabilities_do_not_promise():

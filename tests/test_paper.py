@@ -1,5 +1,6 @@
 """The table of a paper, what is said over its pairs, and its figures, from records made by hand."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -7,13 +8,17 @@ import subprocess
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from synthetic import record
 from test_table import command
 
-from analysis.comparing import paper
+from analysis.comparing import across, literature, paper
 from analysis.comparing.table import summarize
-from analysis.reading import records
-from analysis.showing import overall, paper_files
+from analysis.drawing import figures
+from analysis.drawing.literature import gains_against
+from analysis.page import report
+from analysis.reading import published, records
+from analysis.showing import beside, overall, paper_files
 from analysis.showing import paper as shown
 
 PAIRS = [("wrn16_4", "resnet20"), ("wrn40_2", "resnet20"), ("wrn16_4", "resnet32"), ("wrn40_2", "resnet32")]
@@ -99,8 +104,6 @@ def test_latex_compiles(pages, tmp_path):
 
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_the_screen_breaks_the_table_where_the_terminal_ends(outputs, width):
-    import os
-
     done = command(outputs, "--layout", "paper", env={**os.environ, "NO_COLOR": "1", "COLUMNS": str(width)})
     assert done.returncode == 0, done.stderr
     table = done.stdout.split("\n  *  ")[0]
@@ -133,3 +136,79 @@ def test_one_run_each_marks_nothing_and_no_pair_is_said(tmp_path):
     shutil.rmtree(tmp_path / "cifar100/wrn16_4-resnet20")
     done = command(tmp_path, "--layout", "paper")
     assert done.returncode == 1 and "there is no pair" in done.stderr
+
+
+def test_figures_over_pairs(pages):
+    found = figures.of_pairs(pages)
+    assert list(found) == ["matrix", "over_pairs", "heat_map"]
+    (axes,) = found["matrix"].axes
+    labels = [text.get_text().split("\n") for text in axes.get_yticklabels()]
+    order = overall.sorted_by_gain(pages)
+    assert [name for name, _ in labels] == order and order.index("SP") < order.index("KD") < order.index("none")
+    duels = across.every_two(paper.means(pages), "none").set_index(["first", "second"])
+    cells = {(round(text.get_position()[1]), round(text.get_position()[0])): text.get_text() for text in axes.texts}
+    sp, kd = order.index("SP"), order.index("KD")
+    assert (
+        cells[sp, kd] == f"{-duels.difference['KD', 'SP']:+.2f}\n4-0-0\np=0.750"
+        and cells[kd, sp].split("\n")[1] == "0-0-4"
+    )
+    (axes,) = found["over_pairs"].axes
+    assert [text.get_text() for text in axes.get_yticklabels()] == [name for name in order if name != "none"]
+    interval = next(line for line in axes.get_lines() if line.get_label() == "KD").get_xdata()
+    row = duels.loc["none", "KD"]
+    assert interval == pytest.approx([-row.high, -row.low]) and axes.get_xlabel().startswith("gain over none, points")
+    axes = found["heat_map"].axes[0]
+    texts = [text.get_text() for text in axes.texts]
+    assert len(texts) == 16 and texts.count("×") == 3  # AT's failed cell, OD's two
+
+
+def test_the_page_begins_with_all_pairs(pages, outputs, tmp_path):
+    runs, left_out = records.read(outputs)
+    table, rows = summarize(runs), records.epochs(runs)
+    drawn = figures.draw(table, runs, rows, papers=[pages])
+    text = report.write(tmp_path / "r.html", table, runs, rows, drawn, left_out, papers=[pages]).read_text()
+    first, rest = text.split("<h2>Pair by pair</h2>")
+    assert "<h1>Which method, over all pairs, and can it be believed?</h1>" in first
+    assert 'class="answer">SP has the highest mean gain over none' in first and "2/2^4 = 0.125" in first
+    assert first.count("<img") == 3 and rest.count('alt="matrix') == 0
+    assert "wrn16_4 (77.00)<br>resnet20" in first
+    alone = report.write(tmp_path / "r.html", table, runs, rows, {}, left_out).read_text()
+    assert "Pair by pair" not in alone and "Which method won, by how much" in alone
+
+
+def test_gains_against_the_literature(tmp_path):
+    """Two pairs of RepDistiller's table; ours gain half a point more than theirs in one, a tenth less in the other."""
+    theirs = {("resnet56", "resnet20"): (69.06, 70.66, 0.5), ("wrn40_2", "wrn16_2"): (73.26, 74.92, -0.1)}
+    for (teacher, student), (none, kd, more) in theirs.items():
+        for seed, noise in ((1, -0.1), (2, 0.0), (3, 0.1)):
+            record(tmp_path, "none", seed, none + 1 + noise, student=student)
+            record(tmp_path, "kd", seed, kd + 1 + more - noise, teacher=teacher, student=student)
+    table = summarize(records.load(tmp_path))
+    found = beside.every_pair(table)
+    apart = literature.distances(found).set_index(["method", "source"]).loc["KD", "RepDistiller README"]
+    assert apart.pairs == 2 and apart.distance == pytest.approx(0.3) and apart.difference == pytest.approx(0.2)
+    assert apart.same_recipe
+    axes = gains_against(found).axes[0]
+    points = {(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.get_lines() if len(line.get_xdata()) == 1}
+    expected = [(kd - none, kd - none + more) for none, kd, more in theirs.values()]
+    for x, y in expected:
+        assert any(point == pytest.approx((x, y)) for point in points)
+    assert axes.get_xlabel().startswith("published gain") and gains_against(found[found.gain.isna()]) is None
+    done = command(tmp_path, "--against", "published")
+    assert done.returncode == 0 and re.search(r"KD +2 +0\.30 +\+0\.20 +the same +RepDistiller README", done.stdout)
+    assert len(pd.read_csv(tmp_path / "summary_published_gains.csv")) == len(literature.distances(found))
+
+
+def test_a_published_table_goes_through_the_same_code():
+    """RepDistiller's thirteen pairs: numbers as published, and one of them by another way."""
+    (page,) = paper.papers(summarize(published.as_runs("RepDistiller README")))
+    gained, found = paper.gains(page), across.against(paper.every_two_of(page), "none").set_index("first")
+    assert gained.shape == (13, 13) and list(page.groupby("pair").family.first()) == ["same"] * 7 + ["cross"] * 6
+    names = paper.names(page)
+    assert gained.loc["CRD", names.index("resnet56 -> resnet20")] == pytest.approx(71.16 - 69.06)
+    assert overall.leader(page) == "CRD" and gained.loc["FSP"].notna().sum() == 6
+    theirs = stats.wilcoxon(gained.loc["RKD"].round(9), method="exact").pvalue
+    assert found.p["RKD"] == pytest.approx(theirs)
+    assert set(found.index[found.holm < 0.05]) == {"CRD", "KD", "PKT", "SP", "VID"}  # the claims that survive
+    with pytest.raises(ValueError, match="There are: "):
+        published.as_runs("nobody")
