@@ -4,6 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.drawing.style import GREY, MARKERS, new_figure, padded, style
+from analysis.reading.published import method
 from analysis.reading.settings import BASELINE
 
 
@@ -15,7 +16,7 @@ def gains_against(found: pd.DataFrame) -> Figure | None:
         return None
     figure, axes = new_figure(height=4.6)
     sources = list(dict.fromkeys(known.source))
-    colours = {name: style(name.lower(), index)["color"] for index, name in enumerate(dict.fromkeys(known.method))}
+    colours = {name: style(method(name), index)["color"] for index, name in enumerate(dict.fromkeys(known.method))}
     low, high = padded(pd.concat([known.gain, known.published_gain]).astype(float))
     for row in known.itertuples():
         filled = {"markerfacecolor": colours[row.method] if row.same_recipe else "none"}
