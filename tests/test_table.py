@@ -299,6 +299,19 @@ def test_no_sentence_about_a_wide_row_is_laughable(tmp_path):
     )
 
 
+def test_the_quickstart_makes_no_fool_of_itself(tmp_path):
+    """Its accuracies on one machine. By Welch's t, SP beside OD's 96.80 was "may be the best" and AT not told apart from none."""
+    write(tmp_path, none=[93.8, 95, 96.2], kd=[94.4, 96.4, 94.8], fn=[95, 96.4, 96.2], nst=[95.4, 96.6, 95])
+    write(tmp_path, at=[58.4, 64.4, 71.2], rkd=[94.2, 96, 95.4], sp=[88.6, 91, 84.6], od=[97.2, 97, 96.2])
+    table = tabulate(records.load(tmp_path))
+    at, sp = row(table, "at"), row(table, "sp")
+    assert at.wide and sp.wide and at.test == sp.test == "log odds"
+    assert at.p < 0.001 and sp.p < 0.001 and at.high < -15 and sp.high < -2
+    assert sorted(table.distill[table.best]) == ["fn", "kd", "nst", "od", "rkd"] and not table.open.any()
+    (rows,) = headings.pairs(table)
+    assert "Worse: AT and SP." in words.findings(rows)[0]
+
+
 def test_where_less_is_better(tmp_path):
     for seed in SEEDS:
         for name, loss in (("none", 1.2), ("kd", 1.0), ("sp", 1.5)):
