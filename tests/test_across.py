@@ -145,6 +145,7 @@ def test_what_the_bayesian_probabilities_do_not_promise():
     """They are no error rates: of two equal methods, one is "better by more than 0.2 points" with a probability above 0.95 in some
     tables of four pairs, where Wilcoxon's test is silent."""
     found = [across.signed_rank_probabilities(rows[1] - rows[0], 0.2) for rows in draws(300, 4, seed=3)]
+    assert np.isnan(across.signed_rank_probabilities(np.array([3.0, 2.0]), 0.2)).all()  # two pairs: nothing at all
     loud = np.mean([max(better, worse) > 0.95 for better, _, worse in found])
     assert 0.01 < loud < 0.2
 

@@ -31,14 +31,15 @@ LEVEL = 0.05
 ROPE = 0.2  # points: by so much the means of three seeds of spread 0.25 differ by chance, 0.25 * sqrt(2 / 3)
 EXACT = 13  # pairs up to which all 2^n assignments of signs are counted
 SAMPLES, PRIOR = 50_000, 0.5
+FEW = 3  # pairs below which the Bayesian test says nothing
 
 
 def every_two(values: pd.DataFrame, control: str | None = None, rope: float = ROPE) -> pd.DataFrame:
     """A row for every two methods of (method, pair) values, better when higher, NaN where there is none.
 
     Columns: first, second, pairs (that have both), difference (first - second), low, high, wins, ties, losses, p, holm,
-    better, equal, worse (probabilities; first against second by more than the rope), improvement. NaN where fewer than
-    two pairs have both, or nothing varies. control: the baseline, whose comparisons are a family of their own.
+    better, equal, worse (probabilities; first against second by more than the rope, from three pairs), improvement. NaN where
+    fewer than two pairs have both, or nothing varies. control: the baseline, whose comparisons are a family of their own.
     rope: in the units of the values.
     """
     found = pd.DataFrame([_two(values, *names, rope) for names in itertools.combinations(values.index, 2)])
@@ -97,8 +98,8 @@ def _signs(pairs: int) -> np.ndarray:
 
 def signed_rank_probabilities(d: np.ndarray, rope: float) -> tuple[float, float, float]:
     """(better, equal, worse): how often, in draws of the posterior, most of it lies above the rope, inside, below. The same
-    draws every time."""
-    if len(d) < 2:
+    draws every time. NaN below three pairs: of two equal methods on two pairs it is sure of one in every seventh table."""
+    if len(d) < FEW:
         return np.nan, np.nan, np.nan
     points = np.append(0.0, d)
     sums = points[:, None] + points

@@ -84,10 +84,14 @@ def verdict(paper: pd.DataFrame) -> tuple[str, list[str]]:
         else "not proven"
     )
     probable = (
-        f"{best} is better than none by more than {amount(paper.rope.iloc[0], metric)} with a probability of {over.better:.2f}, "
-        f"worse with {over.worse:.2f} (Bayesian signed-rank test)."
+        []
+        if np.isnan(over.better)
+        else [
+            f"{best} is better than none by more than {amount(paper.rope.iloc[0], metric)} with a probability of {over.better:.2f}, "
+            f"worse with {over.worse:.2f} (Bayesian signed-rank test)."
+        ]
     )
-    return f"{answer}: {word}.", [_against_none(paper, over, sure), probable, *_against_rivals(rivals, proven, metric)]
+    return f"{answer}: {word}.", [_against_none(paper, over, sure), *probable, *_against_rivals(rivals, proven, metric)]
 
 
 def _against_none(paper: pd.DataFrame, over: pd.Series, sure: bool) -> str:
