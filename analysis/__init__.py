@@ -1,2 +1,2 @@
-"""Records -> what a careful author would publish. `summarize.py` is the command; every other file is also meant for a
-notebook, and none imports torch (benchmark.py, which measures the training step, stands alone)."""
+"""Records -> what a careful author would publish. `summarize.py` is the command, and every room is also meant for a
+notebook: reading, comparing, showing, drawing, page. None of these imports torch; timing, for benchmark.py, does."""

@@ -19,8 +19,8 @@ import torch
 from hydra import compose, initialize_config_dir
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from analysis.ours import Ours, SeedsAtATime, prepared  # noqa: E402
-from analysis.textbook import Textbook  # noqa: E402
+from analysis.timing.ours import Ours, SeedsAtATime, prepared  # noqa: E402
+from analysis.timing.textbook import Textbook  # noqa: E402
 from kdexp import CONF  # noqa: E402
 from kdexp.config import cli  # noqa: E402
 from kdexp.config.resolve import plain  # noqa: E402

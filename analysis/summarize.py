@@ -1,7 +1,6 @@
 """Records -> the table: `python analysis/summarize.py [OUTPUTS ...]`, or `load` and `summarize` from a notebook."""
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,132 +8,29 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)  # from any folder; analysis/ itself names no module
 
-import pandas as pd  # noqa: E402
-
-from analysis.archives import opened  # noqa: E402
-from analysis.formats import write  # noqa: E402
-from analysis.output import print_table  # noqa: E402
-from analysis.published import print_beside  # noqa: E402
-from analysis.records import epochs, load, read  # noqa: E402
-from analysis.table import METRICS, summarize  # noqa: E402
-from analysis.watch import watch  # noqa: E402
+from analysis.comparing.literature import distances  # noqa: E402
+from analysis.comparing.paper import papers  # noqa: E402
+from analysis.comparing.table import summarize  # noqa: E402
+from analysis.options import parser, select  # noqa: E402
+from analysis.reading.archives import opened  # noqa: E402
+from analysis.reading.published import as_runs  # noqa: E402
+from analysis.reading.records import epochs, load, read  # noqa: E402
+from analysis.showing import formats, paper_files  # noqa: E402
+from analysis.showing.beside import every_pair, print_beside  # noqa: E402
+from analysis.showing.output import print_table  # noqa: E402
+from analysis.showing.overall import many  # noqa: E402
+from analysis.showing.paper_screen import print_papers  # noqa: E402
+from analysis.showing.watch import watch  # noqa: E402
 from kdexp.config.schema import UsageError  # noqa: E402
-from kdexp.record.runs import plain  # noqa: E402
 
 __all__ = ["load", "summarize", "print_table", "main"]  # what kdexp.command.sweep and notebooks use
-
-EXAMPLES = """examples:
-  python analysis/summarize.py                                    every pair below outputs/
-  python analysis/summarize.py outputs /mnt/other/outputs         the runs of two machines in one table
-  python analysis/summarize.py paper.zip                          what `python -m kdexp.record pack paper.zip` packed
-  python analysis/summarize.py --html                             the report page, with figures
-  python analysis/summarize.py --select student=resnet32 --by distill.weight
-  python analysis/summarize.py --over teacher                     several trainings of the teacher are what varies
-  python analysis/summarize.py --watch                            while a sweep runs in another terminal
-"""
-
-
-def parser() -> argparse.ArgumentParser:
-    line = argparse.ArgumentParser(
-        prog="summarize.py",
-        description="What a careful author would publish, from the records below OUTPUTS: a table for each data set and pair on "
-        "the screen, and as summary.csv, .md, .tex and .json.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    home = os.environ.get("KDEXP_OUTPUTS", "outputs")
-    line.add_argument(
-        "outputs",
-        nargs="*",
-        default=[home],
-        metavar="OUTPUTS",
-        help=f"folders of records, or zips of them (default: {home})",
-    )
-    what = line.add_argument_group("which runs, which number")
-    what.add_argument(
-        "--select",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="only these runs; VALUE may be a list a,b; may be repeated. KEY: dataset, teacher, student, distill, seed, "
-        "any setting (optimizer.lr)",
-    )
-    what.add_argument(
-        "--metric",
-        default="test_acc",
-        metavar="NAME",
-        help=f"a number of result.json (default: test_acc): {', '.join(METRICS)}, ...",
-    )
-    what.add_argument(
-        "--over",
-        choices=("seed", "teacher"),
-        default="seed",
-        help="what mean, std and intervals are over: student seeds (default), or trainings of the teacher",
-    )
-    form = line.add_argument_group("how it is shown")
-    form.add_argument(
-        "--by",
-        default="distill",
-        metavar="COLUMN",
-        help="a row for each value of COLUMN (student, teacher, distill.weight ...) and a column for each method",
-    )
-    form.add_argument(
-        "--against", choices=("published",), help="beside published accuracies of the same data set, pair and method"
-    )
-    form.add_argument(
-        "--out", metavar="DIR", help="where files are written (default: the first of OUTPUTS; beside it for a zip)"
-    )
-    form.add_argument("--figures", action="store_true", help="figures as PNG and SVG, in DIR/figures")
-    form.add_argument(
-        "--html", action="store_true", help="one page with tables, figures and every run: DIR/report.html"
-    )
-    form.add_argument(
-        "--data", metavar="DIR", help="folder of the data sets, whose labels the figure of gain per class needs"
-    )
-    form.add_argument(
-        "--watch",
-        action="store_true",
-        help="redraw while a sweep runs: done, running, failed. Ends with it, or by Ctrl-C",
-    )
-    return line
-
-
-def select(runs: pd.DataFrame, conditions: list[str]) -> pd.DataFrame:
-    """Runs that fulfil every KEY=VALUE. A condition on the teacher or the method does not take their baselines away.
-
-    Raises ValueError that says what is allowed.
-    """
-    for condition in conditions:
-        key, equals, wanted = condition.partition("=")
-        if not equals or key not in runs:
-            near = [column for column in runs if key and key in column] or [
-                "dataset",
-                "teacher",
-                "student",
-                "distill",
-                "seed",
-            ]
-            raise ValueError(
-                f"--select {condition}: must be KEY=VALUE with a column of the runs as KEY, as {', '.join(near[:8])}"
-            )
-        values = runs[key].map(plain)
-        chosen = values.isin([plain(value) for value in wanted.split(",")])
-        if not chosen.any():
-            there = ", ".join(sorted({str(value) for value in runs[key].dropna()})[:12])
-            raise ValueError(f"--select {condition}: no run has that. There are: {there}")
-        if key in ("teacher", "distill", "label") or key.startswith(("distill.", "model.teacher", "teacher_")):
-            needed = runs[chosen & (runs.teacher != "")]
-            same = ["dataset", "student", "terms"]
-            chosen |= (runs.teacher == "") & runs.set_index(same).index.isin(needed.set_index(same).index)
-        runs = runs[chosen]
-    return runs.reset_index(drop=True)
 
 
 def main() -> None:
     """The command line. A mistake is one sentence and exit code 1 or 2."""
     arguments = parser().parse_args()
     try:
-        with opened(arguments.outputs) as (folders, shown):
+        with opened([] if arguments.published else arguments.outputs) as (folders, shown):
             run(arguments, folders, shown)
     except (ValueError, UsageError) as error:
         sys.exit(str(error))
@@ -149,7 +45,30 @@ def run(arguments: argparse.Namespace, folders: list[str], shown: Callable[[str]
     -> as a user knows them."""
     if arguments.watch:
         watch(folders)
-    runs, left_out = read(*folders)
+    runs, left_out = _runs(arguments, folders, shown)
+    table = summarize(runs, arguments.metric, arguments.over)
+    pages = papers(table, arguments.rope)
+    out = Path(arguments.out or arguments.outputs[0].removesuffix(".zip"))
+    if arguments.layout == "paper":
+        print_papers(pages)
+    else:
+        print_table(table, runs.assign(folder=runs.folder.map(shown)), arguments.by)
+        if any(many(page) for page in pages):
+            print("Several pairs in one table, and what holds over them: --layout paper", file=sys.stderr)
+    written = formats.write(table, out) + (paper_files.write(pages, out) if arguments.layout == "paper" else [])
+    print("   ".join(str(path) for path in written), file=sys.stderr)
+    if arguments.against:
+        found = print_beside(table)
+        texts = {"published": found, "published_gains": distances(found)}
+        texts = {f"summary_{name}.csv": frame.to_csv(index=False) for name, frame in texts.items()}
+        print("   ".join(str(path) for path in formats.written(out, texts)), file=sys.stderr)
+    if arguments.figures or arguments.html:
+        _draw(arguments, runs, table, pages, out, left_out, shown)
+
+
+def _runs(arguments: argparse.Namespace, folders: list[str], shown: Callable[[str], str]) -> tuple:
+    """(the chosen runs, what was left out); said on stderr."""
+    runs, left_out = (as_runs(arguments.published), []) if arguments.published else read(*folders)
     left_out = [shown(line) for line in left_out]
     for line in left_out:
         print(f"left out: {line}", file=sys.stderr)
@@ -160,25 +79,23 @@ def run(arguments: argparse.Namespace, folders: list[str], shown: Callable[[str]
     runs = select(runs, arguments.select)
     if not (runs.status == "done").any():
         raise ValueError(f"--select {' --select '.join(arguments.select)}: none of these runs is finished")
-    table = summarize(runs, arguments.metric, arguments.over)
-    out = Path(arguments.out or arguments.outputs[0].removesuffix(".zip"))
-    print_table(table, runs.assign(folder=runs.folder.map(shown)), arguments.by)
-    print("   ".join(str(path) for path in write(table, out)), file=sys.stderr)
-    if arguments.against:
-        print_beside(table).to_csv(out / "summary_published.csv", index=False)
-        print(out / "summary_published.csv", file=sys.stderr)
-    if arguments.figures or arguments.html:
-        from analysis import figures, report  # matplotlib takes a second to import, and a table needs none of it
+    return runs, left_out
 
-        rows = epochs(runs)
-        drawn = figures.draw(table, runs, rows, arguments.data)
-        if arguments.figures:
-            figures.save(drawn, out / "figures")
-            print(f"{len(drawn)} figures: {out / 'figures'}", file=sys.stderr)
-        if arguments.html:
-            page = report.write(out / "report.html", table, runs, rows, drawn, left_out, bool(arguments.against))
-            page.write_text(shown(page.read_text(encoding="utf-8")), encoding="utf-8")
-            print(page.resolve())
+
+def _draw(arguments: argparse.Namespace, runs, table, pages: list, out: Path, left_out: list[str], shown) -> None:
+    from analysis.drawing import figures  # matplotlib takes a second to import, and a table needs none of it
+    from analysis.page import report
+
+    rows = epochs(runs)
+    published = every_pair(table) if arguments.against else None
+    drawn = figures.draw(table, runs, rows, arguments.data, pages, published)
+    if arguments.figures:
+        figures.save(drawn, out / "figures")
+        print(f"{len(drawn)} figures: {out / 'figures'}", file=sys.stderr)
+    if arguments.html:
+        page = report.write(out / "report.html", table, runs, rows, drawn, left_out, bool(arguments.against), pages)
+        page.write_text(shown(page.read_text(encoding="utf-8")), encoding="utf-8")
+        print(page.resolve())
 
 
 if __name__ == "__main__":

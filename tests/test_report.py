@@ -14,9 +14,12 @@ import pytest
 from rich.console import Console
 from synthetic import record
 
-from analysis import figures, headings, published, records, report, watch
-from analysis.agreement import agreement, agreement_per_class, gain_per_class, labels_of
-from analysis.table import summarize
+from analysis.comparing.agreement import agreement, agreement_per_class, gain_per_class, labels_of
+from analysis.comparing.table import summarize
+from analysis.drawing import figures
+from analysis.page import report
+from analysis.reading import published, records
+from analysis.showing import beside, headings, watch
 from kdexp import ROOT
 
 ACCURACY = {
@@ -271,7 +274,7 @@ def test_published(tmp_path):
                 label={"fn": "FitNet", "none": "none"}.get(name, name.upper()),
             )
     (rows,) = headings.pairs(summarize(records.load(tmp_path)))
-    found = published.beside(rows)
+    found = beside.beside(rows)
     assert len(published.load()) == 788
     kd = found[(found.method == "KD") & (found.source == "RepDistiller README")].iloc[0]
     assert (kd.top1, kd.published_gain, kd["mean"], kd.gain) == (
@@ -287,8 +290,8 @@ def test_published(tmp_path):
     teacher = found[(found.method == "teacher") & (found.source == "RepDistiller README")].iloc[0]
     assert (teacher.top1, teacher["mean"]) == (72.34, 77) and "none" in set(found.method)
     short = rows.assign(terms=rows.terms.str.replace('"epochs": 240', '"epochs": 2'))
-    assert not published.beside(short).same_recipe.any()  # not the recipe as it stands
-    assert published.beside(rows.assign(dataset="digits")).empty
+    assert not beside.beside(short).same_recipe.any()  # not the recipe as it stands
+    assert beside.beside(rows.assign(dataset="digits")).empty
 
 
 def test_published_rows():

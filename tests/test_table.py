@@ -17,8 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from synthetic import record
 
-from analysis import formats, headings, output, records, summarize, words
-from analysis.table import summarize as tabulate
+from analysis import summarize
+from analysis.comparing.table import summarize as tabulate
+from analysis.reading import records
+from analysis.showing import formats, headings, output, words
 from kdexp import ROOT
 
 SEEDS = (1, 2, 3)
@@ -271,6 +273,45 @@ def test_over_teachers(tmp_path):
     assert "for this one teacher" in words.findings(alone)[-1]
 
 
+def test_no_sentence_about_a_wide_row_is_laughable(tmp_path):
+    """A row that is far below on every seed and varies wildly is neither "not told apart" nor "may be the best"."""
+    write(tmp_path, none=[92.4, 93, 92.6], kd=[93, 93.4, 93.3], fn=[92.9, 93.1, 93.3], sp=[92.2, 92.6, 92.5])
+    write(tmp_path, at=[14, 41, 56], od=[90.1, 92, 94.2])
+    table = tabulate(records.load(tmp_path))
+    (rows,) = headings.pairs(table)
+    at, od = row(table, "at"), row(table, "od")
+    assert at.test == "Welch: wide" and at.low < 0 < at.high and at.one_way and at.open and not at.best
+    assert od.best and not od.open and not od.one_way  # uneven as well, and near enough to be the best
+    said = " ".join(words.findings(rows))
+    assert "Too uneven over seeds for a verdict: AT (55.67 points below none, on every seed)." in said
+    assert "AT is far behind, but too uneven over seeds to prove it." in said
+    assert not re.search(r"Not told apart from none:[^.]*AT", said) and not re.search(
+        r"AT[^.]* told apart from it", said
+    )
+    shown = output.display(rows).set_index("method")
+    assert shown.loc["AT", "95 % interval"] == "too uneven" and shown.loc["AT", " "] == "?"
+    assert "?  far behind the best mean" in output.paragraph(rows)[1] and "**AT**" not in formats.markdown(table)
+    write(tmp_path, at=[51.3, 50.7, 51.9])  # wide in points, and no wonder so far from the ceiling
+    table = tabulate(records.load(tmp_path))
+    assert row(table, "at").test == "log odds" and row(table, "at").p < 0.001
+    assert "AT varies far more over seeds than the others: compared on the scale of log odds" in " ".join(
+        words.findings(headings.pairs(table)[0])
+    )
+
+
+def test_the_quickstart_makes_no_fool_of_itself(tmp_path):
+    """Its accuracies on one machine. By Welch's t, SP beside OD's 96.80 was "may be the best" and AT not told apart from none."""
+    write(tmp_path, none=[93.8, 95, 96.2], kd=[94.4, 96.4, 94.8], fn=[95, 96.4, 96.2], nst=[95.4, 96.6, 95])
+    write(tmp_path, at=[58.4, 64.4, 71.2], rkd=[94.2, 96, 95.4], sp=[88.6, 91, 84.6], od=[97.2, 97, 96.2])
+    table = tabulate(records.load(tmp_path))
+    at, sp = row(table, "at"), row(table, "sp")
+    assert at.wide and sp.wide and at.test == sp.test == "log odds"
+    assert at.p < 0.001 and sp.p < 0.001 and at.high < -15 and sp.high < -2
+    assert sorted(table.distill[table.best]) == ["fn", "kd", "nst", "od", "rkd"] and not table.open.any()
+    (rows,) = headings.pairs(table)
+    assert "Worse: AT and SP." in words.findings(rows)[0]
+
+
 def test_where_less_is_better(tmp_path):
     for seed in SEEDS:
         for name, loss in (("none", 1.2), ("kd", 1.0), ("sp", 1.5)):
@@ -324,7 +365,8 @@ def test_the_command(tmp_path):
     done = command("o", "--by", "student", "--out", "elsewhere", cwd=tmp_path)
     assert re.search(r"resnet20 +70\.10 +71\.20\*", done.stdout) and (tmp_path / "elsewhere/summary.tex").exists()
     imports = (
-        "import sys; from analysis import summarize, figures, report; assert not {'torch', 'hydra'} & set(sys.modules)"
+        "import sys; from analysis import summarize; from analysis.drawing import figures; "
+        "from analysis.page import report; assert not {'torch', 'hydra'} & set(sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", imports], cwd=ROOT).returncode == 0
 

@@ -1,0 +1,79 @@
+"""What the predictions of students and teachers say: where they agree, and which classes gain. From predictions.npy, the last
+epoch's class of each test image."""
+
+import importlib
+
+import numpy as np
+import pandas as pd
+
+from analysis.reading.records import predictions
+
+
+def teacher_folder(run, runs: pd.DataFrame) -> str | None:
+    """The record of a run's teacher, by data set, network, seed and, to the 0.1 points that a run allows it, the
+    accuracy the run itself recorded for it; None if it is not among these runs."""
+    same = runs[(runs.teacher == "") & (runs.student == run.teacher) & (runs.dataset == run.dataset)]
+    off = (same.test_acc - run.teacher_test_acc).abs()[same.seed == run.teacher_seed]
+    return same.folder[off.idxmin()] if off.min() <= 0.1 else None
+
+
+def agreement(runs: pd.DataFrame) -> pd.DataFrame:
+    """A row per finished student whose teacher's predictions are there: `run` (index in runs), `row`, `agreement` in
+    percent of the test images."""
+    rows = []
+    for run in runs[(runs.status == "done") & (runs.teacher != "")].itertuples():
+        student, teacher = _both(run, runs)
+        if student is not None:
+            rows.append({"run": run.Index, "row": run.row, "agreement": 100 * (student == teacher).mean()})
+    return pd.DataFrame(rows, columns=["run", "row", "agreement"])
+
+
+def _both(run, runs: pd.DataFrame) -> tuple[np.ndarray | None, np.ndarray | None]:
+    folder = teacher_folder(run, runs)
+    student, teacher = predictions(run.folder), predictions(folder) if folder else None
+    fits = student is not None and teacher is not None and student.shape == teacher.shape and student.size
+    return (student, teacher) if fits else (None, None)
+
+
+def agreement_per_class(runs: pd.DataFrame) -> pd.DataFrame:
+    """Rows x classes the teacher predicts: percent of these images where the student says the same, mean over seeds."""
+    rows = []
+    for run in runs[(runs.status == "done") & (runs.teacher != "")].itertuples():
+        student, teacher = _both(run, runs)
+        if student is not None:
+            share = pd.Series(student == teacher).groupby(teacher).mean() * 100
+            rows.append(share.rename(run.row))
+    return pd.DataFrame(rows).groupby(level=0, sort=False).mean() if rows else pd.DataFrame()
+
+
+def gain_per_class(runs: pd.DataFrame, labels: np.ndarray) -> pd.DataFrame:
+    """Rows x classes: points of accuracy over the label-only baseline on the test images of each class, mean over
+    seeds. Empty without a baseline whose predictions fit the labels."""
+    rows = []
+    for run in runs[runs.status == "done"].itertuples():
+        guessed = predictions(run.folder)
+        if guessed is not None and len(guessed) <= len(labels):
+            right = guessed == labels[: len(guessed)]
+            rows.append(
+                (pd.Series(right).groupby(labels[: len(guessed)]).mean() * 100).rename((run.row, run.teacher == ""))
+            )
+    if not any(row.name[1] for row in rows):
+        return pd.DataFrame()
+    baseline = pd.DataFrame([row for row in rows if row.name[1]]).mean()
+    gains = pd.DataFrame([(row - baseline).rename(row.name[0]) for row in rows if not row.name[1]])
+    return gains.groupby(level=0, sort=False).mean()
+
+
+def labels_of(run: pd.Series, data: str) -> np.ndarray:
+    """The classes of a run's test images, (N,), from the data set itself (this imports torch). Raises ValueError if the
+    data set is not there or not one of kdexp's."""
+    module, _, function = str(run["dataset._target_"]).rpartition(".")
+    if not module.startswith("kdexp."):
+        raise ValueError(
+            f"--data: {run['dataset._target_']} is not a data set of kdexp, so its labels are not known here"
+        )
+    try:
+        _, test, *_ = getattr(importlib.import_module(module), function)(data)
+    except Exception as error:  # whatever a data set of another version raises, the figure alone is lost
+        raise ValueError(f"--data {data}: {run.dataset} cannot be read there ({error})") from None
+    return test.labels.numpy()

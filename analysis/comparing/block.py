@@ -1,0 +1,96 @@
+"""One block of the table, the methods of a pair in one setting: a row for each, and what can be claimed about it."""
+
+import json
+from collections import Counter
+from statistics import fmean
+
+import numpy as np
+
+from analysis.comparing.claims import compared
+
+ORDER = ("none", "kd", "fn", "nst", "at", "rkd", "sp", "od")  # as papers list them; others follow by name
+
+
+def block(taught: list[dict], baseline: list[dict], sign: int, percent: bool) -> list[dict]:
+    """The rows of one block: their numbers, then what the comparisons say. sign: -1 where less is better. percent: the numbers
+    are accuracies."""
+    expected = _seeds(taught or baseline)
+    shared = [run for run in baseline if run["unit"] in expected]
+    baseline = shared or baseline  # its further seeds are no part of this comparison
+    groups: dict[tuple, list[dict]] = {}
+    for run in [*baseline, *taught]:
+        groups.setdefault((rank(run["distill"]), run["own"]), []).append(run)
+    cells, rows = [], []
+    for _, group in sorted(groups.items(), key=lambda item: (item[0][0], _values(item[0][1]))):
+        seeds = expected if shared or group[0]["teacher"] else _seeds(baseline)
+        cells.append(_cells(group, seeds))
+        rows.append(_row(group, seeds, cells[-1]))
+    units = list(dict.fromkeys(unit for found in cells for unit in found))
+    compared(rows, np.array([[found.get(unit, np.nan) for unit in units] for found in cells]), sign, percent)
+    return rows
+
+
+def natural(value) -> tuple:
+    """A key that sorts numbers by size, before words."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return (0, value, "") if number else (1, 0, str(value))
+
+
+def _values(own: str) -> list[tuple]:
+    return [natural(value) for _, value in sorted(json.loads(own).items())]
+
+
+def rank(name: str) -> tuple:
+    """A key that sorts methods as papers list them."""
+    return (ORDER.index(name) if name in ORDER else len(ORDER), name)
+
+
+def _seeds(runs: list[dict]) -> dict[str, set]:
+    """Unit -> the seeds that any run has there."""
+    seeds: dict[str, set] = {}
+    for run in runs:
+        seeds.setdefault(run["unit"], set()).add(run["seed"])
+    return seeds
+
+
+def _cells(group: list[dict], expected: dict[str, set]) -> dict[str, float]:
+    """Unit -> mean over its seeds; NaN unless all that are expected have a value."""
+    found: dict[str, dict] = {unit: {} for unit in expected}
+    for run in group:
+        if run["unit"] in found and np.isfinite(run["value"]):
+            found[run["unit"]][run["seed"]] = run["value"]
+    return {
+        unit: fmean(values.values()) if values.keys() >= expected[unit] else np.nan for unit, values in found.items()
+    }
+
+
+def _row(group: list[dict], expected: dict[str, set], cells: dict[str, float]) -> dict:
+    there = np.array([value for value in cells.values() if np.isfinite(value)])
+    holes = [unit for unit, value in cells.items() if not np.isfinite(value)]
+    status = {(run["unit"], run["seed"]): run["status"] for run in group if not np.isfinite(run["value"])}
+    ran = {(run["unit"], run["seed"]) for run in group}
+    wanted = {(unit, seed) for unit in holes for seed in expected[unit]}
+    lacking = wanted - ran
+    states = [
+        min({status[cell] for cell in wanted & status.keys() if cell[0] == unit}, default="missing") for unit in holes
+    ]
+    reasons = Counter("without a value" if state == "done" else state for state in states)
+    words = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+    accuracies = [run["teacher_acc"] for run in group if np.isfinite(run["teacher_acc"])]
+    return {
+        **{key: group[0][key] for key in ("dataset", "teacher", "student", "distill", "label", "note", "terms", "own")},
+        "variant": next((run["variant"] for run in group if run["variant"]), ""),
+        "n": len(there),
+        "mean": there.mean() if len(there) else np.nan,
+        "std": there.std(ddof=1) if len(there) > 1 else np.nan,
+        "of": len(cells),
+        "state": f"{len(there)} of {len(cells)} ({words})" if holes else str(len(there)),
+        "ranked": not holes,
+        "teacher_acc": fmean(accuracies) if accuracies else np.nan,
+        "wanted": _listed(set().union(*expected.values())),
+        "lacking": _listed({seed for _, seed in lacking}),
+    }
+
+
+def _listed(seeds: set) -> str:
+    return ",".join(str(seed) for seed in sorted(seeds))

@@ -1,0 +1,78 @@
+"""What can be claimed about the rows of a block: against its baseline, against KD, against the best."""
+
+import numpy as np
+
+from analysis.comparing.comparisons import among_best, compare, paired_p
+from analysis.comparing.model import Fit, fit
+from analysis.comparing.multivariate_t import smallest_difference
+from analysis.reading.settings import BASELINE, KD
+
+
+def compared(rows: list[dict], values: np.ndarray, sign: int, percent: bool) -> None:
+    """Add, in place, the comparisons of a block: with its baseline, with KD, with the best."""
+    model = fit(values, percent)
+    methods = [index for index, row in enumerate(rows) if row["distill"] != BASELINE and row["ranked"]]
+    baseline = [index for index, row in enumerate(rows) if row["distill"] == BASELINE]
+    kd = [index for index in methods if rows[index]["distill"] == KD]
+    resolves = smallest_difference(model.sigma, len(methods) + 1, values.shape[1])
+    for index, row in enumerate(rows):
+        row |= {name: np.nan for name in ("baseline", "paired_p")}
+        row |= {"test": "", "sigma": model.sigma, "df": model.df, "resolves": resolves, "one_way": False}
+        row |= {"wide": bool(model.wide[index]), "apart": bool(model.apart[index])}
+    _among_best(rows, fit(sign * values) if sign < 0 else model, methods)
+    _against(rows, model, baseline, methods, ("gain", "low", "high", "p"))
+    _against(
+        rows,
+        model,
+        kd,
+        [index for index in methods if index not in kd],
+        ("over_kd", "over_kd_low", "over_kd_high", "over_kd_p"),
+    )
+    if len(baseline) != 1:
+        return
+    control = baseline[0]
+    for index, row in enumerate(rows):
+        row["baseline"] = rows[control]["mean"]
+        if index in methods:
+            row["test"] = _test(model, index, control)
+            row["paired_p"] = paired_p(values[index], values[control])
+            row["one_way"] = _one_way(values[index] - values[control])
+
+
+def _test(model: Fit, index: int, control: int) -> str:
+    """How these two are compared."""
+    shared = model.shared(index, control)
+    if shared:
+        return "model" if shared is model else "log odds"
+    return "Welch: wide" if model.wide[index] or model.wide[control] else "Welch: unpaired"
+
+
+def _among_best(rows: list[dict], model: Fit, methods: list[int]) -> None:
+    """Add, in place, `best` (no other method is above it, for certain), and `open`: the same of a wide row that is below the best
+    mean on every seed and by more than the others' noise explains. All of both hold the truly best one with 95 %."""
+    found = dict(zip(methods, among_best(model, methods)))
+    top = max(methods, key=lambda index: np.nanmean(model.values[index]), default=0)
+    for index, row in enumerate(rows):
+        left, gap = bool(found.get(index, False)), model.values[top] - model.values[index]
+        far = left and bool(model.wide[index]) and np.nanmean(gap) > row["resolves"] and _one_way(gap)
+        row |= {"best": left and not far, "open": far}
+
+
+def _one_way(differences: np.ndarray) -> bool:
+    """Whether all of two or more have one sign."""
+    signs = np.sign(differences[np.isfinite(differences)])
+    return len(signs) > 1 and bool(abs(signs.sum()) == len(signs))
+
+
+def _against(rows: list[dict], model: Fit, control: list[int], ranked: list[int], names: tuple[str, ...]) -> None:
+    """Add, in place, all methods' differences from the control (one row, or nothing is said), and interval and p of the
+    ranked ones."""
+    difference, low, high, p = names
+    for index, row in enumerate(rows):
+        row |= dict.fromkeys(names, np.nan)
+        if len(control) == 1 and index != control[0] and row["distill"] != BASELINE:
+            row[difference] = model.difference(index, control[0])
+    if len(control) == 1 and ranked:
+        found = compare(model, control[0], ranked)
+        for position, index in enumerate(ranked):
+            rows[index] |= {low: found.low[position], high: found.high[position], p: found.p[position]}

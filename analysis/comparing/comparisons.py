@@ -1,0 +1,109 @@
+"""Which rows of a table differ, from few seeds: simultaneous comparisons in the model of analysis/comparing/model.py.
+
+- Against a control (the baseline, KD): Dunnett 1955 (JASA 50:1096), two-sided. All intervals hold together with 95 %.
+- Against the best: Hsu 1984 (Ann. Statist. 12:1136), for unequal variances of contrasts Edwards & Hsu 1983 (JASA
+  78:965). Each row in turn is the control of a one-sided Dunnett comparison, and stays among the best unless another is above it. The
+  rows that stay contain the true best with 95 %, which a test against the best one seen does not give: it was
+  chosen after looking.
+- A row that is wide in points and not in log odds is compared in the model of the log odds, and its interval given in
+  points. What is wide on both scales is compared by Welch's t; so is a row that shares no seed with the control. Of m
+  comparisons, each of these rows takes a share of 1/m of the 5 % (Bonferroni), the model keeps the rest.
+- Welch's t has two degrees of freedom there and claims little. Nothing better exists for a noise of unknown size: variances
+  moderated by the other rows' (Smyth 2004, Stat. Appl. Genet. Mol. Biol. 3:3) find more, and false ones in more tables
+  (tests/test_statistics.py). So the words say "too uneven", not "not told apart".
+
+Nothing is claimed (NaN) from one seed, or where nothing varies at all: accuracies are counts of images, and equal counts
+are no proof of a noise of zero.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special, stats
+
+from analysis.comparing.model import NEGLIGIBLE, Fit, welch
+from analysis.comparing.multivariate_t import LEVEL, critical, tail
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Rows against a control: difference, simultaneous 95 % interval, p, all (rows,). One-sided: only `low` is meant."""
+
+    difference: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    p: np.ndarray
+
+
+def compare(model: Fit, control: int, rows: list[int], sides: int = 2, level: float = LEVEL) -> Comparison:
+    """Rows against a control, all together at `level`: Dunnett in the model, in that of the log odds with a share of the level
+    for each row, and Welch with Bonferroni outside of both."""
+    shared = [model.shared(row, control) for row in rows]
+    found = np.full((4, len(rows)), np.nan)
+    found[0] = [model.difference(row, control) for row in rows]
+    for one in (model, model.odds):
+        inside = np.array([one is not None and other is one for other in shared], bool)
+        if inside.any():
+            chosen = [row for row, mine in zip(rows, inside) if mine]
+            found[1:, inside] = _dunnett(one, control, chosen, sides, level, len(rows))
+            if one is model.odds:
+                found[1:3, inside] = _in_points(one, control, found[1:3, inside], found[0, inside])
+    for position, row in enumerate(rows):
+        if shared[position] is None:
+            found[1:, position] = _welch(model, control, row, sides, level, len(rows))
+    found[3] = found[3].clip(max=1)
+    return Comparison(*found)
+
+
+def _dunnett(model: Fit, control: int, rows: list[int], sides: int, level: float, count: int) -> np.ndarray:
+    """(low, high, p) x rows of one model, in its units, with so many of the `count` shares of the level."""
+    if not np.isfinite(model.sigma):
+        return np.full((3, len(rows)), np.nan)
+    spread = model.covariance[np.ix_([control, *rows], [control, *rows])]
+    contrasts = spread[1:, 1:] - spread[1:, :1] - spread[:1, 1:] + spread[0, 0]
+    scale = np.sqrt(np.diag(contrasts))
+    correlation, share = contrasts / np.outer(scale, scale), len(rows) / count
+    difference, error = model.effects[rows] - model.effects[control], model.sigma * scale
+    half = critical(correlation, model.df, level * share, sides) * error
+    p = tail(np.abs(difference) / error, correlation, model.df) / share if sides == 2 else np.full(len(rows), np.nan)
+    return np.array([difference - half, difference + half, p])
+
+
+def _in_points(odds: Fit, control: int, bounds: np.ndarray, difference: np.ndarray) -> np.ndarray:
+    """(low, high) x rows of log odds as points above the control's accuracy, wide enough to hold the difference of the means,
+    which on a bent scale is another number."""
+    middle = np.nanmean(odds.values[control])
+    low, high = 100 * (special.expit(middle + bounds) - special.expit(middle))
+    return np.array([np.minimum(low, difference), np.maximum(high, difference)])
+
+
+def _welch(model: Fit, control: int, row: int, sides: int, level: float, count: int) -> tuple[float, float, float]:
+    difference, error, df = welch(model.values[row], model.values[control])
+    half = stats.t.isf(level / sides / count, df) * error
+    return difference - half, difference + half, 2 * stats.t.sf(abs(difference) / error, df) * count
+
+
+def among_best(model: Fit, rows: list[int]) -> np.ndarray:
+    """Which of the rows no other is above: with 95 % the truly best one is among them. None at all if nothing can be
+    claimed. `values` must be better when higher."""
+    found = np.zeros(len(rows), bool)
+    if len(rows) < 2:
+        return found
+    claimed = False
+    for position, row in enumerate(rows):
+        others = [other for other in rows if other != row]
+        above = compare(model, row, others, sides=1).low
+        found[position] = not (above > 0).any()
+        claimed |= bool(np.isfinite(above).any())
+    return found & claimed
+
+
+def paired_p(first: np.ndarray, second: np.ndarray) -> float:
+    """Plain two-sided paired t over the shared units, corrected for nothing; NaN below two or without variation."""
+    differences = (first - second)[np.isfinite(first - second)]
+    if len(differences) < 2:
+        return np.nan
+    error = differences.std(ddof=1) / np.sqrt(len(differences))
+    if not error > NEGLIGIBLE * max(np.nanmax(np.abs(first)), np.nanmax(np.abs(second))):
+        return np.nan
+    return float(2 * stats.t.sf(abs(differences.mean()) / error, len(differences) - 1))

@@ -1,0 +1,141 @@
+"""Runs -> the table: a row per method and settings of each dataset and pair, with what can be claimed about it."""
+
+import json
+
+import numpy as np
+import pandas as pd
+
+from analysis.comparing.block import block
+from analysis.reading.settings import differing
+
+METRICS = {
+    "test_acc": "test accuracy, last epoch, %",
+    "best_test_acc": "test accuracy, best epoch, %: chosen on the test set, not for claims",
+    "test_top5": "top-5 test accuracy, last epoch, %",
+    "val_acc": "validation accuracy, last epoch, %",
+    "test_loss": "test loss, last epoch",
+    "seconds": "training time, s",
+    "seconds_per_epoch": "training time of an epoch, s",
+    "peak_memory_mb": "peak memory, MiB",
+}
+LOWER_IS_BETTER = ("loss", "seconds", "memory", "params")
+FIRST = ["dataset", "teacher", "student", "distill", "n", "mean", "std"]
+LAST = [
+    *("label", "of", "state", "teacher_acc", "baseline", "gain", "low", "high", "p", "test", "paired_p"),
+    *("over_kd", "over_kd_low", "over_kd_high", "over_kd_p", "best", "metric", "over", "sigma", "df", "resolves"),
+    *("note", "variant"),
+]
+HIDDEN = [
+    "ranked",
+    "wide",
+    "apart",
+    "open",
+    "one_way",
+    "block",
+    "wanted",
+    "lacking",
+    "terms",
+    "own",
+]  # for words and pages, not for files
+
+
+def is_percent(metric: str) -> bool:
+    return metric.endswith(("acc", "top5"))
+
+
+def lower_is_better(metric: str) -> bool:
+    return any(word in metric for word in LOWER_IS_BETTER)
+
+
+def summarize(runs: pd.DataFrame, metric: str = "test_acc", over: str = "seed") -> pd.DataFrame:
+    """The table of these runs, blocks (dataset, teacher, student, terms) one below the other, baseline first in each.
+
+    metric: a numeric column of `runs`. over: "seed", or "teacher" to take teacher draws (teacher_seed, checkpoint) as
+    what varies; a draw is the mean of its seeds.
+
+    n, mean, std: over these. of, state: how many there should be (as many as any method of the block has), and why not.
+    gain, low, high, p: over the baseline, in units of the metric, with simultaneous 95 % interval. over_kd...: the same
+    over KD. paired_p: plain paired t. test: "model", "log odds", or why it was Welch's. best: may be the best. sigma,
+    df: the noise. resolves: the difference found with 80 %. Columns named like settings: what differs among the rows of a
+    pair. See analysis/comparing/comparisons.py.
+
+    Networks trained on labels alone that are nobody's baseline follow as blocks of one row. Raises ValueError for a
+    metric that is no number.
+    """
+    measured, sign = _measured(runs, metric, over), -1 if lower_is_better(metric) else 1
+    baselines: dict[tuple, list[dict]] = {}
+    taught: dict[tuple, list[dict]] = {}
+    for run in measured:
+        key = (run["dataset"], run["student"], run["terms"])
+        (taught if run["teacher"] else baselines).setdefault((run["teacher"], key), []).append(run)
+    how = (sign, is_percent(metric))
+    blocks = [block(group, baselines.get(("", key), []), *how) for (_, key), group in taught.items()]
+    used = {key for _, key in taught}
+    blocks += [block([], group, *how) for (_, key), group in baselines.items() if key not in used]
+    rows = [
+        {**row, "block": number, "metric": metric, "over": over} for number, some in enumerate(blocks) for row in some
+    ]
+    table = _with_settings(pd.DataFrame(rows))
+    return table[[*FIRST, *setting_columns(table), *LAST, *HIDDEN]]
+
+
+def _measured(runs: pd.DataFrame, metric: str, over: str) -> list[dict]:
+    """Runs with `value` (NaN if there is none), `unit` (what they are repeated over) and `own` without it, sorted."""
+    if (
+        metric not in runs
+        or metric in ("seed", "teacher_seed", "heartbeat")
+        or not pd.to_numeric(runs[metric], errors="coerce").notna().any()
+    ):
+        numbers = [name for name in runs.select_dtypes("number") if runs[name].notna().any() and "seed" not in name]
+        raise ValueError(f"--metric {metric}: no run has such a number. There are: {', '.join(numbers)}")
+    value = pd.to_numeric(runs[metric], errors="coerce").replace([np.inf, -np.inf], np.nan).astype(float)
+    teacher_acc = pd.to_numeric(runs.get("teacher_test_acc"), errors="coerce") if "teacher_test_acc" in runs else np.nan
+    variant = runs.variant.fillna("") if "variant" in runs else ""
+    columns = ["dataset", "teacher", "student", "distill", "seed", "status", "label", "note", "terms", "own"]
+    frame = runs[columns].assign(value=value.where(runs.status == "done"), teacher_acc=teacher_acc, variant=variant)
+    frame = frame.sort_values(["dataset", "teacher", "student", "terms", "own", "seed"])
+    measured = frame.to_dict("records")
+    for run in measured:
+        run["unit"] = str(run["seed"])
+        if over == "teacher":
+            draw, run["own"] = _draw(run["own"])
+            run["unit"] = draw if run["teacher"] else f"seed {run['seed']}"
+    return measured
+
+
+def _draw(own: str) -> tuple[str, str]:
+    """Settings -> (the teacher draw, the rest)."""
+    rest = json.loads(own)
+    seed, checkpoint, constants = (rest.pop(f"teacher_{key}", None) for key in ("seed", "checkpoint", "normalize"))
+    draw = f"teacher {checkpoint or seed}" + f" {constants}" * bool(constants)
+    return draw, json.dumps(rest, sort_keys=True)
+
+
+def _with_settings(table: pd.DataFrame) -> pd.DataFrame:
+    """Give what differs among the rows of a pair (its terms), and among rows of one method (its own), a column of its
+    name; empty where it does not apply."""
+    found: dict[str, dict] = {}
+    for keys, column in ((["dataset", "student"], "terms"), (["dataset", "teacher", "student", "distill"], "own")):
+        for _, rows in table.groupby(keys, sort=False):
+            parsed = {text: json.loads(text) for text in rows[column].unique()}
+            for name in differing(list(parsed.values())):
+                found.setdefault(name, {}).update(
+                    {index: parsed[text].get(name) for index, text in rows[column].items()}
+                )
+    return table.assign(
+        **{name: pd.Series(values, dtype=object).reindex(table.index) for name, values in found.items()}
+    )
+
+
+def setting_columns(table: pd.DataFrame) -> list[str]:
+    """The columns that `_with_settings` gave a table."""
+    return [column for column in table if column not in (*FIRST, *LAST, *HIDDEN)]
+
+
+def own_columns(rows: pd.DataFrame) -> list[str]:
+    """The settings that differ among the rows of a block: columns of their own."""
+    return [
+        column
+        for column in setting_columns(rows)
+        if any(group[column].nunique(dropna=False) > 1 for _, group in rows.groupby("distill"))
+    ]

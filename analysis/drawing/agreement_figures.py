@@ -1,0 +1,64 @@
+"""What students and teachers agree on, and what classes gain, as pictures."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.comparing.agreement import agreement
+from analysis.drawing.style import labelled, new_figure, style
+from analysis.showing import headings
+
+
+def agreement_figure(rows: pd.DataFrame, runs: pd.DataFrame) -> Figure | None:
+    """How many test images student and teacher give the same class: a marker for each run, the mean as a bar. None if the
+    teacher's predictions are not among the records."""
+    teachers = pd.concat(
+        [labelled(rows, runs), runs[(runs.teacher == "") & (runs.student == headings.teacher_of(rows))]]
+    )
+    found = agreement(teachers[~teachers.index.duplicated()])
+    if found.empty:
+        return None
+    names = list(dict.fromkeys(found.row))
+    figure, axes = new_figure(height=0.9 + 0.3 * len(names))
+    kinds = {headings.name(row, rows): row.distill for _, row in rows.iterrows()}
+    for position, name in enumerate(names):
+        values, look = found.agreement[found.row == name], style(kinds.get(name, name), position)
+        axes.plot([values.mean()] * 2, [position - 0.25, position + 0.25], color=look["color"], linewidth=2.5)
+        axes.plot(
+            values, [position] * len(values), look["marker"], color=look["color"], markersize=5, alpha=0.7, label=name
+        )
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set(
+        xlabel="test images that student and teacher give the same class, %",
+        title=headings.title(rows),
+    )
+    return figure
+
+
+def per_class(values: pd.DataFrame, label: str, title: str) -> Figure:
+    """Methods x classes as a map: gains (around 0) or agreement (from 0 to 100)."""
+    figure, axes = new_figure(height=0.9 + 0.28 * len(values))
+    signed = float(np.nanmin(values)) < 0 or "gain" in label
+    far = float(np.nanpercentile(values.abs(), 90)) or 1.0
+    limits = {"vmin": -far, "vmax": far, "cmap": "PuOr"} if signed else {"vmin": 0, "vmax": 100, "cmap": "cividis"}
+    image = axes.imshow(values, aspect="auto", interpolation="nearest", **limits)
+    for (row, column), value in np.ndenumerate(values.to_numpy()) if values.shape[1] <= 20 else ():
+        red, green, blue, _ = image.cmap(image.norm(value))
+        dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
+        axes.text(
+            column,
+            row,
+            f"{value:{'+' if signed else ''}.0f}",
+            ha="center",
+            va="center",
+            fontsize=7,
+            color="white" if dark else "black",
+        )
+    axes.set_yticks(range(len(values)), values.index)
+    step = 1 if values.shape[1] <= 20 else 10
+    axes.set_xticks(range(0, values.shape[1], step), values.columns[::step])
+    figure.colorbar(image, ax=axes, label=label, extend="both" if signed else "neither")
+    axes.set(xlabel="class", title=title)
+    axes.spines[:].set_visible(False)
+    return figure

@@ -1,0 +1,91 @@
+"""Figures for print: every function takes frames and returns a matplotlib Figure; `draw` makes all of a table."""
+
+import sys
+from pathlib import Path
+
+import matplotlib
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.comparing.agreement import agreement_per_class, gain_per_class, labels_of
+from analysis.drawing import pairs
+from analysis.drawing.accuracies import accuracy, cost, gains
+from analysis.drawing.agreement_figures import agreement_figure, per_class
+from analysis.drawing.curves import learning_curves
+from analysis.drawing.literature import gains_against
+from analysis.drawing.style import (
+    STYLE,
+    labelled,
+)
+from analysis.showing import headings
+from analysis.showing.overall import many
+
+
+def draw(
+    table: pd.DataFrame,
+    runs: pd.DataFrame,
+    epochs: pd.DataFrame,
+    data: str | None = None,
+    papers: list[pd.DataFrame] = (),
+    published: pd.DataFrame | None = None,
+) -> dict[str, Figure]:
+    """Every figure of a table by the name of its file. data: the folder of the data sets, for gains per class. papers: whose
+    pairs are looked at together. published: our cells beside published ones."""
+    figures = {}
+    with matplotlib.rc_context(STYLE):
+        for rows in headings.pairs(table) if len(epochs) else ():  # a published table has no epochs
+            figures |= {
+                f"{name}_{headings.place(rows)}": one for name, one in of_pair(rows, runs, epochs, data).items()
+            }
+        if any(rows.gain.notna().any() for rows in headings.pairs(table)):
+            figures["gains"] = gains(table)
+        if published is not None:
+            figures["gains_against_published"] = gains_against(published)
+        for number, paper in enumerate(papers):
+            figures |= {f"{name}_{paper.dataset.iloc[0]}_{number}": one for name, one in of_pairs(paper).items()}
+    return {name: figure for name, figure in figures.items() if figure}
+
+
+def of_pair(rows: pd.DataFrame, runs: pd.DataFrame, epochs: pd.DataFrame, data: str | None) -> dict[str, Figure | None]:
+    """The figures of one pair by name."""
+    mine, title = labelled(rows, runs), headings.title(rows)
+    if mine.empty:
+        return {}
+    figures = {
+        "accuracy": accuracy(rows, runs),
+        "curves": learning_curves(rows, runs, epochs),
+        "cost": cost(rows, runs),
+        "agreement": agreement_figure(rows, runs),
+    }
+    classes = agreement_per_class(pd.concat([mine, runs[(runs.teacher == "") & ~runs.index.isin(mine.index)]]))
+    if len(classes):
+        figures["agreement_per_class"] = per_class(classes, "agreement with the teacher, %", title)
+    gained = _gains_per_class(mine, data) if data else []
+    if len(gained):
+        figures["gain_per_class"] = per_class(gained, "gain over none, points", title)
+    return figures
+
+
+def of_pairs(paper: pd.DataFrame) -> dict[str, Figure]:
+    """The figures over the pairs of a paper; none of one pair."""
+    if not many(paper):
+        return {}
+    return {"matrix": pairs.matrix(paper), "over_pairs": pairs.over_pairs(paper), "heat_map": pairs.heat_map(paper)}
+
+
+def _gains_per_class(mine: pd.DataFrame, data: str) -> pd.DataFrame:
+    """Empty, with a line that says why, where the data set cannot be read: this figure alone is lost."""
+    try:
+        return gain_per_class(mine, labels_of(mine.iloc[0], data))
+    except ValueError as error:
+        print(f"no figure of gains per class: {error}", file=sys.stderr)
+        return pd.DataFrame()
+
+
+def save(figures: dict[str, Figure], folder: Path) -> None:
+    """Each figure as PNG and SVG below `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with matplotlib.rc_context(STYLE):
+        for name, figure in figures.items():
+            figure.savefig(folder / f"{name}.png", dpi=200)
+            figure.savefig(folder / f"{name}.svg", metadata={"Date": None})

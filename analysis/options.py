@@ -1,0 +1,133 @@
+"""What can be asked of summarize.py, and which runs are chosen."""
+
+import argparse
+import os
+
+import pandas as pd
+
+from analysis.comparing.table import METRICS
+from kdexp.record.runs import plain
+
+EXAMPLES = """examples:
+  python analysis/summarize.py                                    every pair below outputs/
+  python analysis/summarize.py outputs /mnt/other/outputs         the runs of two machines in one table
+  python analysis/summarize.py paper.zip                          what `python -m kdexp.record pack paper.zip` packed
+  python analysis/summarize.py --layout paper                     pairs side by side, and what holds over all of them
+  python analysis/summarize.py --html                             the report page, with figures
+  python analysis/summarize.py --select student=resnet32 --by distill.weight
+  python analysis/summarize.py --over teacher                     several trainings of the teacher are what varies
+  python analysis/summarize.py --watch                            while a sweep runs in another terminal
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    line = argparse.ArgumentParser(
+        prog="summarize.py",
+        description="What a careful author would publish, from the records below OUTPUTS: a table for each data set and pair on "
+        "the screen, and as summary.csv, .md, .tex and .json.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    home = os.environ.get("KDEXP_OUTPUTS", "outputs")
+    line.add_argument(
+        "outputs",
+        nargs="*",
+        default=[home],
+        metavar="OUTPUTS",
+        help=f"folders of records, or zips of them (default: {home})",
+    )
+    what = line.add_argument_group("which runs, which number")
+    what.add_argument(
+        "--select",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="only these runs; VALUE may be a list a,b; may be repeated. KEY: dataset, teacher, student, distill, seed, "
+        "any setting (optimizer.lr)",
+    )
+    what.add_argument(
+        "--metric",
+        default="test_acc",
+        metavar="NAME",
+        help=f"a number of result.json (default: test_acc): {', '.join(METRICS)}, ...",
+    )
+    what.add_argument(
+        "--over",
+        choices=("seed", "teacher"),
+        default="seed",
+        help="what mean, std and intervals are over: student seeds (default), or trainings of the teacher",
+    )
+    form = line.add_argument_group("how it is shown")
+    form.add_argument(
+        "--by",
+        default="distill",
+        metavar="COLUMN",
+        help="a row for each value of COLUMN (student, teacher, distill.weight ...) and a column for each method",
+    )
+    form.add_argument(
+        "--layout",
+        choices=("pair", "paper"),
+        default="pair",
+        help="paper: methods as rows, pairs as columns, and what holds over all pairs; also as summary_paper.csv, .md, .tex",
+    )
+    form.add_argument(
+        "--rope",
+        type=float,
+        metavar="POINTS",
+        help="over pairs, a difference of at most so much is a tie (default: 0.2 points of accuracy, 0 for other numbers)",
+    )
+    form.add_argument(
+        "--against", choices=("published",), help="beside published accuracies of the same data set, pair and method"
+    )
+    what.add_argument(
+        "--published",
+        metavar="SOURCE",
+        help="a published table (a source of analysis/published.csv) instead of records, each number as if it were one run",
+    )
+    form.add_argument(
+        "--out", metavar="DIR", help="where files are written (default: the first of OUTPUTS; beside it for a zip)"
+    )
+    form.add_argument("--figures", action="store_true", help="figures as PNG and SVG, in DIR/figures")
+    form.add_argument(
+        "--html", action="store_true", help="one page with tables, figures and every run: DIR/report.html"
+    )
+    form.add_argument(
+        "--data", metavar="DIR", help="folder of the data sets, whose labels the figure of gain per class needs"
+    )
+    form.add_argument(
+        "--watch",
+        action="store_true",
+        help="redraw while a sweep runs: done, running, failed. Ends with it, or by Ctrl-C",
+    )
+    return line
+
+
+def select(runs: pd.DataFrame, conditions: list[str]) -> pd.DataFrame:
+    """Runs that fulfil every KEY=VALUE. A condition on the teacher or the method does not take their baselines away.
+
+    Raises ValueError that says what is allowed.
+    """
+    for condition in conditions:
+        key, equals, wanted = condition.partition("=")
+        if not equals or key not in runs:
+            near = [column for column in runs if key and key in column] or [
+                "dataset",
+                "teacher",
+                "student",
+                "distill",
+                "seed",
+            ]
+            raise ValueError(
+                f"--select {condition}: must be KEY=VALUE with a column of the runs as KEY, as {', '.join(near[:8])}"
+            )
+        values = runs[key].map(plain)
+        chosen = values.isin([plain(value) for value in wanted.split(",")])
+        if not chosen.any():
+            there = ", ".join(sorted({str(value) for value in runs[key].dropna()})[:12])
+            raise ValueError(f"--select {condition}: no run has that. There are: {there}")
+        if key in ("teacher", "distill", "label") or key.startswith(("distill.", "model.teacher", "teacher_")):
+            needed = runs[chosen & (runs.teacher != "")]
+            same = ["dataset", "student", "terms"]
+            chosen |= (runs.teacher == "") & runs.set_index(same).index.isin(needed.set_index(same).index)
+        runs = runs[chosen]
+    return runs.reset_index(drop=True)

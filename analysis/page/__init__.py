@@ -1,0 +1,1 @@
+"""The table, the figures and every run -> one HTML file."""

@@ -1,0 +1,135 @@
+"""The report page: one HTML file without a network, with tables, figures and every run.
+
+What comes from records is escaped by jinja2 or set as text by report.js; the page's own policy lets no other script run.
+"""
+
+import base64
+import hashlib
+import io
+import time
+from pathlib import Path
+
+import matplotlib
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from analysis.drawing.style import STYLE
+from analysis.page import report_overall
+from analysis.page.report_runs import COLUMNS, as_json, data, plain, text
+from analysis.showing import beside, headings, words
+from analysis.showing.output import display, number, paragraph, probability
+from kdexp import __version__
+
+HERE = Path(__file__).parent
+LOG_LINES = 20
+
+
+def write(
+    path: Path,
+    table: pd.DataFrame,
+    runs: pd.DataFrame,
+    epochs: pd.DataFrame,
+    figures: dict[str, Figure],
+    left_out: list[str],
+    against: bool = False,
+    papers: list[pd.DataFrame] = (),
+) -> Path:
+    """Write the page to `path` and return it. against: with published numbers beside ours. papers: whose pairs are looked at
+    together, before each is."""
+    page = Environment(loader=FileSystemLoader(HERE), autoescape=True).get_template("report.html")
+    script = (HERE / "report.js").read_text(encoding="utf-8")
+    drawn = {name: _image(figure) for name, figure in figures.items()}
+    pairs = [_pair(rows, drawn) | _published(rows, against) for rows in headings.pairs(table)]
+    over_pairs = report_overall.papers(papers, drawn)
+    shown = [name for one in (*pairs, *over_pairs) for name, _ in one["figures"]]
+    states = runs.status.value_counts()
+    content = page.render(
+        title=", ".join(dict.fromkeys(f"{pair['teacher']} -> {pair['student']}" for pair in pairs)) or "runs",
+        measured=headings.measured(table.metric.iloc[0]),
+        counts=", ".join(f"{count} {state}" for state, count in states.items()),
+        date=time.strftime("%Y-%m-%d %H:%M"),
+        pairs=pairs,
+        papers=over_pairs,
+        figures=[one for one in drawn.items() if len(pairs) > 1 and one[0] not in shown],
+        failed=[_failed(run) for run in runs[runs.status != "done"].head(200).itertuples()],
+        left_out=left_out,
+        run_columns=COLUMNS,
+        version=__version__,
+        css=Markup((HERE / "report.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        data=Markup(as_json(data(runs, epochs))),
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+def _image(figure: Figure) -> str:
+    """A figure as a data URI: an image cannot run anything."""
+    file = io.BytesIO()
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    return "data:image/svg+xml;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def _pair(rows: pd.DataFrame, drawn: dict[str, str]) -> dict:
+    metric = rows.metric.iloc[0]
+    best, sentence = words.verdict(rows)
+    shown = display(rows)
+    numbers = {
+        "mean": rows["mean"],
+        "std": rows["std"],
+        "n": rows.n,
+        "gain over none": rows.gain,
+        "p": rows.p,
+        "over KD": rows.over_kd,
+    }
+    shown["paired t, p"] = rows.paired_p.map(probability)
+    shown["test"] = rows.test
+    cells = [
+        [(text, plain(numbers[column][index]) if column in numbers else None) for column, text in row.items()]
+        for index, row in shown.iterrows()
+    ]
+    mine = [(name, source) for name, source in drawn.items() if name.endswith(headings.place(rows))]
+    return {
+        "dataset": rows.dataset[0],
+        "teacher": headings.teacher_of(rows),
+        "student": rows.student[0],
+        "best": "" if best is None else headings.name(best, rows),
+        "mean": "" if best is None else number(best["mean"], metric),
+        "gain": "" if best is None else number(best.gain, metric, "+"),
+        "interval": ""
+        if best is None or pd.isna(best.low)
+        else f"{number(best.low, metric, '+')} .. {number(best.high, metric, '+')}",
+        "verdict": sentence,
+        "heading": headings.heading(rows),
+        "circumstances": headings.circumstances(rows),
+        "columns": list(shown.columns),
+        "rows": [{"best": bool(is_best), "cells": row} for is_best, row in zip(rows.best, cells)],
+        "said": [*paragraph(rows), *words.commands(rows)],
+        "figures": mine,
+        "text": " ".join([headings.heading(rows), headings.circumstances(rows), *rows.label, *rows.distill]),
+    }
+
+
+def _published(rows: pd.DataFrame, against: bool) -> dict:
+    found = beside.beside(rows) if against else pd.DataFrame()
+    if found.empty:
+        return {}
+    shown = beside.text(found)
+    lines = list(zip(found.same_recipe, shown.itertuples(index=False)))
+    return {"published": {"columns": list(shown.columns), "rows": lines, "below": beside.words_below(found)}}
+
+
+def _failed(run) -> dict:
+    try:
+        with open(Path(run.folder, "run.log"), "rb") as file:
+            file.seek(max(0, file.seek(0, io.SEEK_END) - 8192))
+            log = "\n".join(file.read().decode("utf-8", "replace").splitlines()[-LOG_LINES:])
+    except OSError:
+        log = "(no run.log)"
+    name = f"{run.dataset} {run.teacher + ' -> ' if run.teacher else ''}{run.student} {run.label} seed {run.seed}"
+    return {"status": run.status, "name": name, "error": text(run.error), "folder": run.folder, "log": log}

@@ -1,0 +1,1 @@
+"""Records, and what others have published -> frames. Nothing is judged here."""

@@ -1,0 +1,197 @@
+"""Records -> tidy frames: a row per run (`load`), a row per epoch (`epochs`).
+
+Numbers come from result.json and epochs.csv, states from status.json, settings from config.yaml; never from folder
+names or logs. What is damaged is named and left out.
+"""
+
+import functools
+import io
+import json
+import math
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from analysis.reading.settings import DEFAULTS, SECTIONS, fill_absent, settings, split
+from kdexp.config.schema import first_line, flatten, label
+from kdexp.record import seal
+from kdexp.record.config import block, blocks, parse
+from kdexp.record.runs import folders
+
+IDENTITY = ["dataset", "teacher", "student", "distill"]
+CELL = [*IDENTITY, "terms", "own", "seed"]  # one measurement
+RESOLVED = ("precision", "deterministic", "device")  # asked for as `auto`, known once a run is done
+
+
+def load(*outputs: str | os.PathLike) -> pd.DataFrame:
+    """A row per run below the outputs folders; what is left out is said on stderr. See `read`."""
+    runs, left_out = read(*outputs)
+    for line in left_out:
+        print(f"left out: {line}", file=sys.stderr)
+    return runs
+
+
+def read(*outputs: str | os.PathLike) -> tuple[pd.DataFrame, list[str]]:
+    """(runs, what was left out and why).
+
+    runs: the numbers of result.json (accuracies in percent, `seconds`, `params`), every setting by its dotted name,
+    and `status` (done, running, failed, diverged), `folder`, `label`, `note`, `terms`, `own` (JSON; analysis/reading/settings.py).
+    The same run in two folders counts once. An empty frame if there is nothing.
+    """
+    rows, left_out = [], []
+    for folder in folders(outputs):
+        try:
+            rows.append(_row(folder))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, yaml.YAMLError) as error:
+            left_out.append(f"{folder} is no whole record ({type(error).__name__}: {first_line(error)})")
+    asked = [row.pop("settings") for row in rows]
+    fill_absent(asked, [row.pop("names") for row in rows])
+    _resolve(rows, asked)
+    for row, one in zip(rows, asked):
+        terms, own = split(one)
+        row |= {"terms": json.dumps(terms, sort_keys=True), "own": json.dumps(own, sort_keys=True)}
+        row |= {key: value for key, value in one.items() if key not in row}
+    return _once(pd.DataFrame(rows), left_out), left_out
+
+
+@functools.cache
+def _settings(text: str) -> dict:
+    return settings(block(text))
+
+
+def parse_config(text: str) -> tuple[dict, dict]:
+    """config.yaml -> (itself, its settings)."""
+    flat = dict(DEFAULTS)
+    for part in blocks(text):
+        flat |= _settings(part)
+    return parse(text), flat
+
+
+def _text(folder: str, name: str) -> str:
+    with open(f"{folder}/{name}", encoding="utf-8") as file:
+        return file.read()
+
+
+def _json(folder: str, name: str) -> dict:
+    content = seal.read_json(Path(folder, name))
+    if not content:
+        raise ValueError(f"{name} is {'missing' if content == {} else 'damaged'}")
+    return content
+
+
+def _row(folder: str) -> dict:
+    # without status.json but with a result, as records are published: done, for result.json is written last
+    state = _json(folder, "status.json") if os.path.exists(f"{folder}/status.json") else {"status": "done"}
+    text = _text(folder, "config.yaml")
+    config, one = parse_config(text)
+    result = _json(folder, "result.json") if state["status"] == "done" else {}
+    method, teacher = config["distill"], config["model"]["teacher"]
+    found = {
+        "dataset": config["dataset"]["name"],
+        "teacher": teacher and teacher["name"],
+        "student": config["model"]["student"]["name"],
+        "distill": method["name"],
+        "seed": config["seed"],
+    }
+    sealed = result.pop("sha256", {})
+    if sealed and seal.sha256(text.encode()) != sealed["config.yaml"]:
+        raise ValueError("config.yaml is not as it was written")
+    if result and any(result[key] != value for key, value in found.items()):
+        raise ValueError("result.json and config.yaml are of different runs")
+    one["teacher_checkpoint"] = result.get("teacher_checkpoint_sha256") or one["teacher_checkpoint"]
+    sections = {**config, "model.teacher": teacher, "model.student": config["model"]["student"]}
+    return {
+        **{key: value for key, value in flatten(result).items() if key != "seal" and not isinstance(value, list)},
+        **found,
+        "teacher": found["teacher"] or "",
+        "test_acc": _number(result.get("test_acc")),
+        "status": str(state["status"]),
+        "folder": folder,
+        "epochs_sha256": sealed.get("epochs.csv"),
+        "label": label(method),
+        "note": method["note"] or "",
+        **{key: state.get(key) for key in ("started", "heartbeat", "host", "error")},
+        "asked_device": str(config.get("device", "auto")).partition(":")[0],
+        "settings": one,
+        "names": {section: (sections[section] or {}).get("name") for section in SECTIONS},
+    }
+
+
+def _number(value) -> float:
+    """A finite number, or NaN. Raises TypeError and ValueError for what is neither a number nor null."""
+    number = math.nan if value is None else float(value)
+    return number if math.isfinite(number) else math.nan
+
+
+def _resolve(rows: list[dict], asked: list[dict]) -> None:
+    """Put the resolved precision, determinism and kind of device into the settings, in place: what ran in bf16 on CUDA
+    is not averaged with what ran in fp32 on a CPU. A run without a result is taken for what its finished siblings are."""
+    known: dict[tuple, dict] = {}
+    keys = []
+    for row, one in zip(rows, asked):
+        terms, _ = split({key: value for key, value in one.items() if key not in RESOLVED})
+        request = (one["precision"], one["deterministic"], row["asked_device"], frozenset(terms.items()))
+        keys.append((row["dataset"], row["student"], request))
+        kind = str(row.get("device") or row.pop("asked_device")).partition(":")[0].partition(" ")[0]
+        row.pop("asked_device", None)
+        one |= {key: row.get(key, one.get(key)) for key in RESOLVED[:2]} | {"device": kind}
+        if row["status"] == "done":
+            known.setdefault(keys[-1], {key: one[key] for key in RESOLVED})
+    for row, one, key in zip(rows, asked, keys):
+        if row["status"] != "done":
+            one |= known.get(key, {})
+
+
+def _once(runs: pd.DataFrame, left_out: list[str]) -> pd.DataFrame:
+    """One row per measurement: the finished one, else the first."""
+    if runs.empty:
+        return runs
+    runs = runs.sort_values("status", key=lambda status: status != "done", kind="stable")
+    again = runs.duplicated(CELL)
+    first = runs[~again].set_index(CELL)
+    for row in runs[again & (runs.status == "done")].itertuples():
+        kept = first.loc[tuple(getattr(row, key) for key in CELL)]
+        if not kept.test_acc == row.test_acc:
+            left_out.append(
+                f"{row.folder} ({row.test_acc:.2f} %) repeats {kept.folder} ({kept.test_acc:.2f} %), which counts"
+            )
+    return runs[~again].sort_values([*IDENTITY, "terms", "own", "seed"], ignore_index=True)
+
+
+def epochs(runs: pd.DataFrame) -> pd.DataFrame:
+    """A row per epoch of these runs: `run` (the index of its row in `runs`) and the columns of epochs.csv. Damaged files
+    are named on stderr and left out."""
+    texts: dict[str, list[str]] = {}
+    for index, folder, sealed in zip(runs.index, runs.folder, runs.epochs_sha256):
+        try:
+            content = Path(folder, "epochs.csv").read_bytes()
+            if isinstance(sealed, str) and seal.sha256(content) != sealed:
+                raise ValueError("it is not as it was written")
+            header, *lines = content.decode().splitlines()
+            if not header.startswith("epoch,") or any(line.count(",") != header.count(",") for line in lines):
+                raise ValueError("its rows do not fit its header")
+        except FileNotFoundError:
+            continue  # nothing trained yet
+        except (OSError, ValueError) as error:
+            print(f"left out: {folder}/epochs.csv ({error})", file=sys.stderr)
+            continue
+        texts.setdefault(header, []).extend(f"{index},{line}" for line in lines)
+    parts = [pd.read_csv(io.StringIO("\n".join([f"run,{header}", *lines]))) for header, lines in texts.items()]
+    rows = (
+        pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["run", "epoch", "test_acc", "seconds"])
+    )
+    return rows.apply(pd.to_numeric, errors="coerce")
+
+
+def predictions(folder: str | os.PathLike) -> np.ndarray | None:
+    """The last epoch's class of each test image, (N,) uint8; None if the file is not there or damaged."""
+    if "predictions.npy" in seal.damaged(Path(folder), ("predictions.npy",)):
+        return None
+    try:
+        return np.load(Path(folder, "predictions.npy"), allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None

@@ -1,0 +1,1 @@
+"""The table -> text: the screen, Markdown, LaTeX, CSV, JSON, and the sentences below."""

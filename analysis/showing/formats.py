@@ -1,0 +1,133 @@
+"""The table in files: CSV, Markdown, LaTeX and JSON, from the same frame as the screen."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis.comparing.table import FIRST, HIDDEN, LAST, own_columns, setting_columns
+from analysis.showing import headings, words
+from analysis.showing.output import display, paragraph
+
+
+def columns(table: pd.DataFrame) -> pd.DataFrame:
+    """The table as it is written to CSV: plain numbers, unrounded. A baseline of several pairs stands there once."""
+    frame = table.drop(columns=HIDDEN).astype({"best": int})
+    frame.loc[frame.teacher == "", ["sigma", "df", "resolves"]] = np.nan  # a pair's, not a network's
+    return frame.drop_duplicates([column for column in frame if column not in LAST[4:]], ignore_index=True)
+
+
+def bold(rows: pd.DataFrame, mark: str) -> pd.DataFrame:
+    """A block as text with the names and means of the best in `mark` (a format), not starred."""
+    shown = display(rows).drop(columns=" ", errors="ignore")
+    for column in ("method", "mean"):
+        shown[column] = [mark.format(value) if best else value for value, best in zip(shown[column], rows.best)]
+    return shown
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """One table of all pairs, the best in bold, and the sentences below."""
+    parts, text = [], []
+    settings = setting_columns(table)
+    for rows in headings.pairs(table):
+        place = {"dataset": rows.dataset, "teacher": headings.teacher_of(rows), "student": rows.student}
+        place |= {column: rows[column] for column in settings if column not in own_columns(rows)}
+        parts.append(pd.concat([pd.DataFrame(place), bold(rows, "**{}**")], axis=1))
+        text += [f"**{headings.heading(rows)}**", headings.circumstances(rows), *paragraph(rows)]
+    frame = pd.concat(parts, ignore_index=True) if parts else columns(table)[FIRST]
+    frame = frame.dropna(axis="columns", how="all").astype(object).fillna("").astype(str)
+    lines = "\n\n".join(line.replace("*  may", "Bold: may").replace("_", "\\_") for line in text)
+    frame = frame.map(lambda value: value.replace("|", "\\|"))
+    return f"{frame.to_markdown(index=False, disable_numparse=True)}\n\n{lines}\n"
+
+
+def latex(table: pd.DataFrame) -> str:
+    """A table environment for each pair: booktabs, the best in bold, notes below. For \\input in a paper."""
+    parts = ["% \\usepackage{booktabs}"]
+    for rows in headings.pairs(table):
+        shown = display(rows).drop(columns=" ", errors="ignore").map(escape)
+        for column in ("method", "mean"):
+            shown[column] = [f"\\textbf{{{value}}}" if best else value for value, best in zip(shown[column], rows.best)]
+        shown["95 % interval"] = (
+            shown["95 % interval"].str.replace("..", "\\,..\\,") if "95 % interval" in shown else None
+        )
+        shown = shown.dropna(axis="columns", how="all").rename(columns=escape)
+        body = shown.style.hide(axis="index").to_latex(hrules=True, column_format="l" + "r" * (shown.shape[1] - 1))
+        notes = " \\\\\n".join(
+            escape(line.replace("*  may", "Bold: may")) for line in [headings.circumstances(rows), *paragraph(rows)]
+        )
+        parts.append(
+            f"\\begin{{table}}\n\\centering\n\\caption{{{escape(headings.heading(rows))}}}\n\\small\n{body}\n"
+            f"\\par\\smallskip\\parbox{{\\linewidth}}{{\\footnotesize\\raggedright {notes}}}\n\\end{{table}}\n"
+        )
+    return "\n".join(parts)
+
+
+LATEX = {
+    **{char: "\\" + char for char in "&%$#_{}"},
+    "\\": "\\textbackslash{}",
+    "~": "\\textasciitilde{}",
+    "^": "\\textasciicircum{}",
+}
+LATEX |= {
+    "<": "$<$",
+    ">": "$>$",
+    "†": "$^\\dagger$",
+    "±": "$\\pm$",
+    "·": "$\\cdot$",
+    "->": "$\\rightarrow$",
+    "--": "-{}-",
+}
+
+
+def escape(text: str) -> str:
+    """Any text as LaTeX; signs of numbers as signs, and what its fonts may lack as a question mark."""
+    signs = {"+": "$+$", "-": "$-$"}
+
+    def one(match: re.Match) -> str:
+        found = match.group()
+        plain = found.isascii() or (found.isalpha() and ord(found) < 256)
+        return signs[found] if found in signs else LATEX.get(found, found if plain else "?")
+
+    return re.sub(r"(?<![\w,.=+-])[+-](?=\d)|->|--|[^A-Za-z0-9\s]", one, text)
+
+
+def to_json(table: pd.DataFrame) -> str:
+    """A list of blocks: what they are, their rows as plain numbers, and the sentences."""
+    found = []
+    for rows in headings.blocks(table):
+        plain = rows.drop(columns=[name for name in HIDDEN if name not in ("ranked", "wide", "apart")])
+        found.append(
+            {
+                "heading": headings.heading(rows) if (rows.teacher != "").any() else None,
+                "settings": json.loads(rows.terms[0]),
+                "rows": json.loads(plain.to_json(orient="records", double_precision=15)),
+                "findings": words.findings(rows),
+                "notes": headings.footnotes(rows),
+                "missing": words.commands(rows),
+            }
+        )
+    return json.dumps(found, indent=1, ensure_ascii=False)
+
+
+def write(table: pd.DataFrame, out: Path) -> list[Path]:
+    """summary.csv, .md, .tex and .json below `out`; each whole or not at all."""
+    texts = {
+        "summary.csv": columns(table).to_csv(index=False),
+        "summary.md": markdown(table),
+        "summary.tex": latex(table),
+        "summary.json": to_json(table),
+    }
+    return written(out, texts)
+
+
+def written(out: Path, texts: dict[str, str]) -> list[Path]:
+    """Files by name, each whole or not at all."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        temporary = out / f".{name}"
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(out / name)
+    return [out / name for name in texts]

@@ -1,0 +1,78 @@
+"""What things of the table are called: blocks and their headings, rows, numbers."""
+
+import json
+import textwrap
+
+import numpy as np
+import pandas as pd
+
+from analysis.comparing.table import METRICS, is_percent, own_columns
+from analysis.reading.settings import BASELINE
+
+
+def blocks(table: pd.DataFrame):
+    """The rows of each block, as frames with rows counted from 0."""
+    for _, rows in table.groupby("block", sort=False):
+        yield rows.reset_index(drop=True)
+
+
+def pairs(table: pd.DataFrame) -> list[pd.DataFrame]:
+    """The blocks of a teacher and a student; the others are networks trained on labels alone."""
+    return [rows for rows in blocks(table) if (rows.teacher != "").any()]
+
+
+def teacher_of(rows: pd.DataFrame) -> str:
+    return rows.teacher.max()
+
+
+def place(rows: pd.DataFrame) -> str:
+    """What the files of a block's figures end with: cifar100_wrn16_4-resnet32_0."""
+    return f"{rows.dataset[0]}_{teacher_of(rows)}-{rows.student[0]}_{rows.block[0]}"
+
+
+def measured(metric: str) -> str:
+    return METRICS.get(metric, metric)
+
+
+def title(rows: pd.DataFrame) -> str:
+    """digits   wrn16_4 (97.60) -> resnet8"""
+    first, accuracy = rows.iloc[0], rows.teacher_acc.mean()
+    known = f" ({accuracy:.2f})" if np.isfinite(accuracy) else ""
+    return f"{first.dataset}   {teacher_of(rows)}{known} -> {first.student}"
+
+
+def heading(rows: pd.DataFrame) -> str:
+    """digits   wrn16_4 (97.60) -> resnet8   test accuracy, last epoch, %"""
+    return f"{title(rows)}   {measured(rows.metric.iloc[0])}"
+
+
+def circumstances(rows: pd.DataFrame) -> str:
+    """The settings all rows share and that differ from the defaults, with the kind of device and the precision."""
+    terms = json.loads(rows.terms.iloc[0])
+    texts = [text for text in rows.variant if text]
+    parts = [part for part in (texts[0].split(",") if texts else []) if not part.startswith(("distill.", "teacher_"))]
+    parts = [part for part in parts if part != "base"]
+    return "   ".join(filter(None, [",".join(parts), str(terms["device"]), str(terms["precision"])]))
+
+
+def name(row, rows: pd.DataFrame) -> str:
+    """KD, or KD distill.weight=0.5 where the block has several."""
+    label = textwrap.shorten(row.label, 40)
+    if (rows.label == row.label).sum() == 1:
+        return label
+    return " ".join([label, *(f"{key}={row[key]}" for key in own_columns(rows) if pd.notna(row[key]))])
+
+
+def names(some: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
+    return [name(row, rows) for _, row in some.iterrows()]
+
+
+def footnotes(rows: pd.DataFrame) -> list[str]:
+    """What the methods' own files note about them."""
+    noted = rows[(rows.note != "") & (rows.distill != BASELINE)]
+    return list(dict.fromkeys(f"{row.label}: {row.note}" for row in noted.itertuples()))
+
+
+def amount(value: float, metric: str) -> str:
+    """0.53 points, or 1.2e+03 (of a metric that is no percentage)."""
+    return f"{value:.2f} points" if is_percent(metric) else f"{value:.3g}"

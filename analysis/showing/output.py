@@ -1,0 +1,136 @@
+"""The table on the screen: blocks as text, grids, and the sentences below them."""
+
+import textwrap
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from analysis.comparing.block import natural
+from analysis.comparing.table import is_percent, own_columns, setting_columns
+from analysis.showing import headings, words
+
+LEGEND = "may be the best (Hsu's MCB, 95 %).   Interval, p and † (differs from KD): Dunnett, 95 %."
+OPEN = "far behind the best mean, but too uneven to be ruled out."
+WIDTH = 1000  # a table takes the width it needs: a narrow terminal wraps it, and nothing is cut off
+
+
+def number(value, metric: str, sign: str = "") -> str:
+    """Two decimals for percentages, four digits for the rest; empty for none."""
+    if pd.isna(value):
+        return ""
+    return f"{round(value, 2) + 0.0:{sign}.2f}" if is_percent(metric) else f"{value:{sign}.4g}"
+
+
+def probability(p: float) -> str:
+    return "" if pd.isna(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def display(rows: pd.DataFrame) -> pd.DataFrame:
+    """A block as text, a column for each of the paper's: the form of all but CSV and JSON."""
+    metric = rows.metric.iloc[0]
+    text = pd.DataFrame({"method": rows.label})
+    for column in own_columns(rows):
+        text[column] = rows[column].map(lambda value: "" if pd.isna(value) else str(value))
+    text["mean"] = [number(value, metric) for value in rows["mean"]]
+    text["std"] = [number(value, metric) for value in rows["std"]]
+    text["n"] = rows.state
+    uneven = words.uneven_and_far(rows) & (rows.low < 0) & (rows.high > 0)
+    intervals = [
+        "too uneven" if silly else f"{number(low, metric, '+')} .. {number(high, metric, '+')}" if pd.notna(low) else ""
+        for low, high, silly in zip(rows.low, rows.high, uneven)
+    ]
+    text["gain over none"] = [number(value, metric, "+") for value in rows.gain]
+    if any(intervals):
+        text["95 % interval"] = intervals
+        text["p"] = rows.p.map(probability)
+    if rows.over_kd.notna().any():
+        sure = (rows.over_kd_low > 0) | (rows.over_kd_high < 0)
+        text["over KD"] = [number(value, metric, "+") + " †" * one for value, one in zip(rows.over_kd, sure)]
+    if rows.best.any():
+        text[" "] = marks(rows)
+    return text
+
+
+def marks(rows: pd.DataFrame) -> list[str]:
+    """* may be the best, ? far behind but too uneven to be ruled out."""
+    return ["*" if best else "?" if left else "" for best, left in zip(rows.best, rows.open)]
+
+
+def grids(table: pd.DataFrame, by: str) -> list[tuple[str, pd.DataFrame]]:
+    """(heading, text) of tables with a row for each value of `by` and a column for each method: mean, std, star.
+
+    Raises ValueError if the table has no such column.
+    """
+    settings = setting_columns(table)
+    allowed = ["dataset", "teacher", "student", *settings]
+    if by not in allowed:
+        raise ValueError(f"--by {by}: the rows do not differ in that. Choose one of: distill, {', '.join(allowed)}")
+    rows = pd.concat([rows.assign(teacher=headings.teacher_of(rows)) for rows in headings.pairs(table)])
+    metric, keys = rows.metric.iloc[0], [key for key in allowed if key != by]
+    rows["cell"] = [
+        f"{number(row['mean'], metric)}{'*' if row.best else ''}"
+        + (f"\n±{number(row['std'], metric)}" if pd.notna(row["std"]) else "")
+        for _, row in rows.iterrows()
+    ]
+    found = []
+    for values, group in rows.groupby(keys, sort=False, dropna=False):
+        shown = [f"{key}={value}" for key, value in zip(keys, values) if pd.notna(value)]
+        cells: dict = {}
+        for value, label, cell in zip(group[by], group.label, group.cell):
+            cells.setdefault("" if pd.isna(value) else value, {})[label] = cell
+        lines = [
+            {by: str(value), **line}
+            for value, line in sorted(cells.items(), key=lambda item: (item[0] != "", natural(item[0])))
+        ]
+        grid = pd.DataFrame(lines, columns=[by, *dict.fromkeys(group.label)]).fillna("")
+        found.append(("   ".join([*shown, headings.measured(metric)]), grid))
+    return found
+
+
+def screen(text: pd.DataFrame, title: str | None, styles: list[str | None] | None = None) -> Table:
+    """A table of the terminal, a style for each row; as wide as its cells: nothing is cut off on a narrow one."""
+    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title=title, title_justify="left", title_style="bold")
+    for position, column in enumerate(text):
+        left = position == 0 or column in ("n", "statistic", "source")
+        widest = max(len(line) for cell in [column, *text.iloc[:, position]] for line in str(cell).split("\n"))
+        shown.add_column(column.strip(), justify="left" if left else "right", no_wrap=True, min_width=widest)
+    for row, style in zip(text.itertuples(index=False), styles or [None] * len(text)):
+        shown.add_row(*(Text(cell) for cell in row), style=style)
+    return shown
+
+
+def print_table(table: pd.DataFrame, runs: pd.DataFrame, by: str = "distill") -> None:
+    """Every pair on stdout: its rows, what they say, its footnotes, and what is missing with the command that makes it."""
+    console = Console(highlight=False, soft_wrap=True)
+    for title, grid in grids(table, by) if by != "distill" else ():
+        console.print(screen(grid, title), width=WIDTH, crop=False)
+        console.print(f"\n  *  {LEGEND.partition('   ')[0]}\n")
+    for rows in headings.pairs(table) if by == "distill" else ():
+        console.print(headings.heading(rows), style="bold", markup=False)
+        console.print(headings.circumstances(rows), markup=False)
+        console.print(
+            screen(display(rows), None, ["bold" if best else None for best in rows.best]), width=WIDTH, crop=False
+        )
+        console.print("")
+        for line in paragraph(rows):
+            console.print(textwrap.fill(line, console.width, initial_indent="  ", subsequent_indent="  "), markup=False)
+        for line in words.commands(rows):  # in one piece, to be pasted
+            console.print(f"  {line}", markup=False)
+        console.print("")
+    taught = {(rows.dataset[0], headings.teacher_of(rows)) for rows in headings.pairs(table)}
+    for rows in headings.blocks(table):
+        if (rows.teacher == "").all() and (rows.dataset[0], rows.student[0]) not in taught and rows.n[0]:
+            mean = number(rows["mean"][0], rows.metric[0])
+            place = f"{rows.dataset[0]}   {rows.student[0]} trained on the labels alone"
+            console.print(f"{place}: {mean} (n={rows.state[0]})   {headings.circumstances(rows)}", markup=False)
+    for row in runs[runs.status != "done"].itertuples():
+        console.print(f"{row.status}: {row.folder}", markup=False)
+
+
+def paragraph(rows: pd.DataFrame) -> list[str]:
+    """What stands below a block, beside the commands that make what is missing."""
+    legend = [f"*  {LEGEND}"] if rows.best.any() else []
+    legend += [f"?  {OPEN}"] if rows.open.any() else []
+    return [*legend, *words.findings(rows), *headings.footnotes(rows)]

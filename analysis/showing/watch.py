@@ -1,0 +1,94 @@
+"""A sweep while it runs, from its records alone: done, running (epoch, accuracy, time left), failed."""
+
+import time
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from analysis.reading.records import epochs, read
+from kdexp.record.lease import SILENT
+from kdexp.screen import duration
+
+QUIET = 3  # redraws without a living run that end the watch: between two groups nothing runs for a moment
+
+
+def snapshot(runs: pd.DataFrame, rows: pd.DataFrame, now: float) -> pd.DataFrame:
+    """A row per unfinished run: name, status, epoch, epochs, test_acc (percent), left (seconds, from its last five epochs),
+    silent (seconds since its heartbeat), alive, error, folder."""
+    found = []
+    for run in runs[runs.status != "done"].itertuples():
+        mine = rows[rows.run == run.Index]
+        silent = now - float(run.heartbeat) if pd.notna(run.heartbeat) else float("inf")
+        epoch = int(mine.epoch.max()) if len(mine) else 0
+        pace = mine.seconds.tail(5).mean() if len(mine) else float("nan")
+        found.append(
+            {
+                "name": f"{run.teacher + ' -> ' if run.teacher else ''}{run.student} {run.label} seed {run.seed}",
+                "status": run.status,
+                "epoch": epoch,
+                "epochs": int(run.epochs),
+                "test_acc": mine.test_acc.iloc[-1] if len(mine) else float("nan"),
+                "left": (int(run.epochs) - epoch) * pace,
+                "silent": silent,
+                "alive": run.status == "running" and silent < SILENT,
+                "error": run.error if isinstance(run.error, str) else "",
+                "folder": run.folder,
+            }
+        )
+    columns = ["name", "status", "epoch", "epochs", "test_acc", "left", "silent", "alive", "error", "folder"]
+    return pd.DataFrame(found, columns=columns)
+
+
+def render(runs: pd.DataFrame, state: pd.DataFrame, lines: int = 30) -> Group:
+    """What is drawn: one line of counts, the running, the failed."""
+    running, failed = state[state.status == "running"], state[state.status != "running"]
+    counts = Counter(runs.status)
+    order = ("done", "running", "failed", "diverged", *sorted(counts))
+    head = " · ".join(f"{counts[name]} {name}" for name in dict.fromkeys(order) if counts[name])
+    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("running", "epoch", "test, %", "left"):
+        shown.add_column(column, justify="left" if column == "running" else "right", no_wrap=True)
+    for row in running.head(lines).itertuples():
+        accuracy = "" if pd.isna(row.test_acc) else f"{row.test_acc:.2f}"
+        known = np.isfinite(row.left if row.alive else row.silent)
+        if row.alive:
+            left = duration(row.left) if known else ""
+        else:
+            left = f"silent for {duration(row.silent) if known else 'ever'}"
+        shown.add_row(
+            Text(row.name), f"{row.epoch}/{row.epochs}", accuracy, left, style=None if row.alive else "yellow"
+        )
+    more = [Text(f"... and {len(running) - lines} more")] if len(running) > lines else []
+    bad = [
+        Text(f"{row.status}: {row.name}   {row.error}\n    {row.folder}/run.log", style="red")
+        for row in failed.head(lines).itertuples()
+    ]
+    return Group(Text(head or "nothing there yet"), *([shown] if len(running) else []), *more, *bad)
+
+
+def watch(outputs: list[str], every: float = 2.0, sleep=time.sleep) -> None:
+    """Redraw until nothing lives any more, or Ctrl-C. Not on a terminal: one drawing each time something changed."""
+    console, quiet, before = Console(highlight=False), 0, None
+    with Live(console=console, auto_refresh=False, transient=False) if console.is_terminal else console as screen:
+        while quiet < QUIET:
+            runs, _ = read(*outputs)
+            if runs.empty:
+                state, drawing = pd.DataFrame({"alive": []}), Text("nothing there yet")
+            else:
+                unfinished = runs[runs.status != "done"]
+                state = snapshot(runs, epochs(unfinished), time.time())
+                drawing = render(runs, state)
+            known = (len(runs), state.drop(columns=["left", "silent"], errors="ignore").to_csv())
+            if isinstance(screen, Live):
+                screen.update(drawing, refresh=True)
+            elif known != before:
+                screen.print(drawing)
+            before = known
+            quiet = 0 if state.alive.any() else quiet + 1
+            if quiet < QUIET:
+                sleep(every)
