@@ -17,7 +17,8 @@ from conftest import TINY, Forked
 import kdexp
 from kdexp import ROOT
 
-FILES = {"config.yaml", "epochs.csv", "student.pt", "predictions.npy", "status.json", "result.json", "run.log"}
+FILES = {"config.yaml", "epochs.csv", "student.pt", "predictions.npy", "right.npy"}
+FILES |= {"status.json", "result.json", "run.log"}
 COLUMNS = "epoch,lr,train_loss,ce_loss,distill_loss,train_acc,test_loss,test_acc,test_top5,val_acc,seconds"
 VARIANT = "batch_size=16,dataset.limit=64,dataset.limit_test=50,epochs=2,recipe=quick"
 
@@ -43,6 +44,7 @@ def test_one_run_its_record_and_the_same_command_again(run, tmp_path):
     assert (
         set(torch.load(folder / "student.pt", weights_only=True))
         and np.load(folder / "predictions.npy").dtype == np.uint8
+        and 100 * np.unpackbits(np.load(folder / "right.npy"), count=50).mean() == pytest.approx(result["test_acc"])
     )
     teacher = tmp_path / "outputs/digits/wrn16_1/none" / VARIANT / "seed1"
     assert json.loads((teacher / "result.json").read_text())["test_acc"] == result["teacher_test_acc"]
