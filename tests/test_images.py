@@ -171,7 +171,7 @@ def test_the_table_over_images(tmp_path):
     (rows,) = headings.pairs(table)
     shown = display(rows)
     assert list(shown["seeds and images"])[0] == "" and f"{rows.low_images[1]:+.2f} .. " in shown["seeds and images"][1]
-    assert "these same 2000 test images" in text(table) and "Certain on other images too: KD." in text(table)
+    assert "these same 2,000 test images" in text(table) and "Certain on other images too: KD." in text(table)
     assert "however many seeds" in text(table)
     found = json.loads(formats.to_json(table))[0]
     assert found["rows"][1]["low_images"] == pytest.approx(rows.low_images[1]) and text(table) in " ".join(
@@ -195,14 +195,14 @@ def test_a_claim_that_holds_on_these_images_alone(tmp_path):
     assert "Certain on these images alone: KD." in text(table) and "too:" not in text(table)
 
 
-@pytest.mark.parametrize("seeds, few", [(1, "One seed"), (2, "Two seeds")])
-def test_few_seeds_get_the_lower_bound(tmp_path, seeds, few):
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_few_seeds_get_the_lower_bound(tmp_path, seeds):
     bits = drawn(np.random.default_rng(4), 3, seeds, 800, gap=2)
     table = summarize(written(tmp_path, bits), over="images")
     kd, sp = (table[table.distill == name].iloc[0] for name in ("kd", "sp"))
     assert np.isfinite(kd.images_alone) and np.isfinite(kd.low_images) == (seeds > 1) and abs(sp.gain) < sp.images_alone
-    assert f"{few}: the 800 test images alone leave gains uncertain by ±" in text(table)
-    assert "the least that may be assumed, and 1 of 2 gains are within it" in text(table)
+    assert "The 800 test images alone leave gains uncertain by ±" in text(table)
+    assert "the least noise that may be assumed. One gain is within it" in text(table)
     (rows,) = headings.pairs(table)
     assert seeds > 1 or display(rows)["images alone"][1] == f"±{kd.images_alone:.2f}"
 
@@ -223,6 +223,18 @@ def test_records_without_bits_are_read_as_before(tmp_path):
     with pytest.raises(ValueError, match="only test_acc is counted image by image, not test_loss"):
         summarize(records.load(tmp_path), "test_loss", "images")
     assert summarize(records.load(tmp_path), "test_loss").test_images.isna().all()
+
+
+def test_old_records_with_the_labels_of_their_data_set(tmp_path, monkeypatch, capsys):
+    bits = drawn(np.random.default_rng(0), 3, 3, 200)
+    whole = summarize(written(tmp_path / "new", bits), over="images")
+    runs = written(tmp_path / "old", bits, kept=False)
+    monkeypatch.setattr("analysis.comparing.images.labels_of", lambda run, data: np.ones(200))
+    assert summarize(runs, over="images", data="data").low_images.equals(whole.low_images)
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="not known"):
+        summarize(runs, over="images", data=str(tmp_path / "nowhere"))
+    assert capsys.readouterr().err.count("not over images: --data") == 1
 
 
 def test_bits_that_are_not_the_runs_own(tmp_path):

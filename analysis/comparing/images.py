@@ -24,13 +24,18 @@ arXiv:2304.01910); an interval over seeds that is narrower than the rest alone i
 - Images are taken as drawn independently. A test set with equally many of each class varies a little less, one with near copies more.
 """
 
+import functools
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
+from analysis.comparing.agreement import labels_of
 from analysis.comparing.multivariate_t import LEVEL
+from analysis.reading.bits import right
 from analysis.reading.settings import BASELINE
 
 COLUMNS = ("low_images", "high_images", "images_alone", "images_lasting", "test_images")
@@ -74,28 +79,48 @@ def widened(half: float, found: Parts, standard_errors: float) -> float:
     return np.sqrt(max(half**2, squared * found.rest) + squared * found.lasting)
 
 
-def over_images(rows: list[dict], groups: list[list[dict]], right: Right | None) -> None:
+def from_records(runs: pd.DataFrame, data: str | None) -> Right:
+    """From right.npy of each run; where there is none, from its predictions and the labels of its data set below `data`.
+    What cannot be read there is said once on stderr."""
+
+    @functools.cache
+    def labels(dataset: str) -> np.ndarray | None:
+        try:
+            return labels_of(runs[runs.dataset == dataset].iloc[0], data)
+        except ValueError as error:
+            print(f"not over images: {error}", file=sys.stderr)
+
+    def one(run: dict) -> np.ndarray | None:
+        found = right(run["folder"], run["value"])
+        if found is None and data and "dataset._target_" in runs:
+            return right(run["folder"], run["value"], labels(run["dataset"]))
+        return found
+
+    return one
+
+
+def over_images(rows: list[dict], groups: list[list[dict]], known: Right | None) -> None:
     """Add, in place, what is known over images of a block's methods against its baseline; NaN where nothing is.
 
-    groups: the runs of each row. right: None where the numbers are no accuracies over seeds.
+    groups: the runs of each row. known: None where the numbers are no accuracies over seeds.
     """
     for row in rows:
         row |= dict.fromkeys(COLUMNS, np.nan)
     control = [index for index, row in enumerate(rows) if row["distill"] == BASELINE]
     methods = [index for index, row in enumerate(rows) if row["distill"] != BASELINE and row["ranked"]]
-    if right is None or len(control) != 1 or not methods:
+    if known is None or len(control) != 1 or not methods:
         return
-    baseline = _by_unit(groups[control[0]], right)
+    baseline = _by_unit(groups[control[0]], known)
     for index in methods:
-        own = _by_unit(groups[index], right)
+        own = _by_unit(groups[index], known)
         differences = _differences(own, baseline) if own and baseline else None
         if differences is not None and differences.shape[1] > 1:
             rows[index] |= _numbers(rows[index], parts(differences), differences.shape[1], len(methods))
 
 
-def _by_unit(runs: list[dict], right: Right) -> dict[str, np.ndarray] | None:
+def _by_unit(runs: list[dict], known: Right) -> dict[str, np.ndarray] | None:
     """Seed -> right or wrong; None unless it is known of every run that has a value."""
-    found = {run["unit"]: right(run) for run in runs if np.isfinite(run["value"])}
+    found = {run["unit"]: known(run) for run in runs if np.isfinite(run["value"])}
     return None if any(bits is None for bits in found.values()) else found
 
 

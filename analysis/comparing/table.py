@@ -5,11 +5,9 @@ import json
 import numpy as np
 import pandas as pd
 
-from analysis.comparing.agreement import labels_of
 from analysis.comparing.block import block
 from analysis.comparing.images import COLUMNS as IMAGES
-from analysis.comparing.images import Right
-from analysis.reading.bits import right
+from analysis.comparing.images import Right, from_records
 from analysis.reading.settings import differing
 
 METRICS = {
@@ -124,9 +122,7 @@ def _right(runs: pd.DataFrame, metric: str, over: str, data: str | None) -> Righ
         if over == "images":
             raise ValueError(f"--over images: only test_acc is counted image by image, not {metric}")
         return None
-    first = runs.drop_duplicates("dataset").set_index("dataset", drop=False)
-    labels = {name: labels_of(run, data) for name, run in first.iterrows()} if data and over == "images" else {}
-    return lambda run: right(run["folder"], run["value"], labels.get(run["dataset"]))
+    return from_records(runs, data if over == "images" else None)
 
 
 def _draw(own: str) -> tuple[str, str]:

@@ -56,9 +56,8 @@ def latex(table: pd.DataFrame) -> str:
         shown = display(rows).drop(columns=" ", errors="ignore").map(escape)
         for column in ("method", "mean"):
             shown[column] = [f"\\textbf{{{value}}}" if best else value for value, best in zip(shown[column], rows.best)]
-        shown["95 % interval"] = (
-            shown["95 % interval"].str.replace("..", "\\,..\\,") if "95 % interval" in shown else None
-        )
+        for column in shown.columns.intersection(["95 % interval", "seeds and images"]):
+            shown[column] = shown[column].str.replace("..", "\\,..\\,")
         shown = shown.dropna(axis="columns", how="all").rename(columns=escape)
         body = shown.style.hide(axis="index").to_latex(hrules=True, column_format="l" + "r" * (shown.shape[1] - 1))
         notes = " \\\\\n".join(

@@ -23,7 +23,7 @@ def findings(rows: pd.DataFrame) -> list[str]:
 
 
 def _images(known: pd.DataFrame) -> str:
-    return f"{int(known.test_images.max())} test images"
+    return f"{int(known.test_images.max()):,} test images"
 
 
 def _claims(both: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
@@ -53,17 +53,19 @@ def _lasting(both: pd.DataFrame) -> list[str]:
 
 def _alone(known: pd.DataFrame) -> list[str]:
     """The lower bound of the noise, of so few seeds that they cannot say much about their own."""
-    few = "One seed" if known.of.max() == 1 else "Two seeds"
-    within = known[known.gain.abs() <= known.images_alone]
-    small = "no gain is" if within.empty else "every gain is" if len(within) == len(known) else ""
-    small = small or f"{len(within)} of {len(known)} gains are"
+    within = int((known.gain.abs() <= known.images_alone).sum())
+    some = "One gain is" if within == 1 else f"{within} of {len(known)} gains are"
+    small = "No gain is" if not within else "Every gain is" if within == len(known) else some
     return [
-        f"{few}: the {_images(known)} alone leave gains uncertain by {_range(known.images_alone, known)} (95 %), and seeds "
-        f"by more on top. It is the least that may be assumed, and {small} within it."
+        f"The {_images(known)} alone leave gains uncertain by {_range(known.images_alone, known)} (95 %), and seeds add to "
+        f"that: it is the least noise that may be assumed. {small} within it."
     ]
 
 
 def _range(halves: pd.Series, known: pd.DataFrame) -> str:
     """±0.20 to 0.45 points"""
-    low, high = (amount(value, known.metric.iloc[0]) for value in (halves.min(), halves.max()))
+    metric = known.metric.iloc[0]
+    low, high = amount(halves.min(), metric), amount(halves.max(), metric)
+    if low == amount(0, metric):
+        return f"up to ±{high}"
     return f"±{low}" if low == high else f"±{low.partition(' ')[0]} to {high}"
