@@ -3,6 +3,7 @@
 import textwrap
 
 import pandas as pd
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -101,12 +102,15 @@ def grids(table: pd.DataFrame, by: str) -> list[tuple[str, pd.DataFrame]]:
 def screen(text: pd.DataFrame, title: str | None, styles: list[str | None] | None = None) -> Table:
     """A table of the terminal, a style for each row; as wide as its cells: nothing is cut off on a narrow one."""
     shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title=title, title_justify="left", title_style="bold")
+    widths = []
     for position, column in enumerate(text):
         left = position == 0 or column in ("n", "statistic", "source")
-        widest = max(len(line) for cell in [column, *text.iloc[:, position]] for line in str(cell).split("\n"))
+        widest = max(cell_len(line) for cell in [column, *text.iloc[:, position]] for line in str(cell).split("\n"))
+        widths.append(widest)
         shown.add_column(column.strip(), justify="left" if left else "right", no_wrap=True, min_width=widest)
     for row, style in zip(text.itertuples(index=False), styles or [None] * len(text)):
         shown.add_row(*(Text(cell) for cell in row), style=style)
+    shown.width = sum(widths) + 2 * (len(widths) - 1)  # else a narrow terminal costs the last column, that of the stars
     return shown
 
 
