@@ -17,8 +17,16 @@ METRICS = {
     "seconds": "training time, s",
     "seconds_per_epoch": "training time of an epoch, s",
     "peak_memory_mb": "peak memory, MiB",
+    "test_acc_best_val": "test accuracy, epoch of the best validation accuracy, %",
+    "ece": "expected calibration error, last epoch, %",
+    "brier": "Brier score, last epoch",
+    "nll": "negative log likelihood, last epoch",
+    "kl_teacher": "KL to the teacher, T = 1",
+    "kl_teacher_t4": "KL to the teacher, T = 4",
+    "agreement": "agreement with the teacher, %",
+    "agreement_wrong": "agreement where the teacher is wrong, %",
 }
-LOWER_IS_BETTER = ("loss", "seconds", "memory", "params")
+LOWER_IS_BETTER = ("loss", "seconds", "memory", "params", "ece", "brier", "nll", "kl_")
 FIRST = ["dataset", "teacher", "student", "distill", "n", "mean", "std"]
 LAST = [
     *("label", "of", "state", "teacher_acc", "baseline", "gain", "low", "high", "p", "test", "paired_p"),
@@ -40,7 +48,7 @@ HIDDEN = [
 
 
 def is_percent(metric: str) -> bool:
-    return metric.endswith(("acc", "top5"))
+    return metric.endswith(("acc", "top5", "ece", "best_val")) or metric.startswith("agreement")
 
 
 def lower_is_better(metric: str) -> bool:
