@@ -1,14 +1,18 @@
 """One block of the table, the methods of a pair in one setting: a row for each, and what can be claimed about it."""
 
 import json
+import re
 from collections import Counter
+from functools import cache
 from statistics import fmean
 
 import numpy as np
 
 from analysis.comparing.claims import compared
+from analysis.reading.settings import BASELINE
+from kdexp import CONF
 
-ORDER = ("none", "kd", "fn", "nst", "at", "rkd", "sp", "od")  # as papers list them; others follow by name
+ORDER = ("none", "kd", "fn", "nst", "at", "rkd", "sp", "od")  # as papers list those of one year; others follow by name
 
 
 def block(taught: list[dict], baseline: list[dict], sign: int, percent: bool) -> list[dict]:
@@ -41,8 +45,18 @@ def _values(own: str) -> list[tuple]:
 
 
 def rank(name: str) -> tuple:
-    """A key that sorts methods as papers list them."""
-    return (ORDER.index(name) if name in ORDER else len(ORDER), name)
+    """A key that sorts methods as papers list them: the baseline, then by year."""
+    return (year(name), ORDER.index(name) if name in ORDER else len(ORDER), name)
+
+
+@cache
+def year(distill: str) -> int:
+    """The year of a method's paper, which the first line of its yaml names; 0 for the baseline, 9999 where none is named."""
+    file = CONF / "distill" / f"{distill}.yaml"
+    if distill == BASELINE or not file.exists():
+        return 0 if distill == BASELINE else 9999
+    found = re.search(r"\b(?:19|20)\d\d\b", file.read_text(encoding="utf-8").splitlines()[0])
+    return int(found.group()) if found else 9999
 
 
 def _seeds(runs: list[dict]) -> dict[str, set]:
