@@ -92,7 +92,10 @@ def _row(group: list[dict], expected: dict[str, set], cells: dict[str, float]) -
     words = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
     accuracies = [run["teacher_acc"] for run in group if np.isfinite(run["teacher_acc"])]
     return {
-        **{key: group[0][key] for key in ("dataset", "teacher", "student", "distill", "label", "note", "terms", "own")},
+        **{
+            key: group[0][key]
+            for key in ("dataset", "teacher", "student", "distill", "label", "note", "control", "terms", "own")
+        },
         "variant": next((run["variant"] for run in group if run["variant"]), ""),
         "n": len(there),
         "mean": there.mean() if len(there) else np.nan,

@@ -34,6 +34,7 @@ LAST = [
     *("note", "variant"),
 ]
 HIDDEN = [
+    "control",
     "ranked",
     "wide",
     "apart",
@@ -99,7 +100,7 @@ def _measured(runs: pd.DataFrame, metric: str, over: str) -> list[dict]:
     value = pd.to_numeric(runs[metric], errors="coerce").replace([np.inf, -np.inf], np.nan).astype(float)
     teacher_acc = pd.to_numeric(runs.get("teacher_test_acc"), errors="coerce") if "teacher_test_acc" in runs else np.nan
     variant = runs.variant.fillna("") if "variant" in runs else ""
-    columns = ["dataset", "teacher", "student", "distill", "seed", "status", "label", "note", "terms", "own"]
+    columns = ["dataset", "teacher", "student", "distill", "seed", "status", "label", "note", "control", "terms", "own"]
     frame = runs[columns].assign(value=value.where(runs.status == "done"), teacher_acc=teacher_acc, variant=variant)
     frame = frame.sort_values(["dataset", "teacher", "student", "terms", "own", "seed"])
     measured = frame.to_dict("records")

@@ -116,6 +116,7 @@ def _row(folder: str) -> dict:
         "epochs_sha256": sealed.get("epochs.csv"),
         "label": label(method),
         "note": method["note"] or "",
+        "control": bool(method.get("control")),  # which older records do not have
         **{key: state.get(key) for key in ("started", "heartbeat", "host", "error")},
         "asked_device": str(config.get("device", "auto")).partition(":")[0],
         "settings": one,

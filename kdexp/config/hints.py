@@ -83,7 +83,7 @@ def _about(argument: str, options: Callable[[str], list[str]], keys: dict) -> st
     section, _, leaf = key.rpartition(".")
     if section in sections and section:
         names = [k.rpartition(".")[2] for k in keys if k.rpartition(".")[0] == section]
-        names = [n for n in names if n not in ("_target_", "name", "label", "note")]
+        names = [n for n in names if n not in ("_target_", "name", "label", "note", "control")]
         near = _closest(leaf, names)
         meant = _meant(f"{section}.{near[0]}={value}" if near else "")
         owner = keys.get(f"{section}.name", section)
