@@ -17,8 +17,17 @@ from conftest import TINY, Forked
 import kdexp
 from kdexp import ROOT
 
-FILES = {"config.yaml", "epochs.csv", "student.pt", "predictions.npy", "right.npy"}
-FILES |= {"logits.npy", "status.json", "result.json", "run.log"}
+FILES = {
+    "config.yaml",
+    "epochs.csv",
+    "student.pt",
+    "predictions.npy",
+    "right.npy",
+    "logits.npy",
+    "status.json",
+    "result.json",
+    "run.log",
+}
 COLUMNS = "epoch,lr,train_loss,ce_loss,distill_loss,train_acc,test_loss,test_acc,test_top5,val_acc,seconds"
 VARIANT = "batch_size=16,dataset.limit=64,dataset.limit_test=50,epochs=2,recipe=quick"
 

@@ -19,6 +19,7 @@ from kdexp.distill.ab import ab_loss
 from kdexp.distill.at import at_loss
 from kdexp.distill.base import Batch, warmed_up
 from kdexp.distill.cc import cc_loss
+from kdexp.distill.controls import Uniform, permuted, shuffled
 from kdexp.distill.crd import CRD, contrast_loss
 from kdexp.distill.dist import dist_loss
 from kdexp.distill.dkd import dkd_loss
@@ -517,3 +518,28 @@ def test_warm_up_is_a_share_of_the_epochs():
     )
     assert [warmed_up(epoch / 24, 20 / 240) for epoch in (1, 2, 3)] == [0.5, 1.0, 1.0]
     assert warmed_up(0.01, 0) == 1.0
+
+
+@draws
+@given(seeds, st.integers(1, 6), st.integers(2, 7))
+def test_controls(seed, batch, classes):
+    """What each leaves of the teacher's logits; their loss is KD's of what is left."""
+    logits = normal(seed, batch, classes)
+    torch.manual_seed(seed)
+    moved = permuted(logits)
+    assert torch.equal(moved.argmax(1), logits.argmax(1)) and torch.equal(moved.amax(1), logits.amax(1))
+    assert torch.equal(moved.sort(1).values, logits.sort(1).values)
+    other = shuffled(logits)
+    assert torch.equal(other.sort(0).values, logits.sort(0).values)
+    assert batch == 1 or not (other == logits).all(1).any()
+    student = normal(seed + 1, batch, classes)
+    uniform = Uniform({}, {}, temperature=2.0)(Output(student, {}), Output(logits, {}))
+    torch.testing.assert_close(uniform, kd_loss(student, torch.ones_like(student), 2.0))
+
+
+def test_permuted_is_any_order_of_the_others():
+    logits, seen = torch.tensor([[0.0, 3.0, 1.0, 2.0]]), set()
+    for step in range(200):
+        torch.manual_seed(step)
+        seen.add(tuple(permuted(logits)[0].tolist()))
+    assert len(seen) == 6 and all(row[1] == 3.0 for row in seen)

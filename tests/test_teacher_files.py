@@ -435,9 +435,9 @@ def test_the_same_logits_on_the_data_of_a_run(tiny, here):
     torch.save(theirs.state_dict(), "x.pt")
     job = Job(tiny("distill=kd", "teacher_checkpoint=x.pt", f"teacher_normalize={ONE}"))
     teachers = Teachers()
-    network, accuracy = teachers.of(job, None, None)
+    network, score = teachers.of(job, None, None)
     data: Data = teachers.data_of(job)
     with torch.no_grad():
         found = network(data.pixels.normalise(data.test.images)).logits
         torch.testing.assert_close(found, theirs(Pixels(*ONE).normalise(data.test.images)), rtol=1e-4, atol=1e-4)
-    assert accuracy == evaluate(network, data.test, data.pixels).acc
+    assert score.acc == evaluate(network, data.test, data.pixels).acc

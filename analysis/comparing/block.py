@@ -1,15 +1,19 @@
 """One block of the table, the methods of a pair in one setting: a row for each, and what can be claimed about it."""
 
 import json
+import re
 from collections import Counter
+from functools import cache
 from statistics import fmean
 
 import numpy as np
 
 from analysis.comparing.claims import compared
 from analysis.comparing.images import Right, over_images
+from analysis.reading.settings import BASELINE
+from kdexp import CONF
 
-ORDER = ("none", "kd", "fn", "nst", "at", "rkd", "sp", "od")  # as papers list them; others follow by name
+ORDER = ("none", "kd", "fn", "nst", "at", "rkd", "sp", "od")  # as papers list those of one year; others follow by name
 
 
 def block(taught: list[dict], baseline: list[dict], sign: int, percent: bool, right: Right | None) -> list[dict]:
@@ -44,8 +48,18 @@ def _values(own: str) -> list[tuple]:
 
 
 def rank(name: str) -> tuple:
-    """A key that sorts methods as papers list them."""
-    return (ORDER.index(name) if name in ORDER else len(ORDER), name)
+    """A key that sorts methods as papers list them: the baseline, then by year."""
+    return (year(name), ORDER.index(name) if name in ORDER else len(ORDER), name)
+
+
+@cache
+def year(distill: str) -> int:
+    """The year of a method's paper, which the first line of its yaml names; 0 for the baseline, 9999 where none is named."""
+    file = CONF / "distill" / f"{distill}.yaml"
+    if distill == BASELINE or not file.exists():
+        return 0 if distill == BASELINE else 9999
+    found = re.search(r"\b(?:19|20)\d\d\b", file.read_text(encoding="utf-8").splitlines()[0])
+    return int(found.group()) if found else 9999
 
 
 def _seeds(runs: list[dict]) -> dict[str, set]:
@@ -81,7 +95,10 @@ def _row(group: list[dict], expected: dict[str, set], cells: dict[str, float]) -
     words = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
     accuracies = [run["teacher_acc"] for run in group if np.isfinite(run["teacher_acc"])]
     return {
-        **{key: group[0][key] for key in ("dataset", "teacher", "student", "distill", "label", "note", "terms", "own")},
+        **{
+            key: group[0][key]
+            for key in ("dataset", "teacher", "student", "distill", "label", "note", "control", "terms", "own")
+        },
         "variant": next((run["variant"] for run in group if run["variant"]), ""),
         "n": len(there),
         "mean": there.mean() if len(there) else np.nan,

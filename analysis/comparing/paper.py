@@ -2,7 +2,6 @@
 
 import json
 import re
-from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -11,7 +10,6 @@ from analysis.comparing.across import ROPE, every_two
 from analysis.comparing.block import rank
 from analysis.comparing.table import is_percent, lower_is_better, own_columns
 from analysis.reading.settings import BASELINE
-from kdexp import CONF
 
 NETWORK = "model.student"  # the terms that a paper's pairs may differ in
 
@@ -59,20 +57,8 @@ def _joined(blocks: list[pd.DataFrame]) -> pd.DataFrame:
     blocks = sorted(blocks, key=lambda rows: rows.family.iloc[0] != "same")
     rows = pd.concat([rows.assign(pair=number) for number, rows in enumerate(blocks)], ignore_index=True)
     first = {name: index for index, name in reversed(list(enumerate(rows.method)))}
-    order = sorted(
-        first, key=lambda name: (year(rows.distill[first[name]]), rank(rows.distill[first[name]]), first[name])
-    )
+    order = sorted(first, key=lambda name: (rank(rows.distill[first[name]]), first[name]))
     return rows.assign(place=rows.method.map({name: place for place, name in enumerate(order)}))
-
-
-@cache
-def year(distill: str) -> int:
-    """The year of a method's paper, which the first line of its yaml names; 0 for the baseline, 9999 where none is named."""
-    file = CONF / "distill" / f"{distill}.yaml"
-    if distill == BASELINE or not file.exists():
-        return 0 if distill == BASELINE else 9999
-    found = re.search(r"\b(?:19|20)\d\d\b", file.read_text(encoding="utf-8").splitlines()[0])
-    return int(found.group()) if found else 9999
 
 
 def means(paper: pd.DataFrame) -> pd.DataFrame:

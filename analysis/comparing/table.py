@@ -19,8 +19,16 @@ METRICS = {
     "seconds": "training time, s",
     "seconds_per_epoch": "training time of an epoch, s",
     "peak_memory_mb": "peak memory, MiB",
+    "test_acc_best_val": "test accuracy, epoch of the best validation accuracy, %",
+    "ece": "expected calibration error, last epoch, %",
+    "brier": "Brier score, last epoch",
+    "nll": "negative log likelihood, last epoch",
+    "kl_teacher": "KL to the teacher, T = 1",
+    "kl_teacher_t4": "KL to the teacher, T = 4",
+    "agreement": "agreement with the teacher, %",
+    "agreement_wrong": "agreement where the teacher is wrong, %",
 }
-LOWER_IS_BETTER = ("loss", "seconds", "memory", "params")
+LOWER_IS_BETTER = ("loss", "seconds", "memory", "params", "ece", "brier", "nll", "kl_")
 FIRST = ["dataset", "teacher", "student", "distill", "n", "mean", "std"]
 LAST = [
     *("label", "of", "state", "teacher_acc", "baseline", "gain", "low", "high", "p", "test", "paired_p"),
@@ -29,6 +37,7 @@ LAST = [
     *("note", "variant"),
 ]
 HIDDEN = [
+    "control",
     "ranked",
     "wide",
     "apart",
@@ -43,7 +52,7 @@ HIDDEN = [
 
 
 def is_percent(metric: str) -> bool:
-    return metric.endswith(("acc", "top5"))
+    return metric.endswith(("acc", "top5", "ece", "best_val")) or metric.startswith("agreement")
 
 
 def lower_is_better(metric: str) -> bool:
@@ -104,7 +113,20 @@ def _measured(runs: pd.DataFrame, metric: str, over: str) -> list[dict]:
     value = pd.to_numeric(runs[metric], errors="coerce").replace([np.inf, -np.inf], np.nan).astype(float)
     teacher_acc = pd.to_numeric(runs.get("teacher_test_acc"), errors="coerce") if "teacher_test_acc" in runs else np.nan
     variant = runs.variant.fillna("") if "variant" in runs else ""
-    columns = ["dataset", "teacher", "student", "distill", "seed", "status", "label", "note", "terms", "own", "folder"]
+    columns = [
+        "dataset",
+        "teacher",
+        "student",
+        "distill",
+        "seed",
+        "status",
+        "label",
+        "note",
+        "control",
+        "terms",
+        "own",
+        "folder",
+    ]
     frame = runs[columns].assign(value=value.where(runs.status == "done"), teacher_acc=teacher_acc, variant=variant)
     frame = frame.sort_values(["dataset", "teacher", "student", "terms", "own", "seed"])
     measured = frame.to_dict("records")

@@ -63,6 +63,7 @@ def as_runs(source: str) -> pd.DataFrame:
             "status": "done",
             "label": upper,
             "note": "",
+            "control": False,
             "variant": "",
             "folder": f"({source})",
             "epochs_sha256": "",

@@ -103,9 +103,11 @@ def _row(folder: str) -> dict:
     if result and any(result[key] != value for key, value in found.items()):
         raise ValueError("result.json and config.yaml are of different runs")
     one["teacher_checkpoint"] = result.get("teacher_checkpoint_sha256") or one["teacher_checkpoint"]
+    weights = result.get("student_sha256")
     sections = {**config, "model.teacher": teacher, "model.student": config["model"]["student"]}
     return {
         **{key: value for key, value in flatten(result).items() if key != "seal" and not isinstance(value, list)},
+        **_evaluations(folder, weights),
         **found,
         "teacher": found["teacher"] or "",
         "test_acc": _number(result.get("test_acc")),
@@ -114,11 +116,23 @@ def _row(folder: str) -> dict:
         "epochs_sha256": sealed.get("epochs.csv"),
         "label": label(method),
         "note": method["note"] or "",
+        "control": bool(method.get("control")),  # which older records do not have
         **{key: state.get(key) for key in ("started", "heartbeat", "host", "error")},
         "asked_device": str(config.get("device", "auto")).partition(":")[0],
         "settings": one,
         "names": {section: (sections[section] or {}).get("name") for section in SECTIONS},
     }
+
+
+def _evaluations(folder: str, weights: str | None) -> dict[str, float]:
+    """What `python -m kdexp.evaluate` wrote beside a run, as SET.acc, SET.ece, ...; of these weights, not of others."""
+    found = {}
+    for path in sorted(Path(folder).glob("evaluated-*.json")):
+        content = _json(folder, path.name)
+        if weights and content.get("student_sha256") == weights:
+            numbers = {key: value for key, value in content.items() if isinstance(value, (int, float))}
+            found |= {f"{content['set']}.{key}": value for key, value in numbers.items()}
+    return found
 
 
 def _number(value) -> float:

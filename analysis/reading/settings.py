@@ -11,7 +11,7 @@ from kdexp.config.schema import CIRCUMSTANCES, DISTILL, Config, Dataset, Recipe,
 
 BASELINE, KD = "none", "kd"  # what all others are compared with
 IDENTITY = {"seed", "dataset.name", "model.teacher.name", "model.student.name", "distill.name"}
-WORDS = {"distill.label", "distill.note"}
+WORDS = {"distill.label", "distill.note", "distill.control"}
 OWN = ("distill.", "model.teacher", "teacher_seed", "teacher_checkpoint", "teacher_normalize")
 SECTIONS = ("distill", "optimizer", "dataset", "recipe", "model.student", "model.teacher")
 

@@ -8,6 +8,7 @@ import pandas as pd
 from analysis.comparing.multivariate_t import LEVEL, units_needed
 from analysis.comparing.table import lower_is_better
 from analysis.reading.settings import BASELINE
+from analysis.showing.controls import controls
 from analysis.showing.headings import amount, listed, name, names, teacher_of
 from kdexp import CONF
 
@@ -22,7 +23,8 @@ def findings(rows: pd.DataFrame) -> list[str]:
     if methods.of.max() < 2:
         said.append(f"One {unit}: nothing can be claimed about differences. Three or more can tell.")
     elif len(ranked):
-        said += [*_against_baseline(rows, ranked), *_best(rows, ranked), *_resolution(rows, ranked, unit)]
+        said += [*_against_baseline(rows, ranked), *_best(rows, ranked), *controls(rows)]
+        said += _resolution(rows, ranked, unit)
     apart = names(rows[rows.apart], rows)
     said += _wide(rows, unit)
     if apart:

@@ -60,8 +60,8 @@ class Pace:
             for one in alike
             if abs(one["group_size"] - size) == nearest
         )
-        stages = [_pretraining_pace(one) for one in alike if one.get("pretrain_epochs")] or [pace]
-        before = statistics.median(stages) * (pretrain_epochs(job.config) - epochs_done(job, "pretraining.csv"))
+        paces = [_pretraining_pace(one) for one in alike if one.get("pretrain_epochs")] or [pace]
+        before = statistics.median(paces) * (pretrain_epochs(job.config) - epochs_done(job, "pretraining.csv"))
         return images * (pace * (job.config["epochs"] - epochs_done(job)) + before)
 
 

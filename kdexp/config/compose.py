@@ -1,16 +1,28 @@
 """From the words of a sweep to configurations. Hydra composes each job from its files anew, about 0.2 s each; here
 each choice of files is composed once and the values are merged into a copy."""
 
+import contextlib
 import copy
 import functools
 from collections.abc import Callable
 
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from kdexp import CONF
 from kdexp.config.schema import UsageError
+
+
+@contextlib.contextmanager
+def initialised():
+    """Hydra ready to compose from conf/, also where it is so already."""
+    ready = GlobalHydra.instance().is_initialized()
+    with contextlib.nullcontext() if ready else initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+        yield
 
 
 class Composer:

@@ -1,18 +1,16 @@
 """After Hydra has refused a command line: what was typed, what is allowed, what to type instead."""
 
-import contextlib
 import difflib
 import functools
 import re
 from collections.abc import Callable
 
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from kdexp import CONF
 from kdexp.config import plugins
-from kdexp.config.compose import without_pair
+from kdexp.config.compose import initialised, without_pair
 from kdexp.config.schema import first_line, flatten
 
 KIND = {
@@ -33,8 +31,7 @@ KIND = {
 
 def explain(arguments: list[str], error: Exception) -> str:
     """One message for a refused command line; Hydra's own first line where there is nothing better to say."""
-    ready = GlobalHydra.instance().is_initialized()
-    with contextlib.nullcontext() if ready else initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+    with initialised():
         options = functools.cache(GlobalHydra.instance().config_loader().get_group_options)
         chosen = [
             a
@@ -83,7 +80,7 @@ def _about(argument: str, options: Callable[[str], list[str]], keys: dict) -> st
     section, _, leaf = key.rpartition(".")
     if section in sections and section:
         names = [k.rpartition(".")[2] for k in keys if k.rpartition(".")[0] == section]
-        names = [n for n in names if n not in ("_target_", "name", "label", "note")]
+        names = [n for n in names if n not in ("_target_", "name", "label", "note", "control")]
         near = _closest(leaf, names)
         meant = _meant(f"{section}.{near[0]}={value}" if near else "")
         owner = keys.get(f"{section}.name", section)

@@ -88,7 +88,8 @@ def folder(config: dict) -> Path:
 def settings(config: dict) -> dict:
     """Everything that decides the numbers, where it differs from the default of the schema or of the constructor:
     what was asked for, so `auto` stays auto and a new key at its default changes nothing."""
-    defaults = dict(DISTILL) | {"name": None, "label": config["distill"]["label"], "note": config["distill"]["note"]}
+    of_tables = {key: config["distill"][key] for key in ("label", "note", "control")}  # decide no number
+    defaults = dict(DISTILL) | {"name": None, **of_tables}
     defaults = {f"distill.{key}": value for key, value in defaults.items()}
     for section, schema in (("dataset", Dataset()), ("recipe", Recipe())):
         defaults |= {f"{section}.{key}": value for key, value in vars(schema).items()}

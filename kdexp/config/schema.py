@@ -76,6 +76,7 @@ DISTILL = {
     "_target_": None,
     "label": "",
     "note": "",
+    "control": False,  # whether it carries no knowledge of the image, to be compared with
     "weight": 1.0,
     "ce_weight": 1.0,
     "kd_weight": 0.0,

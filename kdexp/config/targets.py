@@ -44,7 +44,7 @@ def constructor(node: dict, given: int, plugins, common=()):
     known = list(inspect.signature(made).parameters)[given:]
     for key in parameters(node, common):
         if key not in known:
-            allowed = [*known, *(name for name in common if name not in ("label", "note"))]
+            allowed = [*known, *(name for name in common if name not in ("label", "note", "control"))]
             raise UsageError(f"{node['name']} has no parameter '{key}'. It has: {', '.join(allowed)}")
     return made
 

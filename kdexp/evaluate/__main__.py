@@ -120,14 +120,15 @@ def _compared(folder: Path, numbers: dict, predictions: np.ndarray) -> str:
 
 def of_file(file: str, words: list[str], sets: list[str], data: Data) -> None:
     """Measure a file of weights whose network and data set are typed as for run.py."""
-    from hydra import compose, initialize_config_dir
+    from hydra import compose
 
     from kdexp.config import cli, plugins, resolve
+    from kdexp.config.compose import initialised
     from kdexp.given import build_given
 
     if not any(word.startswith(("teacher=", "model/teacher=")) for word in words):
         raise UsageError(f"{file}: say what network it is, as in teacher=resnet56 dataset=cifar10")
-    with cli.messages(), initialize_config_dir(config_dir=str(kdexp.CONF), version_base="1.3"):
+    with cli.messages(), initialised():
         cli.register(plugins.typed(words))
         config = resolve.plain(compose("config", cli.arguments([*words, f"teacher_checkpoint={file}"])))
         network = build_given(config)

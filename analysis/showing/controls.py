@@ -1,0 +1,26 @@
+"""What is said of controls: rows that carry no knowledge of the image, and what they gain all the same."""
+
+import pandas as pd
+
+from analysis.comparing.table import lower_is_better
+from analysis.reading.settings import BASELINE, KD
+from analysis.showing.headings import amount, name
+
+
+def controls(rows: pd.DataFrame) -> list[str]:
+    """How much of a gain also comes from a control: of KD's, of which the controls are copies, else of the best method's."""
+    ranked = rows[(rows.distill != BASELINE) & rows.ranked & rows.gain.notna()]
+    without, taught = ranked[ranked.control], ranked[~ranked.control]
+    if without.empty or taught.empty:
+        return []
+    metric = rows.metric.iloc[0]
+    sign = -1 if lower_is_better(metric) else 1
+    real = taught[taught.distill == KD] if (taught.distill == KD).any() else taught
+    real = real.loc[(sign * real.gain).idxmax()]
+    each = [f"{name(row, rows)} {amount(row.gain, metric)}" for _, row in without.iterrows()]
+    unsure = "" if (without.p < 0.05).any() else " (none of it for certain)"
+    listed = each[0] if len(each) == 1 else f"{', '.join(each[:-1])} and {each[-1]}"
+    return [
+        f"{name(real, rows)} gains {amount(real.gain, metric)} over none. What also comes from controls, which know "
+        f"less of the image or nothing: {listed}{unsure}."
+    ]
