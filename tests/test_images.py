@@ -171,7 +171,9 @@ def test_the_table_over_images(tmp_path):
     (rows,) = headings.pairs(table)
     shown = display(rows)
     assert list(shown["seeds and images"])[0] == "" and f"{rows.low_images[1]:+.2f} .. " in shown["seeds and images"][1]
-    assert "these same 2,000 test images" in text(table) and "Certain on other images too: KD." in text(table)
+    assert "these same 2,000 test images" in text(table) and "Told apart from none on other images too: KD." in text(
+        table
+    )
     assert "however many seeds" in text(table)
     found = json.loads(formats.to_json(table))[0]
     assert found["rows"][1]["low_images"] == pytest.approx(rows.low_images[1]) and text(table) in " ".join(
@@ -192,7 +194,7 @@ def test_a_claim_that_holds_on_these_images_alone(tmp_path):
     table = summarize(written(tmp_path, 100.0 * right))
     kd = table[table.distill == "kd"].iloc[0]
     assert kd.low > 0 > kd.low_images and kd.high_images - kd.gain == pytest.approx(kd.images_lasting, rel=0.1)
-    assert "Certain on these images alone: KD." in text(table) and "too:" not in text(table)
+    assert "Told apart from none on these images alone: KD." in text(table) and "too:" not in text(table)
 
 
 @pytest.mark.parametrize("seeds", [1, 2])

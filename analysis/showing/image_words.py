@@ -39,9 +39,9 @@ def _claims(both: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
     stays = (certain.low_images > 0) | (certain.high_images < 0)
     texts = [said]
     if stays.any():
-        texts.append(f"Certain on other images too: {listed(names(certain[stays], rows))}.")
+        texts.append(f"Told apart from none on other images too: {listed(names(certain[stays], rows))}.")
     if not stays.all():
-        texts.append(f"Certain on these images alone: {listed(names(certain[~stays], rows))}.")
+        texts.append(f"Told apart from none on these images alone: {listed(names(certain[~stays], rows))}.")
     return [" ".join(texts)]
 
 
