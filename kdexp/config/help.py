@@ -17,6 +17,7 @@ Change any value (python run.py --cfg job shows them all):
   dry_run=true  prepare=true  describe=true  on_error=continue|stop  weight_factor=0.1  engine.workers=2
   dataset.limit=2000  dataset.limit_test=1000  dataset.validation=5000
   teacher_checkpoint=FILE  teacher_normalize=[[m,m,m],[s,s,s]]
+  recipe.schedule=step|cosine|linear  recipe.warmup=0.05  recipe.smoothing=0.1  recipe.clip=5  recipe.ema=0.999
   distill.temperature=2  distill.weight=500  distill.kd_weight=0.9  optimizer.lr=0.1
   student=resnet model.student.depth=26                              any ResNet-(6n+2)
   student=torchvision model.student.arch=mobilenet_v2                any network of torchvision, of timm (extra)
