@@ -181,7 +181,14 @@ def build_learner(config: dict, where: Machine, teacher: nn.Module | None, label
     node = config["distill"]
     weight = node["weight"] if method is not None else 0.0
     recipe = config["recipe"]
-    weights = Weights(node["ce_weight"], weight, node["kd_weight"], node["kd_temperature"], recipe["smoothing"])
+    weights = Weights(
+        node["ce_weight"],
+        weight,
+        node["kd_weight"],
+        node["kd_temperature"],
+        recipe["smoothing"],
+        **{key: node[key] for key in ("until", "fade", "rise")},
+    )
     forward = forward_of(student, where, config["batch_size"])
     return Learner(
         student, optimizer, method, weights, forward, where.half, config["seed"], recipe["clip"], recipe["ema"]

@@ -13,12 +13,14 @@ from kdexp.distill.kd import kd_loss
 from kdexp.evaluate import Score
 from kdexp.models import Output
 from kdexp.randomness import key
+from kdexp.schedules import method_weight
 
 
 class Weights(NamedTuple):
     """loss = ce * cross_entropy + method * method(student, teacher) + kd * KD(kd_temperature).
 
-    smoothing: the share of each label that is spread over all classes, in the cross entropy alone.
+    smoothing: the share of each label that is spread over all classes, in the cross entropy alone. until, fade, rise:
+    how `method` changes over the epochs, see `method_weight`; `kd` stays.
     """
 
     ce: float = 1.0
@@ -26,6 +28,13 @@ class Weights(NamedTuple):
     kd: float = 0.0
     kd_temperature: float = 4.0
     smoothing: float = 0.0
+    until: float = 1.0
+    fade: float = 0.0
+    rise: float = 0.0
+
+    def at(self, epoch: int, epochs: int) -> "Weights":
+        """Those of one epoch (from 0)."""
+        return self._replace(method=self.method * method_weight(epoch, epochs, self.until, self.fade, self.rise))
 
 
 class Learner:
@@ -66,8 +75,12 @@ class Learner:
         self.failure: tuple[str, str, str] | None = None
         self.score: Score | None = None  # of the last epoch
         self.pretraining_rows: list[dict] = []  # of the pretraining, if there is one
-        taught = method is not None and (weights.method or weights.kd)  # else the teacher need not look at the batches
-        self.teacher_mode = method.teacher_mode if taught else None
+        self.weigh(weights)
+
+    def weigh(self, weights: Weights) -> None:
+        """Take these for the steps that follow. The teacher need not look at batches of which no term is asked."""
+        self.now, method = weights, self.method
+        self.teacher_mode = method.teacher_mode if method is not None and (weights.method or weights.kd) else None
 
     def fail(self, state: str, line: str, trace: str = "") -> None:
         """End early. state: "diverged" or "failed"; trace: the traceback's text. The memory is given back: neither
@@ -102,7 +115,7 @@ class Learner:
 
     def _terms(self, images: Tensor, batch: Batch, teacher: Output | None) -> tuple[Tensor, Tensor, Tensor]:
         """(weighted cross entropy, weighted distillation, images classified correctly)."""
-        w, student = self.weights, self.forward(images)
+        w, student = self.now, self.forward(images)
         ce = w.ce * F.cross_entropy(student.logits.float(), batch.labels, label_smoothing=w.smoothing)
         distill = torch.zeros_like(ce)
         if w.method:
@@ -125,8 +138,9 @@ class Learner:
             "train_acc": 100 * correct / images,
         }
 
-    def set_rate(self, factor: float) -> None:
-        """Multiply the peak learning rates by `factor`."""
+    def begin_epoch(self, epoch: int, epochs: int, factor: float) -> None:
+        """Multiply the peak learning rates by `factor`, and weigh the terms as in this epoch (from 0)."""
+        self.weigh(self.weights.at(epoch, epochs))
         for group, peak in zip(self.optimizer.param_groups if self.optimizer else (), self.peak_lrs):
             group["lr"] = peak * factor
 

@@ -6,7 +6,7 @@ from torch import Tensor
 from kdexp import experiment, screen
 from kdexp.distill.base import Batch, Pretraining
 from kdexp.job import Job
-from kdexp.learner import Learner
+from kdexp.learner import Learner, Weights
 from kdexp.lockstep import Lockstep, made_with
 from kdexp.machine import Machine
 from kdexp.models import Output
@@ -30,7 +30,10 @@ class Pretrainer(Learner):
             learner.student, optimizer, learner.method, forward=learner.forward, half=learner.half, seed=seed
         )
         self.plan, self.pretraining_rows = plan, learner.pretraining_rows
-        self.teacher_mode = learner.method.teacher_mode
+
+    def weigh(self, weights: Weights) -> None:
+        """The plan's loss has no weight."""
+        self.teacher_mode = self.method.teacher_mode if self.method is not None else None
 
     def fail(self, state: str, line: str, trace: str = "") -> None:
         super().fail(state, f"pretraining {line}", trace)

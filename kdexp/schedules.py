@@ -8,6 +8,7 @@ SHAPES: dict[str, Callable[[float], float]] = {  # share of the epochs after the
     "cosine": lambda share: (1 + math.cos(math.pi * share)) / 2,
     "linear": lambda share: 1 - share,
 }
+ROUNDING = 1e-9  # far below one of any number of epochs
 STEP = "step"  # drops stand at fractions of all epochs, with or without a warm-up
 
 
@@ -29,3 +30,16 @@ def learning_rate(
         return rising if epoch < warm else SHAPES[schedule]((epoch - warm) / (epochs - warm))
 
     return factor
+
+
+def method_weight(epoch: int, epochs: int, until: float = 1.0, fade: float = 0.0, rise: float = 0.0) -> float:
+    """The factor of a method's weight in an epoch (from 0): 0 from the fraction `until` of the epochs on.
+
+    rise: the fraction over which it rises from zero at the start; with n such epochs 1/n, 2/n, ... 1. fade: the fraction
+    over which it falls to zero before `until`, the mirror image: 1 ... 2/n, 1/n. Their product where they overlap.
+    """
+    left = until - epoch / epochs
+    if left <= ROUNDING:
+        return 0.0
+    rising = min((epoch + 1) / epochs / rise, 1.0) if rise else 1.0
+    return rising * (min(left / fade, 1.0) if fade else 1.0)

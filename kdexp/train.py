@@ -50,7 +50,7 @@ def fit(
     )
     for epoch in range(learners[0].epoch, epochs):
         for learner in learners:
-            learner.set_rate(schedule(epoch))
+            learner.begin_epoch(epoch, epochs, schedule(epoch))
         began, before = time.perf_counter(), [learner.seconds for learner in learners]
         start = next((one.step for one in learners if not one.failure), 0)
         for images, labels, indices in batches.epoch(epoch, start):

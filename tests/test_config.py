@@ -320,6 +320,8 @@ MISTAKES = [
     (("recipe.schedule=cosin",), "recipe.schedule=cosin: must be one of step, cosine, linear"),
     (("recipe.ema=1",), r"recipe.ema=1.0: must be a number from 0 \(off\) to below 1"),
     (("recipe.warmup=-0.1",), r"recipe.warmup=-0.1: must be a number from 0 \(off\) to below 1"),
+    (("distill.until=1.5",), "distill.until=1.5: must be a number from 0 to 1: a fraction of the epochs"),
+    (("distill.fade=slow",), "distill.fade=slow: must be a number from 0 to 1"),
     (("recipe.clip=-1",), "recipe.clip=-1.0: must be a number 0 or more"),
 ]
 

@@ -38,6 +38,7 @@ NOT_NEGATIVE = (
     "distill.kd_weight",
 )
 FRACTIONS = ("recipe.warmup", "recipe.smoothing", "recipe.ema")
+SHARES = ("distill.until", "distill.fade", "distill.rise")
 CHOICES = {
     "precision": ("auto", "fp32", "bf16"),
     "deterministic": ("auto", True, False),
@@ -91,6 +92,7 @@ def check(config: dict) -> None:
     for keys, fits, rule in (
         (POSITIVE, lambda v: v > 0, "greater than 0"),
         (NOT_NEGATIVE, lambda v: v >= 0, "0 or more"),
+        (SHARES, lambda v: 0 <= v <= 1, "from 0 to 1: a fraction of the epochs"),
         (FRACTIONS, lambda v: 0 <= v < 1, "from 0 (off) to below 1"),
     ):
         for key in keys:

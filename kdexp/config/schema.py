@@ -85,6 +85,9 @@ DISTILL = {
     "ce_weight": 1.0,
     "kd_weight": 0.0,
     "kd_temperature": 4.0,
+    "until": 1.0,  # these three: fractions of the epochs, see method_weight in kdexp/schedules.py
+    "fade": 0.0,
+    "rise": 0.0,
 }
 
 
