@@ -19,6 +19,7 @@ from kdexp.learner import Learner, Weights
 from kdexp.machine import Machine, forward_of, place
 from kdexp.models import Taps
 from kdexp.randomness import seeded
+from kdexp.schedules import learning_rate
 
 
 class Data(NamedTuple):
@@ -74,11 +75,11 @@ def train_batches(config: dict, data: Data, *purpose: str) -> TrainBatches:
     )
 
 
-def schedule(config: dict):
-    """epoch (from 0) -> factor of the peak learning rate: drop_factor for every fraction of the epochs that has
-    passed."""
-    recipe, epochs = config["recipe"], config["epochs"]
-    return lambda epoch: recipe["drop_factor"] ** sum(epoch / epochs >= drop for drop in recipe["drops"])
+def schedule(config: dict) -> Callable[[int], float]:
+    """epoch (from 0) -> factor of the peak learning rate."""
+    recipe = config["recipe"]
+    keys = ("schedule", "drops", "drop_factor", "warmup")
+    return learning_rate(config["epochs"], **{key: recipe[key] for key in keys})
 
 
 CHOICES = ("model", "distill", "optimizer", "logger", "plugins")  # what objects are made from
@@ -179,6 +180,16 @@ def build_learner(config: dict, where: Machine, teacher: nn.Module | None, label
     optimizer = build_optimizer(config, trained)
     node = config["distill"]
     weight = node["weight"] if method is not None else 0.0
-    weights = Weights(node["ce_weight"], weight, node["kd_weight"], node["kd_temperature"])
+    recipe = config["recipe"]
+    weights = Weights(
+        node["ce_weight"],
+        weight,
+        node["kd_weight"],
+        node["kd_temperature"],
+        recipe["smoothing"],
+        **{key: node[key] for key in ("until", "fade", "rise")},
+    )
     forward = forward_of(student, where, config["batch_size"])
-    return Learner(student, optimizer, method, weights, forward, where.half, config["seed"])
+    return Learner(
+        student, optimizer, method, weights, forward, where.half, config["seed"], recipe["clip"], recipe["ema"]
+    )

@@ -204,6 +204,11 @@ CHANGES = [
     "optimizer=adamw",
     "recipe=wrn200",
     "recipe.drop_factor=0.5",
+    "recipe.schedule=cosine",
+    "recipe.warmup=0.05",
+    "recipe.smoothing=0.1",
+    "recipe.clip=5",
+    "recipe.ema=0.999",
     "precision=bf16",
     "deterministic=false",
     "dataset=cifar10",
@@ -312,6 +317,12 @@ MISTAKES = [
     (("dataset.limitt=5",), "cifar100 has no parameter 'limitt'. Did you mean dataset.limit=5. It has: num_classes"),
     (("+dataset.noise=1",), "cifar100 has no parameter 'noise'. It has: num_classes, image_size, mean"),
     (("optimizer.lr=nan",), "optimizer.lr=nan"),
+    (("recipe.schedule=cosin",), "recipe.schedule=cosin: must be one of step, cosine, linear"),
+    (("recipe.ema=1",), r"recipe.ema=1.0: must be a number from 0 \(off\) to below 1"),
+    (("recipe.warmup=-0.1",), r"recipe.warmup=-0.1: must be a number from 0 \(off\) to below 1"),
+    (("distill.until=1.5",), "distill.until=1.5: must be a number from 0 to 1: a fraction of the epochs"),
+    (("distill.fade=slow",), "distill.fade=slow: must be a number from 0 to 1"),
+    (("recipe.clip=-1",), "recipe.clip=-1.0: must be a number 0 or more"),
 ]
 
 

@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kdexp.config.schema import DISTILL, Config, Dataset, Models, Paths, Recipe, UsageError, first_line, flatten
+from kdexp.schedules import SHAPES, STEP
 
 POSITIVE = (
     "epochs",
@@ -31,10 +32,13 @@ NOT_NEGATIVE = (
     "optimizer.momentum",
     "recipe.momentum",
     "recipe.drop_factor",
+    "recipe.clip",
     "distill.weight",
     "distill.ce_weight",
     "distill.kd_weight",
 )
+FRACTIONS = ("recipe.warmup", "recipe.smoothing", "recipe.ema")
+SHARES = ("distill.until", "distill.fade", "distill.rise")
 CHOICES = {
     "precision": ("auto", "fp32", "bf16"),
     "deterministic": ("auto", True, False),
@@ -43,6 +47,7 @@ CHOICES = {
     "rerun": ("none", "failed", "all"),
     "on_error": ("continue", "stop"),
     "recipe.padding_mode": ("constant", "reflect"),
+    "recipe.schedule": (STEP, *SHAPES),
 }
 DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
 
@@ -87,6 +92,8 @@ def check(config: dict) -> None:
     for keys, fits, rule in (
         (POSITIVE, lambda v: v > 0, "greater than 0"),
         (NOT_NEGATIVE, lambda v: v >= 0, "0 or more"),
+        (SHARES, lambda v: 0 <= v <= 1, "from 0 to 1: a fraction of the epochs"),
+        (FRACTIONS, lambda v: 0 <= v < 1, "from 0 (off) to below 1"),
     ):
         for key in keys:
             value = flat.get(key)

@@ -11,7 +11,7 @@ from omegaconf.errors import InterpolationResolutionError
 
 from kdexp.config import plugins
 from kdexp.config.checks import check_keys, typed_dataset
-from kdexp.config.schema import WHERE, Config, UsageError, flatten
+from kdexp.config.schema import DISTILL, WHERE, Config, UsageError, flatten
 
 
 def plain(config: DictConfig) -> dict:
@@ -27,6 +27,7 @@ def plain(config: DictConfig) -> dict:
     if resolved["distill"]["_target_"] is None:
         resolved["model"]["teacher"] = None
         resolved |= NO_TEACHER
+        node |= {key: DISTILL[key] for key in ("until", "fade", "rise")}  # of a method's weight: there is no method
     return resolved
 
 
