@@ -16,6 +16,7 @@ EXAMPLES = """examples:
   python analysis/summarize.py --html                             the report page, with figures
   python analysis/summarize.py --select student=resnet32 --by distill.weight
   python analysis/summarize.py --over teacher                     several trainings of the teacher are what varies
+  python analysis/summarize.py --over images                      beside each interval the one over seeds and test images
   python analysis/summarize.py --watch                            while a sweep runs in another terminal
 """
 
@@ -53,9 +54,10 @@ def parser() -> argparse.ArgumentParser:
     )
     what.add_argument(
         "--over",
-        choices=("seed", "teacher"),
+        choices=("seed", "teacher", "images"),
         default="seed",
-        help="what mean, std and intervals are over: student seeds (default), or trainings of the teacher",
+        help="what intervals are over: student seeds (default), trainings of the teacher, or seeds and, beside that, seeds "
+        "and test images",
     )
     form = line.add_argument_group("how it is shown")
     form.add_argument(
@@ -92,7 +94,9 @@ def parser() -> argparse.ArgumentParser:
         "--html", action="store_true", help="one page with tables, figures and every run: DIR/report.html"
     )
     form.add_argument(
-        "--data", metavar="DIR", help="folder of the data sets, whose labels the figure of gain per class needs"
+        "--data",
+        metavar="DIR",
+        help="folder of the data sets, whose labels the gains per class need, and --over images for older runs",
     )
     form.add_argument(
         "--watch",

@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace, folders: list[str], shown: Callable[[str]
     if arguments.watch:
         watch(folders)
     runs, left_out = _runs(arguments, folders, shown)
-    table = summarize(runs, arguments.metric, arguments.over)
+    table = summarize(runs, arguments.metric, arguments.over, arguments.data)
     pages = papers(table, arguments.rope)
     out = Path(arguments.out or arguments.outputs[0].removesuffix(".zip"))
     if arguments.layout == "paper":

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 
 from kdexp import experiment, screen
@@ -142,6 +143,7 @@ class Lockstep:
         job.record.save_rows(self.rows[job])
         if keeps_logits(job.config, logits):
             job.record.save_logits(logits.numpy())
+        job.record.save_right(np.packbits((logits.argmax(1) == labels).numpy()))
         job.record.finish(weights, logits.argmax(1).numpy(), result)
         job.trained = True
         taught = f"; teacher {accuracy:.2f}" if accuracy is not None else ""

@@ -135,3 +135,10 @@ def record(
         }
         (folder / "result.json").write_text(json.dumps(numbers))
     return folder
+
+
+def predicted(folder, right, kept=True):
+    """Add predictions to a record: class 1 where `right`, (N,) booleans, else class 0; and, if `kept`, right.npy."""
+    np.save(folder / "predictions.npy", np.asarray(right).astype(np.uint8))
+    if kept:
+        np.save(folder / "right.npy", np.packbits(right))

@@ -22,6 +22,7 @@ FILES = {
     "epochs.csv",
     "student.pt",
     "predictions.npy",
+    "right.npy",
     "logits.npy",
     "status.json",
     "result.json",
@@ -52,6 +53,7 @@ def test_one_run_its_record_and_the_same_command_again(run, tmp_path):
     assert (
         set(torch.load(folder / "student.pt", weights_only=True))
         and np.load(folder / "predictions.npy").dtype == np.uint8
+        and 100 * np.unpackbits(np.load(folder / "right.npy"), count=50).mean() == pytest.approx(result["test_acc"])
     )
     teacher = tmp_path / "outputs/digits/wrn16_1/none" / VARIANT / "seed1"
     assert json.loads((teacher / "result.json").read_text())["test_acc"] == result["teacher_test_acc"]

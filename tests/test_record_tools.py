@@ -266,6 +266,7 @@ def elsewhere(tmp_path, monkeypatch):
         (folder / "checkpoint.pt").write_bytes(b"jdoe")
         (folder / "student.pt.damaged").write_bytes(b"jdoe")
         np.save(folder / "predictions.npy", np.arange(9, dtype=np.uint8))
+        np.save(folder / "right.npy", np.packbits(np.arange(9) < 6))
         if (folder / "result.json").exists():
             (folder / "student.pt").write_bytes(b"weights")
             files = {name: (folder / name).read_bytes() for name in seal.SEALED if (folder / name).exists()}
@@ -285,7 +286,7 @@ def test_pack_holds_what_a_table_needs_and_nothing_private(elsewhere, tmp_path, 
     assert f"left out: {elsewhere}/cifar100/wrn16_4-resnet20/at/base/seed1: it is running" in err
     packed = contents(tmp_path / "p.zip")
     assert list(packed) == sorted(packed) and len({name.rpartition("/")[0] for name in packed}) == 9
-    files = {"config.yaml", "epochs.csv", "predictions.npy", "result.json", "run.log", "status.json"}
+    files = {"config.yaml", "epochs.csv", "predictions.npy", "result.json", "right.npy", "run.log", "status.json"}
     assert {name.rpartition("/")[2] for name in packed} == files
     for name, content in packed.items():
         assert not [word for word in PRIVATE if word in name or word.encode() in content], (name, content)
@@ -309,7 +310,7 @@ def test_pack_makes_the_same_bytes_and_seals_them(elsewhere, tmp_path, capsys):
         archive.extractall(tmp_path / "a")
     (folder,) = (tmp_path / "a").rglob("kd/base/seed1")
     assert seal.damaged(folder) == []
-    for name in ("config.yaml", "epochs.csv", "predictions.npy", "result.json"):
+    for name in ("config.yaml", "epochs.csv", "predictions.npy", "result.json", "right.npy"):
         whole = (folder / name).read_bytes()
         (folder / name).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
         assert seal.damaged(folder) == [name]

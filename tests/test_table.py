@@ -397,6 +397,15 @@ def test_mistakes_are_one_message(tmp_path, arguments, told, monkeypatch, capsys
     assert end.value.code and told in f"{end.value.code}{capsys.readouterr().err}"
 
 
+def test_a_narrow_terminal_keeps_the_stars(tmp_path):
+    write(tmp_path, none=[70, 70.2, 70.1], kd=[71, 71.2, 71.4], sp=[70.4, 71.0, 70.6])
+    heads = []
+    for width in ("40", "200"):
+        done = command(str(tmp_path), env={**os.environ, "NO_COLOR": "1", "COLUMNS": width})
+        heads.append(done.stdout.splitlines()[2:6])
+    assert heads[0] == heads[1] and heads[0][2].endswith("*")
+
+
 def test_select_keeps_the_baselines(tmp_path):
     write(tmp_path, none=[70, 70.2], kd=[71, 71.2], sp=[71, 71.4])
     record(tmp_path, "none", 1, 60.0, student="resnet56")

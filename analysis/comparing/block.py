@@ -9,28 +9,31 @@ from statistics import fmean
 import numpy as np
 
 from analysis.comparing.claims import compared
+from analysis.comparing.images import Right, over_images
 from analysis.reading.settings import BASELINE
 from kdexp import CONF
 
 ORDER = ("none", "kd", "fn", "nst", "at", "rkd", "sp", "od")  # as papers list those of one year; others follow by name
 
 
-def block(taught: list[dict], baseline: list[dict], sign: int, percent: bool) -> list[dict]:
+def block(taught: list[dict], baseline: list[dict], sign: int, percent: bool, right: Right | None) -> list[dict]:
     """The rows of one block: their numbers, then what the comparisons say. sign: -1 where less is better. percent: the numbers
-    are accuracies."""
+    are accuracies. right: see analysis/comparing/images.py."""
     expected = _seeds(taught or baseline)
     shared = [run for run in baseline if run["unit"] in expected]
     baseline = shared or baseline  # its further seeds are no part of this comparison
-    groups: dict[tuple, list[dict]] = {}
+    found: dict[tuple, list[dict]] = {}
     for run in [*baseline, *taught]:
-        groups.setdefault((rank(run["distill"]), run["own"]), []).append(run)
+        found.setdefault((rank(run["distill"]), run["own"]), []).append(run)
     cells, rows = [], []
-    for _, group in sorted(groups.items(), key=lambda item: (item[0][0], _values(item[0][1]))):
+    groups = [group for _, group in sorted(found.items(), key=lambda item: (item[0][0], _values(item[0][1])))]
+    for group in groups:
         seeds = expected if shared or group[0]["teacher"] else _seeds(baseline)
         cells.append(_cells(group, seeds))
         rows.append(_row(group, seeds, cells[-1]))
     units = list(dict.fromkeys(unit for found in cells for unit in found))
     compared(rows, np.array([[found.get(unit, np.nan) for unit in units] for found in cells]), sign, percent)
+    over_images(rows, groups, right)
     return rows
 
 

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.comparing.block import block
+from analysis.comparing.images import COLUMNS as IMAGES
+from analysis.comparing.images import Right, from_records
 from analysis.reading.settings import differing
 
 METRICS = {
@@ -31,6 +33,7 @@ FIRST = ["dataset", "teacher", "student", "distill", "n", "mean", "std"]
 LAST = [
     *("label", "of", "state", "teacher_acc", "baseline", "gain", "low", "high", "p", "test", "paired_p"),
     *("over_kd", "over_kd_low", "over_kd_high", "over_kd_p", "best", "metric", "over", "sigma", "df", "resolves"),
+    *IMAGES,
     *("note", "variant"),
 ]
 HIDDEN = [
@@ -56,20 +59,25 @@ def lower_is_better(metric: str) -> bool:
     return any(word in metric for word in LOWER_IS_BETTER)
 
 
-def summarize(runs: pd.DataFrame, metric: str = "test_acc", over: str = "seed") -> pd.DataFrame:
+def summarize(
+    runs: pd.DataFrame, metric: str = "test_acc", over: str = "seed", data: str | None = None
+) -> pd.DataFrame:
     """The table of these runs, blocks (dataset, teacher, student, terms) one below the other, baseline first in each.
 
     metric: a numeric column of `runs`. over: "seed", or "teacher" to take teacher draws (teacher_seed, checkpoint) as
-    what varies; a draw is the mean of its seeds.
+    what varies; a draw is the mean of its seeds; "images" is "seed" for a reader who wants the interval over images shown.
+    data: a folder of data sets; with "images", their labels serve runs without right.npy.
 
     n, mean, std: over these. of, state: how many there should be (as many as any method of the block has), and why not.
     gain, low, high, p: over the baseline, in units of the metric, with simultaneous 95 % interval. over_kd...: the same
-    over KD. paired_p: plain paired t. test: "model", "log odds", or why it was Welch's. best: may be the best. sigma,
-    df: the noise. resolves: the difference found with 80 %. Columns named like settings: what differs among the rows of a
-    pair. See analysis/comparing/comparisons.py.
+    over KD. low_images, high_images: the interval over seeds and images; images_alone, images_lasting: half-widths of what
+    images leave open with so many seeds, and with any number of them; test_images: how many. paired_p: plain paired t.
+    test: "model", "log odds", or why it was Welch's. best: may be the best. sigma, df: the noise. resolves: the difference
+    found with 80 %. Columns named like settings: what differs among the rows of a pair. See analysis/comparing/comparisons.py
+    and images.py.
 
     Networks trained on labels alone that are nobody's baseline follow as blocks of one row. Raises ValueError for a
-    metric that is no number.
+    metric that is no number, and for "images" where nothing is known of them.
     """
     measured, sign = _measured(runs, metric, over), -1 if lower_is_better(metric) else 1
     baselines: dict[tuple, list[dict]] = {}
@@ -77,7 +85,7 @@ def summarize(runs: pd.DataFrame, metric: str = "test_acc", over: str = "seed") 
     for run in measured:
         key = (run["dataset"], run["student"], run["terms"])
         (taught if run["teacher"] else baselines).setdefault((run["teacher"], key), []).append(run)
-    how = (sign, is_percent(metric))
+    how = (sign, is_percent(metric), _right(runs, metric, over, data))
     blocks = [block(group, baselines.get(("", key), []), *how) for (_, key), group in taught.items()]
     used = {key for _, key in taught}
     blocks += [block([], group, *how) for (_, key), group in baselines.items() if key not in used]
@@ -85,6 +93,11 @@ def summarize(runs: pd.DataFrame, metric: str = "test_acc", over: str = "seed") 
         {**row, "block": number, "metric": metric, "over": over} for number, some in enumerate(blocks) for row in some
     ]
     table = _with_settings(pd.DataFrame(rows))
+    if over == "images" and table.test_images.isna().all():
+        raise ValueError(
+            "--over images: which images they got right is not known of any method's runs and its baseline's. Runs of "
+            "older versions have no right.npy; with --data DIR the labels are taken from the data set"
+        )
     return table[[*FIRST, *setting_columns(table), *LAST, *HIDDEN]]
 
 
@@ -100,7 +113,20 @@ def _measured(runs: pd.DataFrame, metric: str, over: str) -> list[dict]:
     value = pd.to_numeric(runs[metric], errors="coerce").replace([np.inf, -np.inf], np.nan).astype(float)
     teacher_acc = pd.to_numeric(runs.get("teacher_test_acc"), errors="coerce") if "teacher_test_acc" in runs else np.nan
     variant = runs.variant.fillna("") if "variant" in runs else ""
-    columns = ["dataset", "teacher", "student", "distill", "seed", "status", "label", "note", "control", "terms", "own"]
+    columns = [
+        "dataset",
+        "teacher",
+        "student",
+        "distill",
+        "seed",
+        "status",
+        "label",
+        "note",
+        "control",
+        "terms",
+        "own",
+        "folder",
+    ]
     frame = runs[columns].assign(value=value.where(runs.status == "done"), teacher_acc=teacher_acc, variant=variant)
     frame = frame.sort_values(["dataset", "teacher", "student", "terms", "own", "seed"])
     measured = frame.to_dict("records")
@@ -110,6 +136,15 @@ def _measured(runs: pd.DataFrame, metric: str, over: str) -> list[dict]:
             draw, run["own"] = _draw(run["own"])
             run["unit"] = draw if run["teacher"] else f"seed {run['seed']}"
     return measured
+
+
+def _right(runs: pd.DataFrame, metric: str, over: str, data: str | None) -> Right | None:
+    """How to learn which images a run got right; None where that is not what the table is about."""
+    if metric != "test_acc" or over == "teacher":
+        if over == "images":
+            raise ValueError(f"--over images: only test_acc is counted image by image, not {metric}")
+        return None
+    return from_records(runs, data if over == "images" else None)
 
 
 def _draw(own: str) -> tuple[str, str]:

@@ -7,16 +7,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from analysis.comparing.images import COLUMNS as IMAGES
 from analysis.comparing.table import FIRST, HIDDEN, LAST, own_columns, setting_columns
-from analysis.showing import headings, words
+from analysis.showing import headings, image_words, words
 from analysis.showing.output import display, paragraph
 
 
 def columns(table: pd.DataFrame) -> pd.DataFrame:
     """The table as it is written to CSV: plain numbers, unrounded. A baseline of several pairs stands there once."""
-    frame = table.drop(columns=HIDDEN).astype({"best": int})
+    frame = _known(table.drop(columns=HIDDEN).astype({"best": int}))
     frame.loc[frame.teacher == "", ["sigma", "df", "resolves"]] = np.nan  # a pair's, not a network's
     return frame.drop_duplicates([column for column in frame if column not in LAST[4:]], ignore_index=True)
+
+
+def _known(frame: pd.DataFrame) -> pd.DataFrame:
+    """Without the columns about images where nothing is known of them."""
+    return frame.drop(columns=[name for name in IMAGES if frame[name].isna().all()])
 
 
 def bold(rows: pd.DataFrame, mark: str) -> pd.DataFrame:
@@ -50,9 +56,8 @@ def latex(table: pd.DataFrame) -> str:
         shown = display(rows).drop(columns=" ", errors="ignore").map(escape)
         for column in ("method", "mean"):
             shown[column] = [f"\\textbf{{{value}}}" if best else value for value, best in zip(shown[column], rows.best)]
-        shown["95 % interval"] = (
-            shown["95 % interval"].str.replace("..", "\\,..\\,") if "95 % interval" in shown else None
-        )
+        for column in shown.columns.intersection(["95 % interval", "seeds and images"]):
+            shown[column] = shown[column].str.replace("..", "\\,..\\,")
         shown = shown.dropna(axis="columns", how="all").rename(columns=escape)
         body = shown.style.hide(axis="index").to_latex(hrules=True, column_format="l" + "r" * (shown.shape[1] - 1))
         notes = " \\\\\n".join(
@@ -98,13 +103,13 @@ def to_json(table: pd.DataFrame) -> str:
     """A list of blocks: what they are, their rows as plain numbers, and the sentences."""
     found = []
     for rows in headings.blocks(table):
-        plain = rows.drop(columns=[name for name in HIDDEN if name not in ("ranked", "wide", "apart")])
+        plain = _known(rows).drop(columns=[name for name in HIDDEN if name not in ("ranked", "wide", "apart")])
         found.append(
             {
                 "heading": headings.heading(rows) if (rows.teacher != "").any() else None,
                 "settings": json.loads(rows.terms[0]),
                 "rows": json.loads(plain.to_json(orient="records", double_precision=15)),
-                "findings": words.findings(rows),
+                "findings": [*words.findings(rows), *image_words.findings(rows)],
                 "notes": headings.footnotes(rows),
                 "missing": words.commands(rows),
             }

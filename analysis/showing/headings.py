@@ -67,6 +67,11 @@ def names(some: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
     return [name(row, rows) for _, row in some.iterrows()]
 
 
+def listed(words: list[str]) -> str:
+    """KD, SP and AT"""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
 def footnotes(rows: pd.DataFrame) -> list[str]:
     """What the methods' own files note about them."""
     noted = rows[(rows.note != "") & (rows.distill != BASELINE)]

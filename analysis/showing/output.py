@@ -3,13 +3,14 @@
 import textwrap
 
 import pandas as pd
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from analysis.comparing.block import natural
 from analysis.comparing.table import is_percent, own_columns, setting_columns
-from analysis.showing import headings, words
+from analysis.showing import headings, image_words, words
 
 LEGEND = "may be the best (Hsu's MCB, 95 %).   Interval, p and † (differs from KD): Dunnett, 95 %."
 OPEN = "far behind the best mean, but too uneven to be ruled out."
@@ -36,21 +37,30 @@ def display(rows: pd.DataFrame) -> pd.DataFrame:
     text["mean"] = [number(value, metric) for value in rows["mean"]]
     text["std"] = [number(value, metric) for value in rows["std"]]
     text["n"] = rows.state
-    uneven = words.uneven_and_far(rows) & (rows.low < 0) & (rows.high > 0)
-    intervals = [
-        "too uneven" if silly else f"{number(low, metric, '+')} .. {number(high, metric, '+')}" if pd.notna(low) else ""
-        for low, high, silly in zip(rows.low, rows.high, uneven)
-    ]
+    intervals = _intervals(rows, rows.low, rows.high)
     text["gain over none"] = [number(value, metric, "+") for value in rows.gain]
     if any(intervals):
         text["95 % interval"] = intervals
+        if (rows.over == "images").any():
+            text["seeds and images"] = _intervals(rows, rows.low_images, rows.high_images)
         text["p"] = rows.p.map(probability)
+    elif (rows.over == "images").any():  # one seed
+        text["images alone"] = [f"±{number(value, metric)}" if pd.notna(value) else "" for value in rows.images_alone]
     if rows.over_kd.notna().any():
         sure = (rows.over_kd_low > 0) | (rows.over_kd_high < 0)
         text["over KD"] = [number(value, metric, "+") + " †" * one for value, one in zip(rows.over_kd, sure)]
     if rows.best.any():
         text[" "] = marks(rows)
     return text
+
+
+def _intervals(rows: pd.DataFrame, lows: pd.Series, highs: pd.Series) -> list[str]:
+    metric = rows.metric.iloc[0]
+    uneven = words.uneven_and_far(rows) & (lows < 0) & (highs > 0)
+    return [
+        "too uneven" if silly else f"{number(low, metric, '+')} .. {number(high, metric, '+')}" if pd.notna(low) else ""
+        for low, high, silly in zip(lows, highs, uneven)
+    ]
 
 
 def marks(rows: pd.DataFrame) -> list[str]:
@@ -92,12 +102,15 @@ def grids(table: pd.DataFrame, by: str) -> list[tuple[str, pd.DataFrame]]:
 def screen(text: pd.DataFrame, title: str | None, styles: list[str | None] | None = None) -> Table:
     """A table of the terminal, a style for each row; as wide as its cells: nothing is cut off on a narrow one."""
     shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title=title, title_justify="left", title_style="bold")
+    widths = []
     for position, column in enumerate(text):
         left = position == 0 or column in ("n", "statistic", "source")
-        widest = max(len(line) for cell in [column, *text.iloc[:, position]] for line in str(cell).split("\n"))
+        widest = max(cell_len(line) for cell in [column, *text.iloc[:, position]] for line in str(cell).split("\n"))
+        widths.append(widest)
         shown.add_column(column.strip(), justify="left" if left else "right", no_wrap=True, min_width=widest)
     for row, style in zip(text.itertuples(index=False), styles or [None] * len(text)):
         shown.add_row(*(Text(cell) for cell in row), style=style)
+    shown.width = sum(widths) + 2 * (len(widths) - 1)  # else a narrow terminal costs the last column, that of the stars
     return shown
 
 
@@ -133,4 +146,4 @@ def paragraph(rows: pd.DataFrame) -> list[str]:
     """What stands below a block, beside the commands that make what is missing."""
     legend = [f"*  {LEGEND}"] if rows.best.any() else []
     legend += [f"?  {OPEN}"] if rows.open.any() else []
-    return [*legend, *words.findings(rows), *headings.footnotes(rows)]
+    return [*legend, *words.findings(rows), *image_words.findings(rows), *headings.footnotes(rows)]

@@ -8,9 +8,8 @@ import pandas as pd
 from analysis.comparing.across import LEVEL, against, pairs_needed, smallest_p
 from analysis.comparing.paper import baseline, every_two_of, gains, shared
 from analysis.comparing.table import is_percent
-from analysis.showing.headings import amount
+from analysis.showing.headings import amount, listed
 from analysis.showing.output import number, probability
-from analysis.showing.words import listed
 
 
 def many(paper: pd.DataFrame) -> bool:

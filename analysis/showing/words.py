@@ -9,7 +9,7 @@ from analysis.comparing.multivariate_t import LEVEL, units_needed
 from analysis.comparing.table import lower_is_better
 from analysis.reading.settings import BASELINE
 from analysis.showing.controls import controls
-from analysis.showing.headings import amount, name, names, teacher_of
+from analysis.showing.headings import amount, listed, name, names, teacher_of
 from kdexp import CONF
 
 
@@ -47,10 +47,6 @@ def _wide(rows: pd.DataFrame, unit: str) -> list[str]:
             vary = "varies" if which.sum() == 1 else "vary"
             said.append(f"{listed(names(rows[which], rows))} {vary} far more over {unit}s than the others: {how}.")
     return said
-
-
-def listed(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def verdict(rows: pd.DataFrame) -> tuple[pd.Series | None, str]:
@@ -162,7 +158,7 @@ def commands(rows: pd.DataFrame) -> list[str]:
     said, taught = [], rows[rows.distill != BASELINE]
     if len(taught) and len(taught) == len(rows):
         said.append(f"The baseline is missing: {_command(taught.iloc[0], 'none', taught.wanted.iloc[0])}")
-    if rows.over.iloc[0] == "seed":
+    if rows.over.iloc[0] != "teacher":
         for (_, lacking), some in rows[rows.lacking != ""].groupby(["variant", "lacking"], sort=False):
             chosen = ",".join(dict.fromkeys(some.distill))
             said.append(f"Seeds are missing: {_command(some.iloc[0], chosen, lacking)}")

@@ -119,6 +119,11 @@ class Record:
         """logits: (N, classes) of the test images, an array; kept as float16."""
         write_atomically(self.folder / "logits.npy", npy_bytes(logits.astype("float16")))
 
+    def save_right(self, bits) -> None:
+        """bits: of np.packbits, whether each test image was classified right, eight images a byte. predictions.npy has
+        their number. So what differs between images can be counted without the data set."""
+        write_atomically(self.folder / "right.npy", npy_bytes(bits))
+
     def save_checkpoint(self, state: dict) -> None:
         """torch.save's bytes, and the sha256 of these: torch.load takes a flipped bit for a weight."""
         content = torch_bytes(state)

@@ -14,7 +14,7 @@ from kdexp.record.files import writing
 from kdexp.record.private import Private, Scrub
 from kdexp.record.runs import Run
 
-PLAIN = ("epochs.csv", "predictions.npy", "pretraining.csv")
+PLAIN = ("epochs.csv", "predictions.npy", "pretraining.csv", "right.npy")
 WEIGHTS = ("logits.npy", "student.pt")  # what only comes along with --weights
 FILES = ("config.yaml", *PLAIN, *WEIGHTS, "result.json", "run.log", "status.json")
 LEAVE = {"running": "it is running", "stopped": "it has not come to its end", "damaged": "it is not as it was written"}

@@ -5,7 +5,7 @@ import hashlib
 import json
 from pathlib import Path
 
-SEALED = ("config.yaml", "epochs.csv", "logits.npy", "predictions.npy", "pretraining.csv", "student.pt")
+SEALED = ("config.yaml", "epochs.csv", "logits.npy", "predictions.npy", "pretraining.csv", "right.npy", "student.pt")
 
 
 def sha256(content: bytes) -> str:

@@ -1,0 +1,71 @@
+"""What a block of the table says about other test images, in plain words."""
+
+import pandas as pd
+
+from analysis.reading.settings import BASELINE
+from analysis.showing.headings import amount, listed, names
+
+
+def findings(rows: pd.DataFrame) -> list[str]:
+    """Sentences: what each interval claims, what stays certain over other images, what no number of seeds shrinks. None
+    where it is not known which images the runs got right."""
+    methods = rows[(rows.distill != BASELINE) & rows.ranked]
+    known = methods[methods.images_alone.notna()]
+    if known.empty:
+        return []
+    both = known[known.low_images.notna()]
+    said = [*_claims(both, rows), *_lasting(both)] if len(both) else []
+    said += _alone(known) if methods.of.max() < 3 else []
+    lacking = methods[methods.test_images.isna()]
+    if len(lacking):
+        said.append(f"Without right.npy of all its runs, and so not over images: {listed(names(lacking, rows))}.")
+    return said
+
+
+def _images(known: pd.DataFrame) -> str:
+    return f"{int(known.test_images.max()):,} test images"
+
+
+def _claims(both: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
+    """What the two intervals are, and which claims stay."""
+    shown = "" if rows.over.iloc[0] == "images" else " (--over images shows it)"
+    said = (
+        f"The 95 % interval is where gains lie with other seeds on these same {_images(both)}; the one over seeds and "
+        f"images{shown}, where they lie with other seeds on other images of this kind."
+    )
+    certain = both[(both.low > 0) | (both.high < 0)]
+    if certain.empty:
+        return [said]
+    stays = (certain.low_images > 0) | (certain.high_images < 0)
+    texts = [said]
+    if stays.any():
+        texts.append(f"Certain on other images too: {listed(names(certain[stays], rows))}.")
+    if not stays.all():
+        texts.append(f"Certain on these images alone: {listed(names(certain[~stays], rows))}.")
+    return [" ".join(texts)]
+
+
+def _lasting(both: pd.DataFrame) -> list[str]:
+    return [
+        f"Of the uncertainty, {_range(both.images_lasting, both)} is due to the images and stays, however many seeds."
+    ]
+
+
+def _alone(known: pd.DataFrame) -> list[str]:
+    """The lower bound of the noise, of so few seeds that they cannot say much about their own."""
+    within = int((known.gain.abs() <= known.images_alone).sum())
+    some = "One gain is" if within == 1 else f"{within} of {len(known)} gains are"
+    small = "No gain is" if not within else "Every gain is" if within == len(known) else some
+    return [
+        f"The {_images(known)} alone leave gains uncertain by {_range(known.images_alone, known)} (95 %), and seeds add to "
+        f"that: it is the least noise that may be assumed. {small} within it."
+    ]
+
+
+def _range(halves: pd.Series, known: pd.DataFrame) -> str:
+    """±0.20 to 0.45 points"""
+    metric = known.metric.iloc[0]
+    low, high = amount(halves.min(), metric), amount(halves.max(), metric)
+    if low == amount(0, metric):
+        return f"up to ±{high}"
+    return f"±{low}" if low == high else f"±{low.partition(' ')[0]} to {high}"
