@@ -37,6 +37,12 @@ class Weights(NamedTuple):
         return self._replace(method=self.method * method_weight(epoch, epochs, self.until, self.fade, self.rise))
 
 
+def hits(logits: Tensor, labels: Tensor) -> Tensor:
+    """How many images are classified correctly; of a mixed one, labels (batch, classes), the share of the class chosen."""
+    chosen = logits.argmax(1)
+    return (chosen == labels).sum() if labels.dim() == 1 else labels.gather(1, chosen[:, None]).sum()
+
+
 class Learner:
     """A student that learns, with all that is its own: connectors, optimizer, position, sums of the running epoch.
     `weights.method` is 0 without a method.
@@ -122,7 +128,7 @@ class Learner:
             distill = w.method * self.method.loss(student, teacher, batch)
         if w.kd:
             distill = distill + w.kd * kd_loss(student.logits, teacher.logits, w.kd_temperature)
-        return ce, distill, (student.logits.argmax(1) == batch.labels).sum()
+        return ce, distill, hits(student.logits, batch.labels)
 
     def averages(self, images: int) -> dict[str, float]:
         """The epoch's means over `images` images; empties the sums. Notes a loss that was not finite as the failure."""

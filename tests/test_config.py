@@ -209,6 +209,10 @@ CHANGES = [
     "recipe.smoothing=0.1",
     "recipe.clip=5",
     "recipe.ema=0.999",
+    "augment=none",
+    "augment=cutout",
+    "augment=mixup",
+    "augment.crop_and_flip=false",
     "precision=bf16",
     "deterministic=false",
     "dataset=cifar10",
@@ -322,6 +326,12 @@ MISTAKES = [
     (("recipe.warmup=-0.1",), r"recipe.warmup=-0.1: must be a number from 0 \(off\) to below 1"),
     (("distill.until=1.5",), "distill.until=1.5: must be a number from 0 to 1: a fraction of the epochs"),
     (("distill.fade=slow",), "distill.fade=slow: must be a number from 0 to 1"),
+    (("augment=cutmx",), "augment=cutmx: no such augmentation. Did you mean augment=cutmix"),
+    (("augment=cutout", "augment.size=0"), "cutout: size=0: must be above 0"),
+    (("augment=cutout", "augment.sise=1"), "cutout has no parameter 'sise'. Did you mean augment.size=1"),
+    (("augment=mixup", "augment.alpha=0"), "mixup: alpha=0: must be greater than 0"),
+    (("augment.crop_and_flip=maybe",), "augment.crop_and_flip=maybe: must be one of true, false"),
+    (("distill=dkd", "augment=mixup"), "dkd: needs one class for each image, and augment=mixup mixes images of two"),
     (("recipe.clip=-1",), "recipe.clip=-1.0: must be a number 0 or more"),
 ]
 

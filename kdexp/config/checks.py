@@ -7,7 +7,18 @@ import math
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kdexp.config.schema import DISTILL, Config, Dataset, Models, Paths, Recipe, UsageError, first_line, flatten
+from kdexp.config.schema import (
+    AUGMENT,
+    DISTILL,
+    Config,
+    Dataset,
+    Models,
+    Paths,
+    Recipe,
+    UsageError,
+    first_line,
+    flatten,
+)
 from kdexp.schedules import SHAPES, STEP
 
 POSITIVE = (
@@ -46,6 +57,7 @@ CHOICES = {
     "keep_logits": ("auto", True, False),
     "rerun": ("none", "failed", "all"),
     "on_error": ("continue", "stop"),
+    "augment.crop_and_flip": (True, False),
     "recipe.padding_mode": ("constant", "reflect"),
     "recipe.schedule": (STEP, *SHAPES),
 }
@@ -56,7 +68,8 @@ def check_keys(config: dict) -> None:
     """Refuse a configuration that lacks a key (`~seed`) or that has a value where a section belongs. Raises UsageError."""
     sections = {"": Config, "dataset": Dataset, "recipe": Recipe, "model": Models, "paths": Paths}
     expected = {name: list(schema.__dataclass_fields__) for name, schema in sections.items()} | {
-        "distill": list(DISTILL)
+        "distill": list(DISTILL),
+        "augment": list(AUGMENT),
     }
     for section, keys in expected.items():
         node = config[section] if section else config

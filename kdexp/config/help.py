@@ -46,6 +46,7 @@ def text() -> str:
         "teacher, student": "model",
         "distill": "distill",
         "recipe": "recipe",
+        "augment": "augment",
         "optimizer": "optimizer",
         "engine": "engine",
         "logger": "logger",

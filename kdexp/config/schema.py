@@ -91,6 +91,9 @@ DISTILL = {
     "rise": 0.0,
 }
 
+# What every augmentation has beside its own parameters; crop and flip are the data set's (dataset.padding, dataset.flip).
+AUGMENT = {"name": "crop_flip", "_target_": None, "crop_and_flip": True}
+
 
 @dataclass
 class Config:
@@ -98,6 +101,7 @@ class Config:
     model: Models = field(default_factory=Models)
     distill: Dict[str, Any] = field(default_factory=lambda: dict(DISTILL))
     recipe: Recipe = field(default_factory=Recipe)
+    augment: Dict[str, Any] = field(default_factory=lambda: dict(AUGMENT))
     optimizer: Dict[str, Any] = field(default_factory=dict)
     seed: int = 1
     teacher_seed: int = 1
