@@ -8,11 +8,13 @@ import torch
 from conftest import METHODS
 from scipy import stats
 from test_train import CPU, Stop, Trial, equal, teacher  # noqa: F401
-from torchvision.transforms import v2
+from torchvision.transforms import AutoAugmentPolicy, InterpolationMode, v2
 
 from kdexp import experiment
 from kdexp.augment.cutout import Cutout
 from kdexp.augment.mixing import CutMix, MixUp
+from kdexp.augment.operations import OPERATIONS, apply
+from kdexp.augment.policies import AutoAugment, RandAugment, TrivialAugment
 from kdexp.config import naming, plugins, resolve
 from kdexp.config.schema import Unfit
 from kdexp.datasets import Images
@@ -73,6 +75,61 @@ def test_mixing_is_torchvisions(ours, theirs):
     expected = theirs(alpha=0.4, num_classes=5)(images, labels)
     assert torch.equal(mixed, expected[0]) and torch.equal(shares, expected[1])
     assert not torch.equal(mixed, images) and shares.sum(1).tolist() == pytest.approx([1] * 6)
+
+
+@pytest.mark.parametrize("name, most", [(name, 2e-4 if name == "Color" else 0) for name in OPERATIONS])
+def test_operations_are_torchvisions(name, most):
+    """Every image with an amount of its own, against torchvision image by image; a color may be rounded elsewhere."""
+    torch.manual_seed(0)
+    theirs, nothing = v2.TrivialAugmentWide(), {torch.Tensor: None, "others": None}
+    for side in (32, 9):
+        images = torch.randint(0, 256, (30, 3, side, side), dtype=torch.uint8)
+        amounts = torch.rand(30) * 2 - 1
+        amounts *= {"Rotate": 135, "TranslateX": side, "TranslateY": side}.get(name, 1)
+        amounts = {"Posterize": torch.randint(2, 9, (30,)).float(), "Solarize": amounts.abs()}.get(name, amounts)
+        expected = [
+            theirs._apply_image_or_video_transform(image, name, amount, InterpolationMode.NEAREST, nothing)
+            for image, amount in zip(images, amounts.tolist())
+        ]
+        differ = apply(images, torch.full((30,), list(OPERATIONS).index(name)), amounts) != torch.stack(expected)
+        assert differ.float().mean() <= most
+
+
+@pytest.mark.parametrize(
+    "ours, theirs",
+    [
+        (TrivialAugment(10), v2.TrivialAugmentWide()),
+        (RandAugment(10), v2.RandAugment()),
+        (RandAugment(10, operations=1, magnitude=25), v2.RandAugment(1, 25)),
+        (AutoAugment(10), v2.AutoAugment(AutoAugmentPolicy.CIFAR10)),
+    ],
+    ids=["trivial", "rand", "rand-1-25", "auto"],
+)
+def test_policies_have_torchvisions_distribution(ours, theirs):
+    """On one image: what comes out is as frequent in both; each image of a batch has a draw of its own."""
+    torch.manual_seed(0)
+    image = torch.randint(0, 256, (3, 9, 9), dtype=torch.uint8)
+    count = 4000
+    found = [each.numpy().tobytes() for each in ours.pixels(image.expand(count, 3, 9, 9).float())]
+    expected = [theirs(image).numpy().tobytes() for _ in range(count)]
+    values = lambda key: np.frombuffer(key, np.uint8).astype(int)
+    for key in {*found} - {*expected}:  # a color that is rounded elsewhere is the same outcome
+        twin = next((other for other in {*expected} if abs(values(other) - values(key)).max() <= 1), key)
+        found = [twin if one == key else one for one in found]
+    counts = {key: [0, 0] for key in {*found, *expected}}
+    for column, keys in enumerate((found, expected)):
+        for key in keys:
+            counts[key][column] += 1
+    often = np.array([pair for pair in counts.values() if sum(pair) >= 20])
+    rest = 2 * count - often.sum(), [count - value for value in often.sum(0)]
+    table = np.vstack([often, [rest[1]]]) if rest[0] >= 20 else often
+    assert len(often) > 10 and stats.chi2_contingency(table).pvalue > 1e-3
+
+
+def test_a_policy_may_cut_out_behind_it():
+    images = torch.rand(50, 3, 8, 8) + 1
+    cut, _ = TrivialAugment(10, cutout=0.5)(images, torch.arange(50))
+    assert ((cut == 0).sum((1, 2, 3)) >= 3 * 4).all() and torch.equal(TrivialAugment(10)(images, None)[0], images)
 
 
 def shares_of(make, count):

@@ -12,6 +12,7 @@ from torch.optim import lr_scheduler
 
 import kdexp
 from kdexp import experiment, memory
+from kdexp.config import resolve
 from kdexp.evaluate import evaluate
 from kdexp.schedules import learning_rate
 
@@ -160,3 +161,15 @@ def test_the_average_is_saved_and_loads(run, tmp_path):
 def test_an_average_needs_memory(hydra):
     (plain, taken), (averaged, same) = (memory.student_bytes(hydra(f"recipe.ema={ema}")) for ema in (0, 0.9))
     assert averaged == 1.5 * plain and same == taken
+
+
+def test_a_recipe_is_what_its_file_says(hydra):
+    """cosine240 is crd240 but for the schedule; an experiment is its recipe with its images, and the teacher's too."""
+    crd, cosine = hydra("recipe=crd240"), hydra("recipe=cosine240")
+    own = {key for key, value in cosine["recipe"].items() if crd["recipe"][key] != value}
+    assert own == {"name", "schedule"} and cosine["epochs"] == 240
+    factor = experiment.schedule(cosine)
+    assert factor(0) == 1 and factor(120) == pytest.approx(0.5) and 0 < factor(239) < 1e-4
+    whole = hydra("experiment=cutmix300")
+    assert whole == hydra("recipe=cutmix300", "augment=cutmix")
+    assert resolve.teacher_of(whole)["augment"]["name"] == "cutmix"

@@ -67,12 +67,15 @@ class TrainBatches:
             images = crop_and_flip(
                 self.data.images[chosen], shifts[part], mirrored[part], self.padding, self.padding_mode
             )
-            images, labels = self.pixels.normalise(images), self.data.labels[chosen]
-            if self.augment is not None:
-                with seeded(self.seed, "view", number, step):
-                    images, labels = self.augment(images, labels)
-                images = images.contiguous(memory_format=torch.channels_last)
-            yield images, labels, chosen
+            yield *self._view(images, self.data.labels[chosen], number, step), chosen
+
+    def _view(self, images: Tensor, labels: Tensor, number: int, step: int) -> tuple[Tensor, Tensor]:
+        """Pixels behind crop and flip -> what the networks see, and its labels."""
+        if self.augment is None:
+            return self.pixels.normalise(images), labels
+        with seeded(self.seed, "view", number, step):
+            images, labels = self.augment(self.pixels.normalise(self.augment.pixels(images)), labels)
+        return images.contiguous(memory_format=torch.channels_last), labels
 
 
 def crop_and_flip(images: Tensor, shifts: Tensor, mirrored: Tensor, padding: int, padding_mode: str) -> Tensor:
