@@ -11,14 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from kdexp import screen
-from kdexp.config.schema import DATASET, DISTILL, Unfit, UsageError
-from kdexp.config.targets import ShapesOnly, construct, constructor, parameters
+from kdexp.augment import Augmentation
+from kdexp.config.schema import AUGMENT, DATASET, DISTILL, Unfit, UsageError
+from kdexp.config.targets import ShapesOnly, construct, constructor, parameters, target
 from kdexp.datasets import DatasetError, Images, split_validation
 from kdexp.datasets.batches import Pixels, TrainBatches
 from kdexp.learner import Learner, Weights
 from kdexp.machine import Machine, forward_of, place
 from kdexp.models import Taps
 from kdexp.randomness import seeded
+from kdexp.schedules import learning_rate
 
 
 class Data(NamedTuple):
@@ -62,32 +64,42 @@ def _reader(config: dict) -> Callable:
 
 def train_batches(config: dict, data: Data, *purpose: str) -> TrainBatches:
     """The batches of the student's training, or those of another purpose, which are drawn apart."""
-    node = config["dataset"]
+    node, moves = config["dataset"], config["augment"]["crop_and_flip"]
     return TrainBatches(
         data.train,
         data.pixels,
         config["batch_size"],
         (config["seed"], *purpose) if purpose else config["seed"],
-        node["padding"],
+        node["padding"] if moves else 0,
         config["recipe"]["padding_mode"],
-        node["flip"],
+        node["flip"] and moves,
+        build_augmentation(config),
     )
 
 
-def schedule(config: dict):
-    """epoch (from 0) -> factor of the peak learning rate: drop_factor for every fraction of the epochs that has
-    passed."""
-    recipe, epochs = config["recipe"], config["epochs"]
-    return lambda epoch: recipe["drop_factor"] ** sum(epoch / epochs >= drop for drop in recipe["drops"])
+def build_augmentation(config: dict) -> Augmentation | None:
+    """What is done behind crop and flip, if anything. Raises UsageError."""
+    node = config["augment"]
+    if node["_target_"] is None:
+        return None
+    return construct(node, (config["dataset"]["num_classes"],), config["plugins"], AUGMENT)
 
 
-CHOICES = ("model", "distill", "optimizer", "logger", "plugins")  # what objects are made from
+def schedule(config: dict) -> Callable[[int], float]:
+    """epoch (from 0) -> factor of the peak learning rate."""
+    recipe = config["recipe"]
+    keys = ("schedule", "drops", "drop_factor", "warmup")
+    return learning_rate(config["epochs"], **{key: recipe[key] for key in keys})
+
+
+CHOICES = ("model", "distill", "augment", "optimizer", "logger", "plugins")  # what objects are made from
 
 
 def check_objects(config: dict) -> None:
     """Let every constructor have its say before anything is made; once for each choice. Raises UsageError."""
     if parameters(config["dataset"], DATASET):  # else there is nothing to check, and importing it takes its time
         _reader(config)
+    build_augmentation(config)
     _check_objects(json.dumps([config[key] for key in CHOICES]))
 
 
@@ -126,9 +138,16 @@ def build_method(config: dict, student: nn.Module, teacher: nn.Module | None):
     common = [key for key in DISTILL if key not in ("name", "_target_")]
     with seeded(config["seed"], "connectors"):
         try:
-            return construct(node, taps, config["plugins"], common)
+            method = construct(node, taps, config["plugins"], common)
         except UsageError as error:
             raise Unfit(str(error)) from None
+    augment = config["augment"]
+    if method.hard_labels and augment["_target_"] and target(augment, config["plugins"]).mixes:
+        raise Unfit(
+            f"{node['name']}: needs one class for each image, and augment={augment['name']} mixes images of two. "
+            "Leave the method out, or take another augmentation: augment=crop_flip"
+        )
+    return method
 
 
 def pretrain_epochs(config: dict) -> int:
@@ -179,6 +198,16 @@ def build_learner(config: dict, where: Machine, teacher: nn.Module | None, label
     optimizer = build_optimizer(config, trained)
     node = config["distill"]
     weight = node["weight"] if method is not None else 0.0
-    weights = Weights(node["ce_weight"], weight, node["kd_weight"], node["kd_temperature"])
+    recipe = config["recipe"]
+    weights = Weights(
+        node["ce_weight"],
+        weight,
+        node["kd_weight"],
+        node["kd_temperature"],
+        recipe["smoothing"],
+        **{key: node[key] for key in ("until", "fade", "rise")},
+    )
     forward = forward_of(student, where, config["batch_size"])
-    return Learner(student, optimizer, method, weights, forward, where.half, config["seed"])
+    return Learner(
+        student, optimizer, method, weights, forward, where.half, config["seed"], recipe["clip"], recipe["ema"]
+    )

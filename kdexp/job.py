@@ -46,7 +46,7 @@ class Job:
     @property
     def name(self) -> str:
         """The method with what is special about it: "SP distill.weight=500"."""
-        common = ("recipe", "epochs", "batch_size", "dataset")
+        common = ("recipe", "augment", "epochs", "batch_size", "dataset")
         own = {
             key: value for key, value in naming.differing(self.config).items() if key.partition(".")[0] not in common
         }
@@ -79,7 +79,8 @@ class Job:
     @cached_property
     def batch_key(self) -> str:
         """Equal for jobs that see the same batches on the same terms."""
-        keys = ("dataset", "recipe", "epochs", "batch_size", "seed", "precision", "deterministic", "compile", "device")
+        keys = ("dataset", "recipe", "augment", "epochs", "batch_size", "seed")
+        keys += ("precision", "deterministic", "compile", "device")
         return json.dumps([self.config[key] for key in keys])
 
     @cached_property

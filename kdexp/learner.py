@@ -6,21 +6,41 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from kdexp.distill.base import Batch, DistillMethod, Pretraining
+from kdexp.distill.base import Batch, DistillMethod
 from kdexp.distill.kd import kd_loss
 from kdexp.evaluate import Score
 from kdexp.models import Output
 from kdexp.randomness import key
+from kdexp.schedules import method_weight
 
 
 class Weights(NamedTuple):
-    """loss = ce * cross_entropy + method * method(student, teacher) + kd * KD(kd_temperature)."""
+    """loss = ce * cross_entropy + method * method(student, teacher) + kd * KD(kd_temperature).
+
+    smoothing: the share of each label that is spread over all classes, in the cross entropy alone. until, fade, rise:
+    how `method` changes over the epochs, see `method_weight`; `kd` stays.
+    """
 
     ce: float = 1.0
     method: float = 0.0
     kd: float = 0.0
     kd_temperature: float = 4.0
+    smoothing: float = 0.0
+    until: float = 1.0
+    fade: float = 0.0
+    rise: float = 0.0
+
+    def at(self, epoch: int, epochs: int) -> "Weights":
+        """Those of one epoch (from 0)."""
+        return self._replace(method=self.method * method_weight(epoch, epochs, self.until, self.fade, self.rise))
+
+
+def hits(logits: Tensor, labels: Tensor) -> Tensor:
+    """How many images are classified correctly; of a mixed one, labels (batch, classes), the share of the class chosen."""
+    chosen = logits.argmax(1)
+    return (chosen == labels).sum() if labels.dim() == 1 else labels.gather(1, chosen[:, None]).sum()
 
 
 class Learner:
@@ -30,6 +50,9 @@ class Learner:
     forward: what to call for the student's training pass where that is not the student itself (a compiled one).
     half: the dtype of autocast, None for float32. seed: of what a network draws in its pass (dropout). The sums stay
     on the device until the epoch ends.
+    clip: the largest norm of the gradient of all that is trained, student and connectors together; 0 for any. ema: the
+    decay per step of the average of the student's weights and buffers (torchvision's reference code averages both); 0
+    for none. `scored` is that average where there is one.
     failure: None, or how and why this learner ended early; see `fail`.
     """
 
@@ -42,9 +65,14 @@ class Learner:
         forward: Callable | None = None,
         half: torch.dtype | None = None,
         seed: Hashable = 1,
+        clip: float = 0.0,
+        ema: float = 0.0,
     ):
         self.student, self.optimizer, self.method, self.weights = student, optimizer, method, weights
         self.forward, self.half, self.seed = student if forward is None else forward, half, seed
+        self.clip, self.average = clip, None
+        if ema:  # its first update, after the first step, copies the student: a pretraining may change that before
+            self.average = AveragedModel(student, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True)
         self.device = next(student.parameters()).device
         self.peak_lrs = [group["lr"] for group in optimizer.param_groups]
         self.epoch, self.step, self.seconds = 0, 0, 0.0
@@ -53,14 +81,23 @@ class Learner:
         self.failure: tuple[str, str, str] | None = None
         self.score: Score | None = None  # of the last epoch
         self.pretraining_rows: list[dict] = []  # of the pretraining, if there is one
-        taught = method is not None and (weights.method or weights.kd)  # else the teacher need not look at the batches
-        self.teacher_mode = method.teacher_mode if taught else None
+        self.weigh(weights)
+
+    def weigh(self, weights: Weights) -> None:
+        """Take these for the steps that follow. The teacher need not look at batches of which no term is asked."""
+        self.now, method = weights, self.method
+        self.teacher_mode = method.teacher_mode if method is not None and (weights.method or weights.kd) else None
 
     def fail(self, state: str, line: str, trace: str = "") -> None:
         """End early. state: "diverged" or "failed"; trace: the traceback's text. The memory is given back: neither
         the exception nor what was trained is kept."""
         self.failure = (state, line, trace)
-        self.student = self.optimizer = self.method = self.forward = self.sums = None
+        self.student = self.optimizer = self.method = self.forward = self.sums = self.average = None
+
+    @property
+    def scored(self) -> nn.Module:
+        """The network that is scored and saved."""
+        return self.student if self.average is None else self.average.module
 
     def learn(self, images: Tensor, batch: Batch, teacher: Output | None) -> None:
         """One step. images (batch, 3, H, W) normalised."""
@@ -69,8 +106,13 @@ class Learner:
             ce, distill, correct = self._terms(images, batch, teacher)
         loss = ce + distill
         loss.backward()
+        if self.clip:
+            trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+            nn.utils.clip_grad_norm_(trained, self.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.update_parameters(self.student)
         with torch.no_grad():
             count = len(batch.labels)
             finite = loss.isfinite() & (self.sums[4] == self.step)
@@ -79,14 +121,14 @@ class Learner:
 
     def _terms(self, images: Tensor, batch: Batch, teacher: Output | None) -> tuple[Tensor, Tensor, Tensor]:
         """(weighted cross entropy, weighted distillation, images classified correctly)."""
-        w, student = self.weights, self.forward(images)
-        ce = w.ce * F.cross_entropy(student.logits.float(), batch.labels)
+        w, student = self.now, self.forward(images)
+        ce = w.ce * F.cross_entropy(student.logits.float(), batch.labels, label_smoothing=w.smoothing)
         distill = torch.zeros_like(ce)
         if w.method:
             distill = w.method * self.method.loss(student, teacher, batch)
         if w.kd:
             distill = distill + w.kd * kd_loss(student.logits, teacher.logits, w.kd_temperature)
-        return ce, distill, (student.logits.argmax(1) == batch.labels).sum()
+        return ce, distill, hits(student.logits, batch.labels)
 
     def averages(self, images: int) -> dict[str, float]:
         """The epoch's means over `images` images; empties the sums. Notes a loss that was not finite as the failure."""
@@ -102,8 +144,9 @@ class Learner:
             "train_acc": 100 * correct / images,
         }
 
-    def set_rate(self, factor: float) -> None:
-        """Multiply the peak learning rates by `factor`."""
+    def begin_epoch(self, epoch: int, epochs: int, factor: float) -> None:
+        """Multiply the peak learning rates by `factor`, and weigh the terms as in this epoch (from 0)."""
+        self.weigh(self.weights.at(epoch, epochs))
         for group, peak in zip(self.optimizer.param_groups if self.optimizer else (), self.peak_lrs):
             group["lr"] = peak * factor
 
@@ -114,6 +157,7 @@ class Learner:
             "student": self.student.state_dict(),
             "method": {} if self.method is None else self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
             "sums": self.sums,
             "epoch": self.epoch,
             "step": self.step,
@@ -126,33 +170,8 @@ class Learner:
         if self.method is not None:
             self.method.load_state_dict(state["method"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
         self.sums.copy_(state["sums"])
         self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
         self.pretraining_rows = state.get("pretraining_rows", [])  # which checkpoints of earlier versions do not have
-
-
-class Pretrainer(Learner):
-    """A learner in its pretraining: the same student and method, the loss of that alone, an optimizer of its own."""
-
-    def __init__(self, learner: Learner, plan: Pretraining):
-        modules = [learner.student, learner.method] if plan.trains_student else [learner.method]
-        optimizer = torch.optim.SGD(
-            [parameter for module in modules for parameter in module.parameters()],
-            plan.lr,
-            momentum=plan.momentum,
-            weight_decay=plan.weight_decay,
-        )
-        seed = (learner.seed, "pretraining")
-        super().__init__(
-            learner.student, optimizer, learner.method, forward=learner.forward, half=learner.half, seed=seed
-        )
-        self.plan, self.pretraining_rows = plan, learner.pretraining_rows
-        self.teacher_mode = learner.method.teacher_mode
-
-    def fail(self, state: str, line: str, trace: str = "") -> None:
-        super().fail(state, f"pretraining {line}", trace)
-
-    def _terms(self, images: Tensor, batch: Batch, teacher: Output) -> tuple[Tensor, Tensor, Tensor]:
-        student = self.forward(images) if self.plan.trains_student else None
-        loss = self.plan.loss(student, teacher)
-        return torch.zeros_like(loss), loss, torch.zeros_like(loss)

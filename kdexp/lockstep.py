@@ -131,8 +131,8 @@ class Lockstep:
 
     def _finish(self, job: Job, learner: Learner, teacher: Score | None) -> None:
         if learner.score is None:  # stopped between the last epoch's end and here
-            learner.score = evaluate(learner.student, self.data.test, self.data.pixels)
-        weights = torch_bytes(learner.student.state_dict())
+            learner.score = evaluate(learner.scored, self.data.test, self.data.pixels)
+        weights = torch_bytes(learner.scored.state_dict())
         logits, labels = learner.score.logits.cpu(), self.data.test.labels.cpu()
         measured = measures.calibration(logits, labels)
         if teacher is not None:

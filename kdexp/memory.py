@@ -24,8 +24,9 @@ def free_bytes(device: torch.device) -> int | None:
 def student_bytes(config: dict) -> tuple[int, int]:
     """(what a student keeps between its steps, what its training pass needs and gives back), in float32.
 
-    Kept: weights, momentum, and the copies of a checkpoint. A pass: what autograd saves for the backward pass, its
-    gradients and the weights' gradients. Students of a group take their passes one after the other.
+    Kept: weights, momentum, averaged weights if there are any, and the copies of a checkpoint. A pass: what autograd
+    saves for the backward pass, its gradients and the weights' gradients. Students of a group take their passes one
+    after the other.
     """
     saved: dict[int, int] = {}
 
@@ -40,7 +41,7 @@ def student_bytes(config: dict) -> tuple[int, int]:
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
             network(torch.empty(config["batch_size"], 3, size, size))
     weights = sum(parameter.nbytes for parameter in network.parameters())
-    return 4 * weights, 2 * sum(saved.values()) + weights
+    return (6 if config["recipe"]["ema"] else 4) * weights, 2 * sum(saved.values()) + weights
 
 
 def how_many(config: dict, free: int | None) -> int | None:

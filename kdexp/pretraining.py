@@ -1,13 +1,47 @@
 """Pretraining, which some methods do before the student's training: alone, with rows and checkpoints of its own."""
 
+import torch
+from torch import Tensor
+
 from kdexp import experiment, screen
-from kdexp.distill.base import Pretraining
+from kdexp.distill.base import Batch, Pretraining
 from kdexp.job import Job
-from kdexp.learner import Learner, Pretrainer
+from kdexp.learner import Learner, Weights
 from kdexp.lockstep import Lockstep, made_with
 from kdexp.machine import Machine
+from kdexp.models import Output
 from kdexp.record import PRETRAINING_COLUMNS
 from kdexp.train import fit
+
+
+class Pretrainer(Learner):
+    """A learner in its pretraining: the same student and method, the loss of that alone, an optimizer of its own."""
+
+    def __init__(self, learner: Learner, plan: Pretraining):
+        modules = [learner.student, learner.method] if plan.trains_student else [learner.method]
+        optimizer = torch.optim.SGD(
+            [parameter for module in modules for parameter in module.parameters()],
+            plan.lr,
+            momentum=plan.momentum,
+            weight_decay=plan.weight_decay,
+        )
+        seed = (learner.seed, "pretraining")
+        super().__init__(
+            learner.student, optimizer, learner.method, forward=learner.forward, half=learner.half, seed=seed
+        )
+        self.plan, self.pretraining_rows = plan, learner.pretraining_rows
+
+    def weigh(self, weights: Weights) -> None:
+        """The plan's loss has no weight."""
+        self.teacher_mode = self.method.teacher_mode if self.method is not None else None
+
+    def fail(self, state: str, line: str, trace: str = "") -> None:
+        super().fail(state, f"pretraining {line}", trace)
+
+    def _terms(self, images: Tensor, batch: Batch, teacher: Output) -> tuple[Tensor, Tensor, Tensor]:
+        student = self.forward(images) if self.plan.trains_student else None
+        loss = self.plan.loss(student, teacher)
+        return torch.zeros_like(loss), loss, torch.zeros_like(loss)
 
 
 class PretrainingRun(Lockstep):

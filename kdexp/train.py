@@ -39,7 +39,7 @@ def fit(
     has failed).
 
     Each batch is made once and seen by the teacher once per teacher mode in use. teachers: teacher mode -> forward.
-    schedule: epoch (from 0) -> factor of the peak learning rates. test, validate: what scores a student after each
+    schedule: epoch (from 0) -> factor of the peak learning rates. test, validate: what scores a network after each
     epoch, None for no score. after_step runs between two steps, where all
     learners are whole and can be saved; what it raises ends the training. A learner that raises or diverges ends
     alone: see `failure`. may_split: raise OutOfMemory where several learners do not fit, for the caller to train fewer
@@ -50,7 +50,7 @@ def fit(
     )
     for epoch in range(learners[0].epoch, epochs):
         for learner in learners:
-            learner.set_rate(schedule(epoch))
+            learner.begin_epoch(epoch, epochs, schedule(epoch))
         began, before = time.perf_counter(), [learner.seconds for learner in learners]
         start = next((one.step for one in learners if not one.failure), 0)
         for images, labels, indices in batches.epoch(epoch, start):
@@ -109,8 +109,8 @@ def _row(learner: Learner, batches: TrainBatches, test: Callable | None, validat
     if test is None:
         return row
     with _ending([learner], may_split=False):
-        score = test(learner.student)
+        score = test(learner.scored)
         learner.score = score
         row |= {"test_loss": score.loss, "test_acc": score.acc, "test_top5": score.top5}
-        row["val_acc"] = validate(learner.student).acc if validate else None
+        row["val_acc"] = validate(learner.scored).acc if validate else None
     return None if learner.failure else row

@@ -12,9 +12,10 @@ from kdexp import experiment, memory
 from kdexp.config.schema import UsageError
 from kdexp.distill.base import DistillMethod
 from kdexp.evaluate import evaluate
-from kdexp.learner import Learner, Pretrainer
+from kdexp.learner import Learner
 from kdexp.machine import Machine, forward_of, machine
 from kdexp.models.wrn import WideResNet
+from kdexp.pretraining import Pretrainer
 from kdexp.teacher import teacher_view
 from kdexp.train import fit
 

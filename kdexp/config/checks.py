@@ -7,7 +7,19 @@ import math
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kdexp.config.schema import DISTILL, Config, Dataset, Models, Paths, Recipe, UsageError, first_line, flatten
+from kdexp.config.schema import (
+    AUGMENT,
+    DISTILL,
+    Config,
+    Dataset,
+    Models,
+    Paths,
+    Recipe,
+    UsageError,
+    first_line,
+    flatten,
+)
+from kdexp.schedules import SHAPES, STEP
 
 POSITIVE = (
     "epochs",
@@ -31,10 +43,13 @@ NOT_NEGATIVE = (
     "optimizer.momentum",
     "recipe.momentum",
     "recipe.drop_factor",
+    "recipe.clip",
     "distill.weight",
     "distill.ce_weight",
     "distill.kd_weight",
 )
+FRACTIONS = ("recipe.warmup", "recipe.smoothing", "recipe.ema")
+SHARES = ("distill.until", "distill.fade", "distill.rise")
 CHOICES = {
     "precision": ("auto", "fp32", "bf16"),
     "deterministic": ("auto", True, False),
@@ -42,7 +57,9 @@ CHOICES = {
     "keep_logits": ("auto", True, False),
     "rerun": ("none", "failed", "all"),
     "on_error": ("continue", "stop"),
+    "augment.crop_and_flip": (True, False),
     "recipe.padding_mode": ("constant", "reflect"),
+    "recipe.schedule": (STEP, *SHAPES),
 }
 DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
 
@@ -51,7 +68,8 @@ def check_keys(config: dict) -> None:
     """Refuse a configuration that lacks a key (`~seed`) or that has a value where a section belongs. Raises UsageError."""
     sections = {"": Config, "dataset": Dataset, "recipe": Recipe, "model": Models, "paths": Paths}
     expected = {name: list(schema.__dataclass_fields__) for name, schema in sections.items()} | {
-        "distill": list(DISTILL)
+        "distill": list(DISTILL),
+        "augment": list(AUGMENT),
     }
     for section, keys in expected.items():
         node = config[section] if section else config
@@ -87,6 +105,8 @@ def check(config: dict) -> None:
     for keys, fits, rule in (
         (POSITIVE, lambda v: v > 0, "greater than 0"),
         (NOT_NEGATIVE, lambda v: v >= 0, "0 or more"),
+        (SHARES, lambda v: 0 <= v <= 1, "from 0 to 1: a fraction of the epochs"),
+        (FRACTIONS, lambda v: 0 <= v < 1, "from 0 (off) to below 1"),
     ):
         for key in keys:
             value = flat.get(key)

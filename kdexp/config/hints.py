@@ -22,6 +22,7 @@ KIND = {
     "dataset": "data set",
     "optimizer": "optimizer",
     "recipe": "recipe",
+    "augment": "augmentation",
     "sweep": "sweep",
     "experiment": "experiment",
     "engine": "engine",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kdexp.config.resolve import defaults_of, teacher_of
 from kdexp.config.schema import (
+    AUGMENT,
     CIRCUMSTANCES,
     DATASET,
     DISTILL,
@@ -40,7 +41,7 @@ def _file_sha256(path: str, *seen: int) -> str:
 def differing(config: dict) -> dict:
     """Every value that differs from its option's own file, by its key on the command line; without the networks and
     the seed."""
-    options = {group: config[group]["name"] for group in ("dataset", "distill", "recipe", "optimizer")}
+    options = {group: config[group]["name"] for group in ("dataset", "distill", "recipe", "augment", "optimizer")}
     changed = json.dumps({key: config[key] for key in ("recipe", "dataset", "paths")})
     defaults = defaults_of(changed, **options)
     return {
@@ -91,10 +92,12 @@ def settings(config: dict) -> dict:
     of_tables = {key: config["distill"][key] for key in ("label", "note", "control")}  # decide no number
     defaults = dict(DISTILL) | {"name": None, **of_tables}
     defaults = {f"distill.{key}": value for key, value in defaults.items()}
+    defaults |= {f"augment.{key}": value for key, value in AUGMENT.items()}
     for section, schema in (("dataset", Dataset()), ("recipe", Recipe())):
         defaults |= {f"{section}.{key}": value for key, value in vars(schema).items()}
     for section, node in (
         ("distill", config["distill"]),
+        ("augment", config.get("augment", AUGMENT)),  # which records of earlier versions do not have
         ("optimizer", config["optimizer"]),
         ("model.student", config["model"]["student"]),
     ):

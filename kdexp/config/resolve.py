@@ -11,7 +11,7 @@ from omegaconf.errors import InterpolationResolutionError
 
 from kdexp.config import plugins
 from kdexp.config.checks import check_keys, typed_dataset
-from kdexp.config.schema import WHERE, Config, UsageError, flatten
+from kdexp.config.schema import DISTILL, WHERE, Config, UsageError, flatten
 
 
 def plain(config: DictConfig) -> dict:
@@ -27,6 +27,7 @@ def plain(config: DictConfig) -> dict:
     if resolved["distill"]["_target_"] is None:
         resolved["model"]["teacher"] = None
         resolved |= NO_TEACHER
+        node |= {key: DISTILL[key] for key in ("until", "fade", "rise")}  # of a method's weight: there is no method
     return resolved
 
 
@@ -41,10 +42,8 @@ def _resolved(config: DictConfig) -> dict:
 
 
 @functools.lru_cache
-def _composed(dataset: str, distill: str, recipe: str, optimizer: str) -> str:
-    config = compose(
-        "config", [f"dataset={dataset}", f"distill={distill}", f"recipe={recipe}", f"optimizer={optimizer}"]
-    )
+def _composed(**options: str) -> str:
+    config = compose("config", [f"{group}={option}" for group, option in options.items()])
     return json.dumps(OmegaConf.to_container(config))
 
 
@@ -70,12 +69,12 @@ def baseline_of(config: dict) -> dict:
 
 def teacher_of(config: dict) -> dict | None:
     """The configuration that trains this run's teacher: `distill=none student=<teacher> seed=<teacher_seed>` with
-    the run's dataset, recipe, epochs, batch_size, precision and deterministic, and the recipe's own optimizer. None
+    the run's dataset, recipe, augmentation, epochs, batch_size, precision and deterministic, and the recipe's own optimizer. None
     without a teacher to train."""
     if config["model"]["teacher"] is None or config["teacher_checkpoint"]:
         return None
-    keys = ("dataset", "recipe", "epochs", "batch_size", "precision", "deterministic", *WHERE)
-    shared = {key: config[key] for key in keys}
+    keys = ("dataset", "recipe", "augment", "epochs", "batch_size", "precision", "deterministic", *WHERE)
+    shared = {key: config[key] for key in keys if key in config}  # an older record may lack one that came later
     if config["rerun"] == "failed":  # a teacher that diverged is tried again with its students
         shared["rerun"] = "failed"
     return json.loads(_teacher(json.dumps(config["model"]["teacher"]), config["teacher_seed"], json.dumps(shared)))
@@ -113,4 +112,5 @@ def defaults_of(changed: str, **options: str) -> dict:
         own[section] = {key: value for key, value in values.items() if not OmegaConf.is_interpolation(node, key)}
         node.update({key: value for key, value in changed[section].items() if key in own[section]})
     chosen.paths = changed["paths"]
-    return flatten(plain(chosen)) | flatten(own) | {"recipe.name": "crd240", "optimizer.name": "sgd"}
+    usual = {"recipe.name": "crd240", "optimizer.name": "sgd", "augment.name": "crop_flip"}
+    return flatten(plain(chosen)) | flatten(own) | usual

@@ -56,6 +56,11 @@ class Recipe:
     drops: List[float] = field(default_factory=list)  # fractions of the epochs after which the rate is multiplied
     drop_factor: float = 0.1
     padding_mode: str = "constant"
+    schedule: str = "step"  # or cosine, linear: to zero, without drops
+    warmup: float = 0.0  # the fraction of the epochs over which the rate rises to its peak
+    smoothing: float = 0.0  # of the labels: their share that is spread over all classes
+    clip: float = 0.0  # the largest norm of the gradient, student and connectors together; 0 for any
+    ema: float = 0.0  # decay per step of the averaged weights, which are then scored and saved; 0 for none
 
 
 @dataclass
@@ -81,7 +86,13 @@ DISTILL = {
     "ce_weight": 1.0,
     "kd_weight": 0.0,
     "kd_temperature": 4.0,
+    "until": 1.0,  # these three: fractions of the epochs, see method_weight in kdexp/schedules.py
+    "fade": 0.0,
+    "rise": 0.0,
 }
+
+# What every augmentation has beside its own parameters; crop and flip are the data set's (dataset.padding, dataset.flip).
+AUGMENT = {"name": "crop_flip", "_target_": None, "crop_and_flip": True}
 
 
 @dataclass
@@ -90,6 +101,7 @@ class Config:
     model: Models = field(default_factory=Models)
     distill: Dict[str, Any] = field(default_factory=lambda: dict(DISTILL))
     recipe: Recipe = field(default_factory=Recipe)
+    augment: Dict[str, Any] = field(default_factory=lambda: dict(AUGMENT))
     optimizer: Dict[str, Any] = field(default_factory=dict)
     seed: int = 1
     teacher_seed: int = 1

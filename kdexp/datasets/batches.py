@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kdexp.augment import Augmentation
 from kdexp.datasets import Images
-from kdexp.randomness import generator
+from kdexp.randomness import generator, seeded
 
 
 class Pixels:
@@ -30,20 +31,31 @@ class TrainBatches:
 
     padding: pixels added on each side before the crop to the original size, as RandomCrop(size, padding) does; 0 for
     none. padding_mode: "constant" (black) or "reflect". flip: mirror half of the images, as RandomHorizontalFlip does.
+    augment: what is done to the normalised images and their labels behind it; it draws from torch's generator, seeded for
+    each step.
     """
 
     def __init__(
-        self, data: Images, pixels: Pixels, batch_size: int, seed: Hashable, padding: int, padding_mode: str, flip: bool
+        self,
+        data: Images,
+        pixels: Pixels,
+        batch_size: int,
+        seed: Hashable,
+        padding: int,
+        padding_mode: str,
+        flip: bool,
+        augment: Augmentation | None = None,
     ):
         self.data, self.pixels, self.batch_size, self.seed = data, pixels, batch_size, seed
         self.padding, self.padding_mode, self.flip = padding, padding_mode, flip
+        self.augment = augment
 
     def __len__(self) -> int:
         return math.ceil(len(self.data.labels) / self.batch_size)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Normalised images (batch, 3, H, W), their labels (batch,) and their positions in the training set (batch,),
-        from step `start` on; the last batch may be smaller."""
+        from step `start` on; the last batch may be smaller. Labels are (batch, classes) if `augment` mixes images."""
         count, device = len(self.data.labels), self.data.labels.device
         order = torch.randperm(count, generator=generator(self.seed, "order", number)).to(device)
         draws = generator(self.seed, "augment", number)
@@ -55,7 +67,15 @@ class TrainBatches:
             images = crop_and_flip(
                 self.data.images[chosen], shifts[part], mirrored[part], self.padding, self.padding_mode
             )
-            yield self.pixels.normalise(images), self.data.labels[chosen], chosen
+            yield *self._view(images, self.data.labels[chosen], number, step), chosen
+
+    def _view(self, images: Tensor, labels: Tensor, number: int, step: int) -> tuple[Tensor, Tensor]:
+        """Pixels behind crop and flip -> what the networks see, and its labels."""
+        if self.augment is None:
+            return self.pixels.normalise(images), labels
+        with seeded(self.seed, "view", number, step):
+            images, labels = self.augment(self.pixels.normalise(self.augment.pixels(images)), labels)
+        return images.contiguous(memory_format=torch.channels_last), labels
 
 
 def crop_and_flip(images: Tensor, shifts: Tensor, mirrored: Tensor, padding: int, padding_mode: str) -> Tensor:

@@ -15,8 +15,9 @@ from kdexp.models import Output, Tap
 class Batch(NamedTuple):
     """What a method may know of a training batch beside the two outputs.
 
-    labels: (batch,). indices: (batch,), the images' positions in the training set. progress: the share of the epochs
-    that have begun, the current one included: from 1/epochs to 1.
+    labels: (batch,), or the shares of mixed images, (batch, classes), see `hard_labels`. indices: (batch,), the images'
+    positions in the training set. progress: the share of the epochs that have begun, the current one included: from
+    1/epochs to 1.
     """
 
     labels: Tensor
@@ -54,6 +55,8 @@ class DistillMethod(nn.Module):
     pools: whether maps of different size are brought together by `same_size`, which is then remarked.
     version: raised when a change of the code changes the method's numbers; part of a run's fingerprint.
     teacher_mode: "eval", or "batch_stats" where the teacher's BatchNorm must use the statistics of the batch.
+    hard_labels: whether it needs one class for each image, which mixed images (augment=mixup, cutmix) do not have; it is
+    then refused before anything is trained. To be set by a method that reads `labels` or `indices` of a batch.
     remarks: what the method does about pairs of different shape, one sentence each; printed once at the start of a run.
     pairs: the taps of `reads` for these two networks, (student's, teacher's).
     """
@@ -62,6 +65,7 @@ class DistillMethod(nn.Module):
     teacher_mode = "eval"
     reads: tuple[str | tuple[str, str], ...] = ()
     pools = False
+    hard_labels = False
 
     def __init__(self, student_taps: dict[str, Tap], teacher_taps: dict[str, Tap]):
         super().__init__()

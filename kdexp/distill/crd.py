@@ -37,6 +37,7 @@ class CRD(DistillMethod):
     """On the pooled embeddings. negatives: K. momentum: of the memories, the part that stays."""
 
     reads = ("embedding",)
+    hard_labels = True  # negatives are images of other classes, the memory holds one head for each image
 
     def __init__(
         self,

@@ -40,6 +40,8 @@ class DKD(DistillMethod):
     """On the logits, with the labels. warmup: the share of the epochs over which the loss rises from 0 to its weight.
     standardise: of standardised logits, as LS has it."""
 
+    hard_labels = True  # the target class
+
     def __init__(
         self,
         student_taps,

@@ -7,7 +7,7 @@ from pathlib import Path
 from omegaconf import MISSING, OmegaConf
 
 from kdexp import CONF, screen
-from kdexp.config.schema import DISTILL, Dataset, Recipe, UsageError
+from kdexp.config.schema import AUGMENT, DISTILL, Dataset, Recipe, UsageError
 from kdexp.record import Record, lease
 from kdexp.record.listing import count, megabytes
 from kdexp.record.runs import Run
@@ -46,6 +46,7 @@ def _teaches(teacher: Run, run: Run) -> bool:
         and all(one.get(key) == other.get(key) for key in SHARED)
         and _filled(one["dataset"], Dataset()) == _filled(other["dataset"], Dataset())
         and _filled(one["recipe"], Recipe()) == _filled(other["recipe"], Recipe())
+        and one.get("augment", AUGMENT) == other.get("augment", AUGMENT)
     )
 
 
