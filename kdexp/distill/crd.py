@@ -28,9 +28,9 @@ EPS = 1e-7
 def contrast_loss(scores: Tensor, images: int) -> Tensor:
     """L of one side. scores: p, (batch, 1 + K), the image itself first. images: N."""
     chance = (scores.shape[1] - 1) / images
-    itself = (scores[:, :1] / (scores[:, :1] + chance + EPS)).log()
-    others = (chance / (scores[:, 1:] + chance + EPS)).log()
-    return -(itself.sum() + others.sum()) / len(scores)
+    itself = torch.log1p((chance + EPS) / scores[:, :1])  # -log(p / (p + chance + eps))
+    others = torch.log1p((scores[:, 1:] + EPS) / chance)  # -log(chance / (p + chance + eps))
+    return (itself.sum() + others.sum()) / len(scores)
 
 
 class CRD(DistillMethod):
@@ -79,9 +79,11 @@ class CRD(DistillMethod):
         others = len(self.by_class) - count  # (batch, 1)
         edges = torch.arange(self.negatives + 1, device=device) * others // self.negatives
         start, widths = torch.rand(len(labels), 1, device=device), edges.diff()
-        place = edges[:, :-1] + (torch.rand(widths.shape, device=device) * widths).long() + (start * others).long()
-        place = place % others  # among the images of other classes
-        return self.by_class[place + (place >= self.starts[labels][:, None]) * count]
+        place = (torch.rand(widths.shape, device=device) * widths).long()
+        place += edges[:, :-1] + (start * others).long()
+        place %= others  # among the images of other classes
+        place += (place >= self.starts[labels][:, None]) * count
+        return self.by_class[place]
 
     @full_precision
     def contrast(self, student: Tensor, teacher: Tensor, chosen: Tensor) -> Tensor:
@@ -100,7 +102,7 @@ class CRD(DistillMethod):
         """The gradient is taken here, before the memory moves on and while the scores of all images are at hand."""
         with torch.enable_grad():
             u = head.detach().requires_grad_()
-            scores = ((u @ memory.T).gather(1, chosen) / self.temperature).exp()
+            scores = ((u / self.temperature) @ memory.T).gather(1, chosen).exp()
             if_first = scores.detach().mean() * len(memory)
             z.copy_(torch.where(z < 0, if_first, z))
             loss = contrast_loss(scores / z, len(memory))
