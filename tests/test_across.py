@@ -9,7 +9,8 @@ import pytest
 from scipy import stats
 from synthetic import record
 
-from analysis.comparing import across, paper
+from analysis.comparing import across
+from analysis.comparing.block import year
 from analysis.comparing.table import summarize
 from analysis.reading import records
 
@@ -176,4 +177,4 @@ def test_papers_are_pairs_of_one_setting_in_papers_order(tmp_path):
 
 
 def test_the_year_of_a_method_stands_in_its_file():
-    assert [paper.year(name) for name in ("none", "kd", "nst", "sp", "nobody")] == [0, 2015, 2017, 2019, 9999]
+    assert [year(name) for name in ("none", "kd", "nst", "sp", "nobody")] == [0, 2015, 2017, 2019, 9999]
