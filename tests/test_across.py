@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 from synthetic import record
 
-from analysis.comparing import across
+from analysis.comparing import across, paper
 from analysis.comparing.block import year
 from analysis.comparing.table import summarize
 from analysis.reading import records
