@@ -40,10 +40,10 @@ def fit(
 
     Each batch is made once and seen by the teacher once per teacher mode in use. teachers: teacher mode -> forward.
     schedule: epoch (from 0) -> factor of the peak learning rates. test, validate: what scores a network after each
-    epoch, None for no score. after_step runs between two steps, where all
-    learners are whole and can be saved; what it raises ends the training. A learner that raises or diverges ends
-    alone: see `failure`. may_split: raise OutOfMemory where several learners do not fit, for the caller to train fewer
-    at a time; else that is the failure of the learner whose turn it was.
+    epoch, None for no score. after_step runs between two steps, when every learner can be saved; an exception from it
+    ends the training. A learner that raises or diverges ends alone: see `failure`. may_split: raise OutOfMemory where
+    several learners do not fit, for the caller to train fewer at a time; else that is the failure of the learner whose
+    turn it was.
     """
     assert len({(learner.epoch, learner.step) for learner in learners}) == 1, (
         "learners of a group stand at one position"

@@ -26,12 +26,12 @@ class Pixels:
 
 class TrainBatches:
     """The training batches of one seed. `epoch(number)` draws a whole epoch's order, crops and flips from generators
-    keyed by
-    (seed, purpose, epoch), so an epoch can be entered at any step, by any number of students, with the same batches.
+    keyed by (seed, purpose, epoch), so an epoch can be entered at any step, by any number of students, with the same
+    batches.
 
     padding: pixels added on each side before the crop to the original size, as RandomCrop(size, padding) does; 0 for
     none. padding_mode: "constant" (black) or "reflect". flip: mirror half of the images, as RandomHorizontalFlip does.
-    augment: what is done to the normalised images and their labels behind it; it draws from torch's generator, seeded for
+    augment: what is done to the images and their labels after crop and flip; it draws from torch's generator, seeded for
     each step.
     """
 

@@ -1,4 +1,5 @@
-"""Controls: KD in which the teacher's output carries less or no knowledge of the image. What they gain, KD gains without it.
+"""Controls: KD in which the teacher's output carries little or no knowledge of the image. Whatever a control gains does not
+need that knowledge.
 
     uniform     L = T^2 KL(1/K || p_s): label smoothing in KD's place (Yuan et al. 2020, "Revisiting Knowledge
                 Distillation via Label Smoothing Regularization", equation 5)

@@ -87,8 +87,8 @@ class CRD(DistillMethod):
 
     @full_precision
     def contrast(self, student: Tensor, teacher: Tensor, chosen: Tensor) -> Tensor:
-        """L of two embeddings (batch, channels), after which the memories have learned them. chosen: (batch, 1 + K),
-        positions of the images themselves and of their negatives."""
+        """L of two embeddings (batch, channels); then updates the memories with them. chosen: (batch, 1 + K), positions
+        of the images themselves and of their negatives."""
         student, teacher = F.normalize(self.head_student(student)), F.normalize(self.head_teacher(teacher))
         loss = self._side(student, self.memory_teacher, self.z_student, chosen)
         loss = loss + self._side(teacher, self.memory_student, self.z_teacher, chosen)
@@ -99,7 +99,8 @@ class CRD(DistillMethod):
         return loss
 
     def _side(self, head: Tensor, memory: Tensor, z: Tensor, chosen: Tensor) -> Tensor:
-        """The gradient is taken here, before the memory moves on and while the scores of all images are at hand."""
+        """L of one side. Its gradient is computed here, because the memory is updated before the backward pass; that also
+        frees the scores of all images at once."""
         with torch.enable_grad():
             u = head.detach().requires_grad_()
             scores = ((u / self.temperature) @ memory.T).gather(1, chosen).exp()

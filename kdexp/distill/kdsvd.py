@@ -28,7 +28,7 @@ ALIKE = 4  # vectors of the student that may be taken
 @torch.no_grad()
 def decomposed(x: Tensor) -> tuple[Tensor, Tensor]:
     """Squared singular values (batch, channels) of matrices (batch, positions, channels), the largest first, and the right
-    singular vectors as rows (batch, channels, channels). From x^T x in float64, which takes a tenth of an SVD's time."""
+    singular vectors as rows (batch, channels, channels). From x^T x, in float64 because squaring costs precision."""
     exact = x.to(torch.float32 if x.device.type == "mps" else torch.float64)
     squares, vectors = torch.linalg.eigh(exact.mT @ exact)
     return squares.flip(1).clamp(min=0).to(x.dtype), vectors.mT.flip(1).to(x.dtype)
@@ -50,7 +50,9 @@ def vector_like(x: Tensor, target: Tensor) -> Tensor:
     """
     squares, vectors = decomposed(x)
     cosines = (vectors[:, :ALIKE] @ target[:, :, None]).squeeze(2)
-    cosines = cosines * (squares[:, :ALIKE] > 1e-10 * squares[:, :1])  # any others span what the map does not use
+    cosines = cosines * (
+        squares[:, :ALIKE] > 1e-10 * squares[:, :1]
+    )  # the others span directions that the map does not use
     which = cosines.abs().argmax(1, keepdim=True)
     v = vectors.take_along_dim(which[:, :, None], 1).squeeze(1) * cosines.take_along_dim(which, 1).sign()
     gaps = squares.take_along_dim(which, 1) - squares

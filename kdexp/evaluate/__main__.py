@@ -22,6 +22,7 @@ from kdexp.record import runs, seal
 from kdexp.record.__main__ import SELECT, split
 from kdexp.record.files import write_atomically
 
+PARTS = {"test": "test", "held-out": "validation"}  # of the run's own data
 HEAD = f"{'top-1':>7} {'top-5':>7} {'loss':>8} {'ECE':>6} {'Brier':>7}   of"
 EXAMPLES = """examples:
   python -m kdexp.evaluate outputs/cifar10/resnet56-resnet20/kd/base/seed1
@@ -45,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         default=["test"],
         metavar="SET",
-        choices=("test", "held-out", *SETS),
+        choices=(*PARTS, *SETS),
         help="test (default), held-out (dataset.validation), " + ", ".join(SETS),
     )
     line.add_argument("--data", type=Path, help="where the images are (default: as the run had it)")
@@ -70,7 +71,7 @@ class Data:
                 raise UsageError(f"{name}: {error}") from None
         if name in SETS:
             return self.read[key]
-        part = self.read[key].test if name == "test" else self.read[key].validation
+        part = getattr(self.read[key], PARTS[name])
         if part is None:
             raise UsageError("--on held-out: this run held out nothing (dataset.validation=N)")
         return {name: part}
