@@ -131,7 +131,7 @@ def select(runs: pd.DataFrame, conditions: list[str]) -> pd.DataFrame:
             raise ValueError(f"--select {condition}: no run has that. There are: {there}")
         if key in ("teacher", "distill", "label") or key.startswith(("distill.", "model.teacher", "teacher_")):
             needed = runs[chosen & (runs.teacher != "")]
-            same = ["dataset", "student", "terms"]
+            same = ["dataset", "student", "shared_settings"]
             chosen |= (runs.teacher == "") & runs.set_index(same).index.isin(needed.set_index(same).index)
         runs = runs[chosen]
     return runs.reset_index(drop=True)

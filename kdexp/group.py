@@ -11,10 +11,10 @@ from kdexp.evaluate import Score
 from kdexp.interrupt import Stopped
 from kdexp.job import Job
 from kdexp.learner import Learner
-from kdexp.lockstep import Lockstep, made_with, note_failure
 from kdexp.machine import forward_of, machine, prepare_torch
 from kdexp.memory import free_bytes, how_many
 from kdexp.pretraining import PretrainingRun
+from kdexp.recorded_fit import RecordedFit, made_with, note_failure
 from kdexp.teacher import Teachers, teacher_view
 from kdexp.train import OutOfMemory
 
@@ -92,12 +92,12 @@ class Group:
             members = standing.pop(next(iter(standing)))
             jobs, first = list(members), next(iter(members))
             title = first.title if len(members) == 1 and first.teacher_key else self.title
-            lockstep = Lockstep(members, {job: rows[job] for job in members}, self.data, self.where)
+            recorded = RecordedFit(members, {job: rows[job] for job in members}, self.data, self.where)
             try:
-                lockstep.train(self.views, self.score, self.interrupted, title, halves)
+                recorded.train(self.views, self.score, self.interrupted, title, halves)
                 continue
             except OutOfMemory:
-                del lockstep, members
+                del recorded, members
             gc.collect()
             if self.where.device.type == "cuda":
                 torch.cuda.empty_cache()

@@ -7,8 +7,8 @@ from kdexp import experiment
 from kdexp.config import naming, resolve
 from kdexp.config.checks import check
 from kdexp.config.schema import UsageError, label
-from kdexp.given import check_given
 from kdexp.record import Record, seal
+from kdexp.teacher_checkpoint import check_teacher_checkpoint
 
 
 class Job:
@@ -20,7 +20,7 @@ class Job:
         check(config)
         self.config = config
         experiment.check_objects(config)
-        check_given(config)
+        check_teacher_checkpoint(config)
         self.record = Record(naming.folder(config))
         self.fingerprint = naming.fingerprint(config)
         self.teacher_config = resolve.teacher_of(config)

@@ -7,10 +7,10 @@ from kdexp import experiment, screen
 from kdexp.distill.base import Batch, Pretraining
 from kdexp.job import Job
 from kdexp.learner import Learner, Weights
-from kdexp.lockstep import Lockstep, made_with
 from kdexp.machine import Machine
 from kdexp.models import Output
 from kdexp.record import PRETRAINING_COLUMNS
+from kdexp.recorded_fit import RecordedFit, made_with
 from kdexp.train import fit
 
 
@@ -44,7 +44,7 @@ class Pretrainer(Learner):
         return torch.zeros_like(loss), loss, torch.zeros_like(loss)
 
 
-class PretrainingRun(Lockstep):
+class PretrainingRun(RecordedFit):
     """One job in its pretraining. learner: what is trained afterwards; it gets the failure if there is one."""
 
     def __init__(self, job: Job, learner: Learner, plan: Pretraining, data: experiment.Data, where: Machine):

@@ -11,11 +11,11 @@ from kdexp import screen
 from kdexp.config.schema import UsageError
 from kdexp.evaluate import Score, evaluate
 from kdexp.experiment import Data, build_network, load_data
-from kdexp.given import build_given
 from kdexp.interrupt import wait_for
 from kdexp.job import Job
 from kdexp.machine import device_of, place
 from kdexp.record import seal
+from kdexp.teacher_checkpoint import load_teacher_checkpoint
 
 
 def teacher_view(teacher: nn.Module, mode: str) -> nn.Module:
@@ -80,7 +80,7 @@ class Teachers:
         return network, evaluate(network, data.test, data.pixels)
 
     def _given(self, job: Job) -> tuple[torch.nn.Module, Score]:
-        network, score = self._ready(job, build_given(job.config))
+        network, score = self._ready(job, load_teacher_checkpoint(job.config))
         screen.say(f"teacher {job.config['teacher_checkpoint']}   test {score.acc:.2f} %")
         return network, score
 

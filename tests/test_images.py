@@ -14,7 +14,7 @@ from analysis.comparing.model import fit
 from analysis.comparing.table import summarize
 from analysis.reading import records
 from analysis.reading.bits import right
-from analysis.showing import formats, headings, image_words
+from analysis.showing import formats, image_findings, labels
 from analysis.showing.output import display
 from kdexp.record import seal
 
@@ -156,8 +156,8 @@ def written(outputs, bits, kept=True, skip=()):
 
 
 def text(table):
-    (rows,) = headings.pairs(table)
-    return " ".join(image_words.findings(rows))
+    (rows,) = labels.pairs(table)
+    return " ".join(image_findings.sentences(rows))
 
 
 def test_the_table_over_images(tmp_path):
@@ -168,7 +168,7 @@ def test_the_table_over_images(tmp_path):
         assert row.images_alone == pytest.approx(bound(2000, 2) * np.sqrt(found.alone)) and row.test_images == 2000
         assert row.gain - row.low_images == pytest.approx(widened(row.gain - row.low, found, bound(2000, 2)))
         assert row.low_images < row.low < row.high < row.high_images and row.images_lasting < row.images_alone
-    (rows,) = headings.pairs(table)
+    (rows,) = labels.pairs(table)
     shown = display(rows)
     assert list(shown["seeds and images"])[0] == "" and f"{rows.low_images[1]:+.2f} .. " in shown["seeds and images"][1]
     assert "these same 2,000 test images" in text(table) and "Told apart from none on other images too: KD." in text(
@@ -180,7 +180,7 @@ def test_the_table_over_images(tmp_path):
         found["findings"]
     )
     plain = summarize(records.load(tmp_path))
-    assert "(--over images shows it)" in text(plain) and "seeds and images" not in display(headings.pairs(plain)[0])
+    assert "(--over images shows it)" in text(plain) and "seeds and images" not in display(labels.pairs(plain)[0])
     assert plain.low_images.equals(table.low_images) and "low_images" in formats.columns(plain)
 
 
@@ -205,7 +205,7 @@ def test_few_seeds_get_the_lower_bound(tmp_path, seeds):
     assert np.isfinite(kd.images_alone) and np.isfinite(kd.low_images) == (seeds > 1) and abs(sp.gain) < sp.images_alone
     assert "The 800 test images alone leave gains uncertain by ±" in text(table)
     assert "the least noise that may be assumed. One gain is within it" in text(table)
-    (rows,) = headings.pairs(table)
+    (rows,) = labels.pairs(table)
     assert seeds > 1 or display(rows)["images alone"][1] == f"±{kd.images_alone:.2f}"
 
 

@@ -19,7 +19,7 @@ from analysis.comparing.table import summarize
 from analysis.drawing import figures
 from analysis.page import report
 from analysis.reading import published, records
-from analysis.showing import beside, headings, watch
+from analysis.showing import beside, labels, watch
 from kdexp import ROOT
 
 ACCURACY = {
@@ -54,7 +54,7 @@ def outputs(tmp_path):
 def drawn(outputs):
     runs = records.load(outputs)
     table = summarize(runs)
-    (rows,) = headings.pairs(table)
+    (rows,) = labels.pairs(table)
     return runs, table, rows, records.epochs(runs)
 
 
@@ -273,7 +273,7 @@ def test_published(tmp_path):
                 teacher="resnet56",
                 label={"fn": "FitNet", "none": "none"}.get(name, name.upper()),
             )
-    (rows,) = headings.pairs(summarize(records.load(tmp_path)))
+    (rows,) = labels.pairs(summarize(records.load(tmp_path)))
     found = beside.beside(rows)
     assert len(published.load()) == 788
     kd = found[(found.method == "KD") & (found.source == "RepDistiller README")].iloc[0]
@@ -289,7 +289,7 @@ def test_published(tmp_path):
     assert found[(found.method == "FitNet")].top1.tolist()[0] == 69.21 and "MINE" not in set(found.method)
     teacher = found[(found.method == "teacher") & (found.source == "RepDistiller README")].iloc[0]
     assert (teacher.top1, teacher["mean"]) == (72.34, 77) and "none" in set(found.method)
-    short = rows.assign(terms=rows.terms.str.replace('"epochs": 240', '"epochs": 2'))
+    short = rows.assign(shared_settings=rows.shared_settings.str.replace('"epochs": 240', '"epochs": 2'))
     assert not beside.beside(short).same_recipe.any()  # not the recipe as it stands
     assert beside.beside(rows.assign(dataset="digits")).empty
 

@@ -20,7 +20,7 @@ from synthetic import record
 from analysis import summarize
 from analysis.comparing.table import summarize as tabulate
 from analysis.reading import records
-from analysis.showing import formats, headings, output, words
+from analysis.showing import findings, formats, labels, output
 from kdexp import ROOT
 
 SEEDS = (1, 2, 3)
@@ -153,12 +153,12 @@ def test_incomplete_rows_are_neither_ranked_nor_bold(tmp_path):
     for name in ("sp", "od"):
         assert not row(table, name).ranked and not row(table, name).best and np.isnan(row(table, name).p)
     assert "**SP**" not in formats.markdown(table) and "\\textbf{SP}" not in formats.latex(table)
-    (rows,) = headings.pairs(table)
+    (rows,) = labels.pairs(table)
     assert (
         "Seeds are missing: python run.py -m distill=sp dataset=cifar100 teacher=wrn16_4 student=resnet20 seed=3"
-        in words.commands(rows)
+        in findings.commands(rows)
     )
-    assert "Not ranked: SP 1 of 3 (1 diverged, 1 missing), OD 2 of 3 (1 failed)." in words.findings(rows)
+    assert "Not ranked: SP 1 of 3 (1 diverged, 1 missing), OD 2 of 3 (1 failed)." in findings.sentences(rows)
     (screen,) = [line for line in _printed(table, runs).splitlines() if line.startswith("SP")]
     assert "1 of 3 (1 diverged, 1 missing)" in screen and "…" not in screen  # wide, and whole
 
@@ -167,8 +167,8 @@ def test_one_seed_claims_nothing(tmp_path):
     write(tmp_path, none=[70], kd=[80])
     table = tabulate(records.load(tmp_path))
     assert not table.best.any() and table.p.isna().all() and row(table, "kd").gain == pytest.approx(10)
-    (rows,) = headings.pairs(table)
-    assert words.findings(rows) == ["One seed: nothing can be claimed about differences. Three or more can tell."]
+    (rows,) = labels.pairs(table)
+    assert findings.sentences(rows) == ["One seed: nothing can be claimed about differences. Three or more can tell."]
 
 
 def test_what_differs_becomes_a_column_and_is_not_averaged(tmp_path):
@@ -186,7 +186,7 @@ def test_what_differs_becomes_a_column_and_is_not_averaged(tmp_path):
     assert row(table, "sp").gain == pytest.approx(0.3) and row(table, "sp").device == "cpu"
     assert np.isnan(row(table, "at").gain) and row(table, "at").device == "cuda"  # its baseline ran elsewhere
     assert "recipe" not in table and "optimizer.lr" not in table  # equal everywhere
-    shown = [list(output.display(rows).columns) for rows in headings.pairs(table)]
+    shown = [list(output.display(rows).columns) for rows in labels.pairs(table)]
     assert sorted("distill.weight" in columns for columns in shown) == [False, True]
 
 
@@ -267,10 +267,10 @@ def test_over_teachers(tmp_path):
     assert set(tabulate(runs).query("distill == 'kd'")["teacher_seed"]) == {1, 2, 3}
     record(tmp_path, "kd", 2, None, "diverged", teacher_seed=3)
     assert row(tabulate(records.load(tmp_path), over="teacher"), "kd").state == "2 of 3 (1 diverged)"
-    (rows,) = headings.pairs(table)
-    assert "trainings of wrn16_4" in words.findings(rows)[-1]
-    alone = headings.pairs(tabulate(runs[runs.teacher_seed == 1]))[0]
-    assert "for this one teacher" in words.findings(alone)[-1]
+    (rows,) = labels.pairs(table)
+    assert "trainings of wrn16_4" in findings.sentences(rows)[-1]
+    alone = labels.pairs(tabulate(runs[runs.teacher_seed == 1]))[0]
+    assert "for this one teacher" in findings.sentences(alone)[-1]
 
 
 def test_no_sentence_about_a_wide_row_is_laughable(tmp_path):
@@ -278,11 +278,11 @@ def test_no_sentence_about_a_wide_row_is_laughable(tmp_path):
     write(tmp_path, none=[92.4, 93, 92.6], kd=[93, 93.4, 93.3], fn=[92.9, 93.1, 93.3], sp=[92.2, 92.6, 92.5])
     write(tmp_path, at=[14, 41, 56], od=[90.1, 92, 94.2])
     table = tabulate(records.load(tmp_path))
-    (rows,) = headings.pairs(table)
+    (rows,) = labels.pairs(table)
     at, od = row(table, "at"), row(table, "od")
     assert at.test == "Welch: wide" and at.low < 0 < at.high and at.one_way and at.open and not at.best
     assert od.best and not od.open and not od.one_way  # uneven as well, and near enough to be the best
-    said = " ".join(words.findings(rows))
+    said = " ".join(findings.sentences(rows))
     assert "Too uneven over seeds for a verdict: AT (55.67 points below none, on every seed)." in said
     assert "AT is far behind, but too uneven over seeds to prove it." in said
     assert not re.search(r"Not told apart from none:[^.]*AT", said) and not re.search(
@@ -295,7 +295,7 @@ def test_no_sentence_about_a_wide_row_is_laughable(tmp_path):
     table = tabulate(records.load(tmp_path))
     assert row(table, "at").test == "log odds" and row(table, "at").p < 0.001
     assert "AT varies far more over seeds than the others: compared on the scale of log odds" in " ".join(
-        words.findings(headings.pairs(table)[0])
+        findings.sentences(labels.pairs(table)[0])
     )
 
 
@@ -308,8 +308,8 @@ def test_the_quickstart_makes_no_fool_of_itself(tmp_path):
     assert at.wide and sp.wide and at.test == sp.test == "log odds"
     assert at.p < 0.001 and sp.p < 0.001 and at.high < -15 and sp.high < -2
     assert sorted(table.distill[table.best]) == ["fn", "kd", "nst", "od", "rkd"] and not table.open.any()
-    (rows,) = headings.pairs(table)
-    assert "Worse: AT and SP." in words.findings(rows)[0]
+    (rows,) = labels.pairs(table)
+    assert "Worse: AT and SP." in findings.sentences(rows)[0]
 
 
 def test_where_less_is_better(tmp_path):
@@ -320,7 +320,7 @@ def test_where_less_is_better(tmp_path):
             )
     table = tabulate(records.load(tmp_path), "test_loss")
     assert list(table[table.best].distill) == ["kd"] and row(table, "kd").gain == pytest.approx(-0.2)
-    assert words.findings(headings.pairs(table)[0])[0] == "Better than none: KD. Worse: SP."
+    assert findings.sentences(labels.pairs(table)[0])[0] == "Better than none: KD. Worse: SP."
     with pytest.raises(ValueError, match="no run has such a number"):
         tabulate(records.load(tmp_path), "colour")
 
@@ -421,8 +421,8 @@ def test_select_keeps_the_baselines(tmp_path):
 def test_the_missing_baseline_is_named_with_its_command(tmp_path):
     for seed in SEEDS:
         record(tmp_path, "kd", seed, 71.0 + seed, lr=0.1, variant="optimizer.lr=0.1")
-    (rows,) = headings.pairs(tabulate(records.load(tmp_path)))
-    assert words.commands(rows) == [
+    (rows,) = labels.pairs(tabulate(records.load(tmp_path)))
+    assert findings.commands(rows) == [
         "The baseline is missing: python run.py -m distill=none dataset=cifar100 student=resnet20 seed=1,2,3 optimizer.lr=0.1"
     ]
 
@@ -430,8 +430,8 @@ def test_the_missing_baseline_is_named_with_its_command(tmp_path):
 @pytest.mark.parametrize("changes", [{"student": "resnet26"}, {"variant": "recipe=quick-0123abcd"}])
 def test_no_command_is_given_that_could_not_be_typed(tmp_path, changes):
     record(tmp_path, "kd", 1, 71.0, **changes)
-    (rows,) = headings.pairs(tabulate(records.load(tmp_path)))
-    assert words.commands(rows) == [
+    (rows,) = labels.pairs(tabulate(records.load(tmp_path)))
+    assert findings.commands(rows) == [
         "The baseline is missing: distill=none seed=1, with what was typed for the rows above"
     ]
 

@@ -20,7 +20,6 @@ from kdexp.datasets.batches import Pixels
 from kdexp.datasets.digits import digits
 from kdexp.evaluate import evaluate
 from kdexp.experiment import Data
-from kdexp.given import build_given
 from kdexp.job import Job
 from kdexp.models import timm as of_timm
 from kdexp.models import torchvision as of_torchvision
@@ -29,6 +28,7 @@ from kdexp.models.foreign import Renormalised, load_weights, read_state
 from kdexp.models.resnet import ResNet
 from kdexp.models.wrn import WideResNet
 from kdexp.teacher import Teachers, teacher_view
+from kdexp.teacher_checkpoint import load_teacher_checkpoint
 
 
 def conv3(before, after, stride=1):
@@ -226,7 +226,9 @@ def test_torchvisions_own_resnet18(tiny, here):
     torch.save((theirs := torchvision.models.resnet18(num_classes=10).eval()).state_dict(), "x.pt")
     config = tiny(*words, "model.teacher.stem=original", "teacher_checkpoint=x.pt")
     images = torch.randn(2, 3, 32, 32)
-    torch.testing.assert_close(build_given(config).eval()(images).logits, theirs(images), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        load_teacher_checkpoint(config).eval()(images).logits, theirs(images), rtol=1e-5, atol=1e-5
+    )
     assert refused(tiny, None, *words) == (
         "teacher_checkpoint=x.pt does not fit resnet18: conv1.weight is 64x3x7x7 in the file, 64x3x3x3 in the network"
     )

@@ -24,7 +24,7 @@ def block(taught: list[dict], baseline: list[dict], sign: int, percent: bool, ri
     baseline = shared or baseline  # its further seeds are no part of this comparison
     found: dict[tuple, list[dict]] = {}
     for run in [*baseline, *taught]:
-        found.setdefault((rank(run["distill"]), run["own"]), []).append(run)
+        found.setdefault((rank(run["distill"]), run["method_settings"]), []).append(run)
     cells, rows = [], []
     groups = [group for _, group in sorted(found.items(), key=lambda item: (item[0][0], _values(item[0][1])))]
     for group in groups:
@@ -97,7 +97,17 @@ def _row(group: list[dict], expected: dict[str, set], cells: dict[str, float]) -
     return {
         **{
             key: group[0][key]
-            for key in ("dataset", "teacher", "student", "distill", "label", "note", "control", "terms", "own")
+            for key in (
+                "dataset",
+                "teacher",
+                "student",
+                "distill",
+                "label",
+                "note",
+                "control",
+                "shared_settings",
+                "method_settings",
+            )
         },
         "variant": next((run["variant"] for run in group if run["variant"]), ""),
         "n": len(there),

@@ -8,10 +8,10 @@ import pandas as pd
 
 from analysis.comparing.across import ROPE, every_two
 from analysis.comparing.block import rank
-from analysis.comparing.table import is_percent, lower_is_better, own_columns
+from analysis.comparing.table import is_percent, lower_is_better, method_setting_columns
 from analysis.reading.settings import BASELINE
 
-NETWORK = "model.student"  # the terms that a paper's pairs may differ in
+NETWORK = "model.student"  # the shared settings that a paper's pairs may differ in
 
 
 def papers(table: pd.DataFrame, rope: float | None = None) -> list[pd.DataFrame]:
@@ -25,15 +25,19 @@ def papers(table: pd.DataFrame, rope: float | None = None) -> list[pd.DataFrame]
     found: dict[tuple, list[pd.DataFrame]] = {}
     for _, rows in table.groupby("block", sort=False):
         if (rows.teacher != "").any():
-            terms = {key: value for key, value in json.loads(rows.terms.iloc[0]).items() if not key.startswith(NETWORK)}
-            found.setdefault((rows.dataset.iloc[0], json.dumps(terms, sort_keys=True)), []).append(_named(rows))
+            shared = {
+                key: value
+                for key, value in json.loads(rows.shared_settings.iloc[0]).items()
+                if not key.startswith(NETWORK)
+            }
+            found.setdefault((rows.dataset.iloc[0], json.dumps(shared, sort_keys=True)), []).append(_named(rows))
     if rope is None:
         rope = ROPE if len(table) and is_percent(table.metric.iloc[0]) else 0.0
     return [_joined(blocks).assign(rope=rope) for blocks in found.values()]
 
 
 def _named(rows: pd.DataFrame) -> pd.DataFrame:
-    columns, several = own_columns(rows), rows.label.value_counts()
+    columns, several = method_setting_columns(rows), rows.label.value_counts()
     names = [
         " ".join([row["label"], *(f"{key}={row[key]}" for key in columns if pd.notna(row[key]))])
         if several[row["label"]] > 1
@@ -41,8 +45,8 @@ def _named(rows: pd.DataFrame) -> pd.DataFrame:
         for _, row in rows.iterrows()
     ]
     teacher = rows.teacher.max()
-    own = json.loads(rows.own[rows.teacher != ""].iloc[0])
-    same = _kind(json.loads(rows.terms.iloc[0]), NETWORK) == _kind(own, "model.teacher")
+    own = json.loads(rows.method_settings[rows.teacher != ""].iloc[0])
+    same = _kind(json.loads(rows.shared_settings.iloc[0]), NETWORK) == _kind(own, "model.teacher")
     return rows.assign(method=names, of_teacher=teacher, family="same" if same else "cross")
 
 

@@ -46,8 +46,8 @@ HIDDEN = [
     "block",
     "wanted",
     "lacking",
-    "terms",
-    "own",
+    "shared_settings",
+    "method_settings",
 ]  # for words and pages, not for files
 
 
@@ -62,7 +62,7 @@ def lower_is_better(metric: str) -> bool:
 def summarize(
     runs: pd.DataFrame, metric: str = "test_acc", over: str = "seed", data: str | None = None
 ) -> pd.DataFrame:
-    """The table of these runs, blocks (dataset, teacher, student, terms) one below the other, baseline first in each.
+    """The table of these runs, blocks (dataset, teacher, student, shared_settings) one below the other, baseline first in each.
 
     metric: a numeric column of `runs`. over: "seed", or "teacher" to take teacher draws (teacher_seed, checkpoint) as
     what varies; a draw is the mean of its seeds; "images" is "seed" for a reader who wants the interval over images shown.
@@ -83,7 +83,7 @@ def summarize(
     baselines: dict[tuple, list[dict]] = {}
     taught: dict[tuple, list[dict]] = {}
     for run in measured:
-        key = (run["dataset"], run["student"], run["terms"])
+        key = (run["dataset"], run["student"], run["shared_settings"])
         (taught if run["teacher"] else baselines).setdefault((run["teacher"], key), []).append(run)
     how = (sign, is_percent(metric), _right(runs, metric, over, data))
     blocks = [block(group, baselines.get(("", key), []), *how) for (_, key), group in taught.items()]
@@ -102,7 +102,7 @@ def summarize(
 
 
 def _measured(runs: pd.DataFrame, metric: str, over: str) -> list[dict]:
-    """Runs with `value` (NaN if there is none), `unit` (what they are repeated over) and `own` without it, sorted."""
+    """Runs with `value` (NaN if there is none), `unit` (what they are repeated over) and `method_settings` without it, sorted."""
     if (
         metric not in runs
         or metric in ("seed", "teacher_seed", "heartbeat")
@@ -123,17 +123,17 @@ def _measured(runs: pd.DataFrame, metric: str, over: str) -> list[dict]:
         "label",
         "note",
         "control",
-        "terms",
-        "own",
+        "shared_settings",
+        "method_settings",
         "folder",
     ]
     frame = runs[columns].assign(value=value.where(runs.status == "done"), teacher_acc=teacher_acc, variant=variant)
-    frame = frame.sort_values(["dataset", "teacher", "student", "terms", "own", "seed"])
+    frame = frame.sort_values(["dataset", "teacher", "student", "shared_settings", "method_settings", "seed"])
     measured = frame.to_dict("records")
     for run in measured:
         run["unit"] = str(run["seed"])
         if over == "teacher":
-            draw, run["own"] = _draw(run["own"])
+            draw, run["method_settings"] = _draw(run["method_settings"])
             run["unit"] = draw if run["teacher"] else f"seed {run['seed']}"
     return measured
 
@@ -156,10 +156,13 @@ def _draw(own: str) -> tuple[str, str]:
 
 
 def _with_settings(table: pd.DataFrame) -> pd.DataFrame:
-    """Give what differs among the rows of a pair (its terms), and among rows of one method (its own), a column of its
+    """Give what differs among the rows of a pair (shared_settings), and among rows of one method (method_settings), a column of its
     name; empty where it does not apply."""
     found: dict[str, dict] = {}
-    for keys, column in ((["dataset", "student"], "terms"), (["dataset", "teacher", "student", "distill"], "own")):
+    for keys, column in (
+        (["dataset", "student"], "shared_settings"),
+        (["dataset", "teacher", "student", "distill"], "method_settings"),
+    ):
         for _, rows in table.groupby(keys, sort=False):
             parsed = {text: json.loads(text) for text in rows[column].unique()}
             for name in differing(list(parsed.values())):
@@ -176,7 +179,7 @@ def setting_columns(table: pd.DataFrame) -> list[str]:
     return [column for column in table if column not in (*FIRST, *LAST, *HIDDEN)]
 
 
-def own_columns(rows: pd.DataFrame) -> list[str]:
+def method_setting_columns(rows: pd.DataFrame) -> list[str]:
     """The settings that differ among the rows of a block: columns of their own."""
     return [
         column

@@ -16,7 +16,7 @@ from analysis.drawing.style import (
     style,
 )
 from analysis.reading.settings import BASELINE
-from analysis.showing import headings
+from analysis.showing import labels
 
 
 def accuracy(rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
@@ -27,7 +27,7 @@ def accuracy(rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     metric, mine = rows.metric.iloc[0], labelled(rows, runs)
     low, high = _window(shown)
     for position, row in shown.iterrows():
-        name, look = headings.name(row, rows), style(row.distill, position)
+        name, look = labels.name(row, rows), style(row.distill, position)
         if not low <= row["mean"] <= high:
             edge, mark = (low, "<") if row["mean"] < low else (high, ">")
             axes.plot(edge, position, mark, color=look["color"], markersize=7, clip_on=False, label=name)
@@ -55,10 +55,10 @@ def accuracy(rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     axes.set_xlim(low, high)
     reference_lines(axes.axvline, rows)
     axes.set_yticks(
-        range(len(shown)), [f"{headings.name(row, rows)}{' *' if row.best else ''}" for _, row in shown.iterrows()]
+        range(len(shown)), [f"{labels.name(row, rows)}{' *' if row.best else ''}" for _, row in shown.iterrows()]
     )
     axes.set_ylim(len(shown) - 0.5, -0.6)
-    axes.set(xlabel=headings.measured(metric), title=headings.title(rows))
+    axes.set(xlabel=labels.measured(metric), title=labels.title(rows))
     lines = [line for line in axes.get_lines() if line.get_label().startswith(("teacher ", "none "))]
     figure.legend(handles=lines, loc="outside lower center", ncols=2)
     return figure
@@ -79,8 +79,8 @@ def gains(table: pd.DataFrame) -> Figure:
     """The gain of each method over none in every pair: a marker for each pair, its 95 % interval as a bar. What is far off
     stands at the edge with its value."""
     figure, axes = new_figure()
-    pairs = [rows for rows in headings.pairs(table) if rows.gain.notna().any()]
-    labels = list(dict.fromkeys(label for rows in pairs for label in rows.label[rows.distill != BASELINE]))
+    pairs = [rows for rows in labels.pairs(table) if rows.gain.notna().any()]
+    methods = list(dict.fromkeys(label for rows in pairs for label in rows.label[rows.distill != BASELINE]))
     every = pd.concat([rows[rows.gain.notna()] for rows in pairs])
     near = every[close_to_most(every.gain)]
     reach = pd.concat([near.low, near.high, near.gain, pd.Series([0.0])]).astype(
@@ -90,14 +90,14 @@ def gains(table: pd.DataFrame) -> Figure:
     margin = 0.08 * (top - bottom) or 1.0
     for number, rows in enumerate(pairs):
         some = rows[rows.gain.notna()]
-        x = np.array([labels.index(label) for label in some.label]) + (number - (len(pairs) - 1) / 2) * min(
+        x = np.array([methods.index(label) for label in some.label]) + (number - (len(pairs) - 1) / 2) * min(
             0.12, 0.7 / len(pairs)
         )
         inside = some.gain.between(bottom, top).to_numpy()
         y = some.gain.where(inside)
         bars = np.nan_to_num(np.array([some.gain - some.low, some.high - some.gain]).clip(0)) * inside
         look = {"color": COLOURS[(number + 1) % 8], "markersize": 5, "linewidth": 1}
-        axes.errorbar(x, y, bars, fmt=MARKERS[number % 8], label=headings.title(rows).replace("   ", " "), **look)
+        axes.errorbar(x, y, bars, fmt=MARKERS[number % 8], label=labels.title(rows).replace("   ", " "), **look)
         for place, value, far in zip(x, some.gain, ~inside):
             if far:
                 edge, mark = ((bottom, 8), "v") if value < bottom else ((top, -12), "^")
@@ -108,7 +108,7 @@ def gains(table: pd.DataFrame) -> Figure:
     axes.axhline(0, color="black", linewidth=1)
     axes.set_ylim(bottom - margin, top + margin)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:+g}")
-    axes.set_xticks(range(len(labels)), labels)
+    axes.set_xticks(range(len(methods)), methods)
     axes.set(ylabel=f"gain over none, {'points' if is_percent(table.metric.iloc[0]) else table.metric.iloc[0]}")
     figure.legend(loc="outside lower center")
     return figure
@@ -129,8 +129,8 @@ def cost(rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     out = f"; not shown: {far.sum()} runs far below or above" if far.any() else ""
     axes.set(
         xlabel=f"training time{shared}, s",
-        ylabel=headings.measured(metric),
-        title=headings.title(rows) + out,
+        ylabel=labels.measured(metric),
+        title=labels.title(rows) + out,
     )
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     return figure

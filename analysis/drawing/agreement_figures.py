@@ -6,21 +6,19 @@ from matplotlib.figure import Figure
 
 from analysis.comparing.agreement import agreement
 from analysis.drawing.style import labelled, new_figure, style
-from analysis.showing import headings
+from analysis.showing import labels
 
 
 def agreement_figure(rows: pd.DataFrame, runs: pd.DataFrame) -> Figure | None:
     """How many test images student and teacher give the same class: a marker for each run, the mean as a bar. None if the
     teacher's predictions are not among the records."""
-    teachers = pd.concat(
-        [labelled(rows, runs), runs[(runs.teacher == "") & (runs.student == headings.teacher_of(rows))]]
-    )
+    teachers = pd.concat([labelled(rows, runs), runs[(runs.teacher == "") & (runs.student == labels.teacher_of(rows))]])
     found = agreement(teachers[~teachers.index.duplicated()])
     if found.empty:
         return None
     names = list(dict.fromkeys(found.row))
     figure, axes = new_figure(height=0.9 + 0.3 * len(names))
-    kinds = {headings.name(row, rows): row.distill for _, row in rows.iterrows()}
+    kinds = {labels.name(row, rows): row.distill for _, row in rows.iterrows()}
     for position, name in enumerate(names):
         values, look = found.agreement[found.row == name], style(kinds.get(name, name), position)
         axes.plot([values.mean()] * 2, [position - 0.25, position + 0.25], color=look["color"], linewidth=2.5)
@@ -31,7 +29,7 @@ def agreement_figure(rows: pd.DataFrame, runs: pd.DataFrame) -> Figure | None:
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set(
         xlabel="test images that student and teacher give the same class, %",
-        title=headings.title(rows),
+        title=labels.title(rows),
     )
     return figure
 

@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.drawing.style import close_to_most, labelled, padded, reference_lines, style
-from analysis.showing import headings
+from analysis.showing import labels
 
 
 def learning_curves(rows: pd.DataFrame, runs: pd.DataFrame, epochs: pd.DataFrame) -> Figure:
@@ -33,7 +33,7 @@ def learning_curves(rows: pd.DataFrame, runs: pd.DataFrame, epochs: pd.DataFrame
         first, end = last.index.get_level_values("epoch").min(), values.epoch.max()
         axes[1].set_xlim(first - (first == end) / 2, end + (first == end) / 2)
         axes[1].set_ylim(*padded(pd.concat([last["min"], last["max"], rows.teacher_acc.dropna()])))
-    axes[0].set(ylabel="test accuracy, %", title=headings.title(rows))
+    axes[0].set(ylabel="test accuracy, %", title=labels.title(rows))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
     return figure
 

@@ -17,7 +17,7 @@ from analysis.drawing.style import (
     STYLE,
     labelled,
 )
-from analysis.showing import headings
+from analysis.showing import labels
 from analysis.showing.overall import many
 
 
@@ -33,11 +33,9 @@ def draw(
     pairs are looked at together. published: our cells beside published ones."""
     figures = {}
     with matplotlib.rc_context(STYLE):
-        for rows in headings.pairs(table) if len(epochs) else ():  # a published table has no epochs
-            figures |= {
-                f"{name}_{headings.place(rows)}": one for name, one in of_pair(rows, runs, epochs, data).items()
-            }
-        if any(rows.gain.notna().any() for rows in headings.pairs(table)):
+        for rows in labels.pairs(table) if len(epochs) else ():  # a published table has no epochs
+            figures |= {f"{name}_{labels.place(rows)}": one for name, one in of_pair(rows, runs, epochs, data).items()}
+        if any(rows.gain.notna().any() for rows in labels.pairs(table)):
             figures["gains"] = gains(table)
         if published is not None:
             figures["gains_against_published"] = gains_against(published)
@@ -48,7 +46,7 @@ def draw(
 
 def of_pair(rows: pd.DataFrame, runs: pd.DataFrame, epochs: pd.DataFrame, data: str | None) -> dict[str, Figure | None]:
     """The figures of one pair by name."""
-    mine, title = labelled(rows, runs), headings.title(rows)
+    mine, title = labelled(rows, runs), labels.title(rows)
     if mine.empty:
         return {}
     figures = {

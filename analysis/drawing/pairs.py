@@ -8,7 +8,7 @@ from analysis.comparing.across import LEVEL, against
 from analysis.comparing.paper import baseline, every_two_of, gains, means, names
 from analysis.comparing.table import is_percent
 from analysis.drawing.style import GREY, new_figure, style
-from analysis.showing import headings
+from analysis.showing import labels
 from analysis.showing.output import probability
 from analysis.showing.overall import sorted_by_gain
 
@@ -30,8 +30,8 @@ def matrix(paper: pd.DataFrame) -> Figure:
             text = f"{value:+.2f}\n{one.losses}-{one.ties}-{one.wins}\n{_p(one.holm)}"
             axes.text(column, row, text, **_ink(image, value), weight="bold" if one.holm < LEVEL else "normal")
     mean = dict(zip(order, values[baseline(paper)])) | {baseline(paper): 0.0}
-    labels = [f"{name}\n{mean[name]:+.2f}" if np.isfinite(mean[name]) else name for name in order]
-    axes.set_yticks(range(len(order)), labels)
+    ticks = [f"{name}\n{mean[name]:+.2f}" if np.isfinite(mean[name]) else name for name in order]
+    axes.set_yticks(range(len(order)), ticks)
     axes.set_xticks(range(len(order)), order)
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
@@ -126,4 +126,4 @@ def _unit(paper: pd.DataFrame) -> str:
 
 
 def _tie(paper: pd.DataFrame) -> str:
-    return f"a tie is at most {headings.amount(paper.rope.iloc[0], paper.metric.iloc[0])}"
+    return f"a tie is at most {labels.amount(paper.rope.iloc[0], paper.metric.iloc[0])}"

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.comparing.block import ORDER
-from analysis.showing import headings
+from analysis.showing import labels
 
 COLOURS = ("#000000", "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#8C6D31")
 MARKERS = "osD^vP*X"
@@ -42,11 +42,15 @@ def style(distill: str, position: int) -> dict:
 def labelled(rows: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """The finished runs of a block, in the order of its rows, with the name of their row as `row`."""
     first = rows.iloc[0]
-    mine = runs[(runs.dataset == first.dataset) & (runs.student == first.student) & (runs.terms == first.terms)]
-    mine = mine[mine.teacher.isin([headings.teacher_of(rows), ""]) & (mine.status == "done")]
-    names = {(row.distill, row.own): headings.name(row, rows) for _, row in rows.iterrows()}
+    mine = runs[
+        (runs.dataset == first.dataset)
+        & (runs.student == first.student)
+        & (runs.shared_settings == first.shared_settings)
+    ]
+    mine = mine[mine.teacher.isin([labels.teacher_of(rows), ""]) & (mine.status == "done")]
+    names = {(row.distill, row.method_settings): labels.name(row, rows) for _, row in rows.iterrows()}
     order = list(dict.fromkeys(names.values()))
-    mine = mine.assign(row=[names.get((run.distill, run.own), run.label) for run in mine.itertuples()])
+    mine = mine.assign(row=[names.get((run.distill, run.method_settings), run.label) for run in mine.itertuples()])
     return mine.sort_values(
         "row", key=lambda row: row.map({name: index for index, name in enumerate(order)}), kind="stable"
     )

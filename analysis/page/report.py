@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from analysis.drawing.style import STYLE
 from analysis.page import report_overall
 from analysis.page.report_runs import COLUMNS, as_json, data, plain, text
-from analysis.showing import beside, headings, words
+from analysis.showing import beside, findings, labels
 from analysis.showing.output import display, number, paragraph, probability
 from kdexp import __version__
 
@@ -41,13 +41,13 @@ def write(
     page = Environment(loader=FileSystemLoader(HERE), autoescape=True).get_template("report.html")
     script = (HERE / "report.js").read_text(encoding="utf-8")
     drawn = {name: _image(figure) for name, figure in figures.items()}
-    pairs = [_pair(rows, drawn) | _published(rows, against) for rows in headings.pairs(table)]
+    pairs = [_pair(rows, drawn) | _published(rows, against) for rows in labels.pairs(table)]
     over_pairs = report_overall.papers(papers, drawn)
     shown = [name for one in (*pairs, *over_pairs) for name, _ in one["figures"]]
     states = runs.status.value_counts()
     content = page.render(
         title=", ".join(dict.fromkeys(f"{pair['teacher']} -> {pair['student']}" for pair in pairs)) or "runs",
-        measured=headings.measured(table.metric.iloc[0]),
+        measured=labels.measured(table.metric.iloc[0]),
         counts=", ".join(f"{count} {state}" for state, count in states.items()),
         date=time.strftime("%Y-%m-%d %H:%M"),
         pairs=pairs,
@@ -77,7 +77,7 @@ def _image(figure: Figure) -> str:
 
 def _pair(rows: pd.DataFrame, drawn: dict[str, str]) -> dict:
     metric = rows.metric.iloc[0]
-    best, sentence = words.verdict(rows)
+    best, sentence = findings.verdict(rows)
     shown = display(rows)
     numbers = {
         "mean": rows["mean"],
@@ -93,25 +93,25 @@ def _pair(rows: pd.DataFrame, drawn: dict[str, str]) -> dict:
         [(text, plain(numbers[column][index]) if column in numbers else None) for column, text in row.items()]
         for index, row in shown.iterrows()
     ]
-    mine = [(name, source) for name, source in drawn.items() if name.endswith(headings.place(rows))]
+    mine = [(name, source) for name, source in drawn.items() if name.endswith(labels.place(rows))]
     return {
         "dataset": rows.dataset[0],
-        "teacher": headings.teacher_of(rows),
+        "teacher": labels.teacher_of(rows),
         "student": rows.student[0],
-        "best": "" if best is None else headings.name(best, rows),
+        "best": "" if best is None else labels.name(best, rows),
         "mean": "" if best is None else number(best["mean"], metric),
         "gain": "" if best is None else number(best.gain, metric, "+"),
         "interval": ""
         if best is None or pd.isna(best.low)
         else f"{number(best.low, metric, '+')} .. {number(best.high, metric, '+')}",
         "verdict": sentence,
-        "heading": headings.heading(rows),
-        "circumstances": headings.circumstances(rows),
+        "heading": labels.heading(rows),
+        "circumstances": labels.circumstances(rows),
         "columns": list(shown.columns),
         "rows": [{"best": bool(is_best), "cells": row} for is_best, row in zip(rows.best, cells)],
-        "said": [*paragraph(rows), *words.commands(rows)],
+        "said": [*paragraph(rows), *findings.commands(rows)],
         "figures": mine,
-        "text": " ".join([headings.heading(rows), headings.circumstances(rows), *rows.label, *rows.distill]),
+        "text": " ".join([labels.heading(rows), labels.circumstances(rows), *rows.label, *rows.distill]),
     }
 
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from analysis.showing import headings, overall
+from analysis.showing import labels, overall
 from analysis.showing.paper import ABSENT, notes, parts, title
 
 FIRST = ("matrix", "over_pairs", "heat_map")  # the figures over pairs, in the order of the screen
@@ -19,7 +19,7 @@ def _paper(page: pd.DataFrame, number: int, drawn: dict[str, str]) -> dict:
     names = [f"{name}_{page.dataset.iloc[0]}_{number}" for name in FIRST]
     return {
         "heading": f"{page.dataset.iloc[0]}, {page.pair.nunique()} pairs",
-        "circumstances": headings.circumstances(page),
+        "circumstances": labels.circumstances(page),
         "answer": answer,
         "reasons": reasons,
         "small_print": overall.sentences(page)[1 + len(reasons) :],

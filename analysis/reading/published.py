@@ -53,8 +53,8 @@ def as_runs(source: str) -> pd.DataFrame:
     cells = rows.groupby(["dataset", "teacher", "student", "method"], sort=False).top1.mean().reset_index()
     alone = cells[cells.method == BASELINE].set_index(["dataset", "student"]).top1
     kind = lambda name, which: {f"{which}._target_": re.match("[a-z]*", name.lower()).group()} if name else {}
-    terms = [json.dumps({"device": source, "precision": "", **kind(name, "model.student")}) for name in cells.student]
-    own = [json.dumps(kind(name, "model.teacher")) for name in cells.teacher]
+    shared = [json.dumps({"device": source, "precision": "", **kind(name, "model.student")}) for name in cells.student]
+    method = [json.dumps(kind(name, "model.teacher")) for name in cells.teacher]
     upper = cells.method.where(cells.method == BASELINE, cells.method.str.upper())
     teacher = [alone.get(key, float("nan")) for key in zip(cells.dataset, cells.teacher)]
     return cells.rename(columns={"method": "distill", "top1": "test_acc"}).assign(
@@ -68,5 +68,5 @@ def as_runs(source: str) -> pd.DataFrame:
             "folder": f"({source})",
             "epochs_sha256": "",
         },
-        **{"terms": terms, "own": own, "teacher_test_acc": teacher},
+        **{"shared_settings": shared, "method_settings": method, "teacher_test_acc": teacher},
     )

@@ -23,7 +23,7 @@ from kdexp.record.config import block, blocks, parse
 from kdexp.record.runs import folders
 
 IDENTITY = ["dataset", "teacher", "student", "distill"]
-CELL = [*IDENTITY, "terms", "own", "seed"]  # one measurement
+CELL = [*IDENTITY, "shared_settings", "method_settings", "seed"]  # one measurement
 RESOLVED = ("precision", "deterministic", "device")  # asked for as `auto`, known once a run is done
 
 
@@ -39,7 +39,8 @@ def read(*outputs: str | os.PathLike) -> tuple[pd.DataFrame, list[str]]:
     """(runs, what was left out and why).
 
     runs: the numbers of result.json (accuracies in percent, `seconds`, `params`), every setting by its dotted name,
-    and `status` (done, running, failed, diverged), `folder`, `label`, `note`, `terms`, `own` (JSON; analysis/reading/settings.py).
+    and `status` (done, running, failed, diverged), `folder`, `label`, `note`, `shared_settings`,
+    `method_settings` (JSON; analysis/reading/settings.py).
     The same run in two folders counts once. An empty frame if there is nothing.
     """
     rows, left_out = [], []
@@ -52,8 +53,11 @@ def read(*outputs: str | os.PathLike) -> tuple[pd.DataFrame, list[str]]:
     fill_absent(asked, [row.pop("names") for row in rows])
     _resolve(rows, asked)
     for row, one in zip(rows, asked):
-        terms, own = split(one)
-        row |= {"terms": json.dumps(terms, sort_keys=True), "own": json.dumps(own, sort_keys=True)}
+        shared, method = split(one)
+        row |= {
+            "shared_settings": json.dumps(shared, sort_keys=True),
+            "method_settings": json.dumps(method, sort_keys=True),
+        }
         row |= {key: value for key, value in one.items() if key not in row}
     return _once(pd.DataFrame(rows), left_out), left_out
 
@@ -147,8 +151,8 @@ def _resolve(rows: list[dict], asked: list[dict]) -> None:
     known: dict[tuple, dict] = {}
     keys = []
     for row, one in zip(rows, asked):
-        terms, _ = split({key: value for key, value in one.items() if key not in RESOLVED})
-        request = (one["precision"], one["deterministic"], row["asked_device"], frozenset(terms.items()))
+        shared, _ = split({key: value for key, value in one.items() if key not in RESOLVED})
+        request = (one["precision"], one["deterministic"], row["asked_device"], frozenset(shared.items()))
         keys.append((row["dataset"], row["student"], request))
         kind = str(row.get("device") or row.pop("asked_device")).partition(":")[0].partition(" ")[0]
         row.pop("asked_device", None)
@@ -173,7 +177,7 @@ def _once(runs: pd.DataFrame, left_out: list[str]) -> pd.DataFrame:
             left_out.append(
                 f"{row.folder} ({row.test_acc:.2f} %) repeats {kept.folder} ({kept.test_acc:.2f} %), which counts"
             )
-    return runs[~again].sort_values([*IDENTITY, "terms", "own", "seed"], ignore_index=True)
+    return runs[~again].sort_values([*IDENTITY, "shared_settings", "method_settings", "seed"], ignore_index=True)
 
 
 def epochs(runs: pd.DataFrame) -> pd.DataFrame:

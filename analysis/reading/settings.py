@@ -1,7 +1,7 @@
 """Which runs may be averaged: the settings of a run, split into what it shares with its baseline and what is its own.
 
-terms: everything a run and its label-only baseline agree in (data, student, recipe, optimizer, precision, device ...).
-own: what only the method and its teacher have (their parameters, teacher_seed, the checkpoint's sha256 and constants).
+shared_settings: everything a run and its label-only baseline agree in (data, student, recipe, optimizer, precision, device ...).
+method_settings: what only the method and its teacher have (their parameters, teacher_seed, the checkpoint's sha256 and constants).
 Two runs that agree in both differ in their seed alone.
 """
 
@@ -12,7 +12,7 @@ from kdexp.config.schema import CIRCUMSTANCES, DISTILL, Config, Dataset, Recipe,
 BASELINE, KD = "none", "kd"  # what all others are compared with
 IDENTITY = {"seed", "dataset.name", "model.teacher.name", "model.student.name", "distill.name"}
 WORDS = {"distill.label", "distill.note", "distill.control"}
-OWN = ("distill.", "model.teacher", "teacher_seed", "teacher_checkpoint", "teacher_normalize")
+OF_THE_METHOD = ("distill.", "model.teacher", "teacher_seed", "teacher_checkpoint", "teacher_normalize")
 SECTIONS = ("distill", "optimizer", "dataset", "recipe", "model.student", "model.teacher")
 
 
@@ -59,9 +59,9 @@ def fill_absent(all_settings: list[dict], names: list[dict]) -> None:
 
 
 def split(one: dict) -> tuple[dict, dict]:
-    """Settings -> (terms, own)."""
-    own = {key: value for key, value in one.items() if key.startswith(OWN)}
-    return {key: value for key, value in one.items() if key not in own}, own
+    """Settings -> (shared_settings, method_settings)."""
+    method = {key: value for key, value in one.items() if key.startswith(OF_THE_METHOD)}
+    return {key: value for key, value in one.items() if key not in method}, method
 
 
 def differing(rows: list[dict]) -> list[str]:

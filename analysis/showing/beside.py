@@ -13,7 +13,7 @@ from rich.console import Console
 from analysis.comparing.literature import distances
 from analysis.reading.published import load, method
 from analysis.reading.settings import BASELINE
-from analysis.showing import headings
+from analysis.showing import labels
 from analysis.showing.output import WIDTH, screen
 
 RECIPES = {"RepDistiller README": "crd240", "overhaul-distillation README": "od200"}
@@ -41,7 +41,7 @@ def beside(rows: pd.DataFrame) -> pd.DataFrame:
     """A row for each published number of a block's methods, and of its teacher and baseline: ours (mean, n, gain), theirs (top1,
     published_gain, runs, statistic, source, note), and whether the recipe is the same. Empty if there is none."""
     published, first = load(), rows.iloc[0]
-    teacher = headings.teacher_of(rows)
+    teacher = labels.teacher_of(rows)
     same = published[published.dataset == first.dataset]
     ours = [
         (
@@ -72,25 +72,25 @@ def beside(rows: pd.DataFrame) -> pd.DataFrame:
 
 def recipe(rows: pd.DataFrame) -> str | None:
     """The recipe of a block if it was run as it stands: all images, its own epochs, batch size and rate; else None."""
-    terms = json.loads(rows.terms.iloc[0])
-    kept = all(terms.get(key) == terms.get(f"recipe.{key}") for key in ("epochs", "batch_size"))
-    kept &= terms.get("optimizer.lr") == terms.get("recipe.lr")
-    kept &= not any(terms.get(f"dataset.{key}") for key in ("limit", "limit_test", "validation"))
-    return terms.get("recipe") if kept else None
+    shared = json.loads(rows.shared_settings.iloc[0])
+    kept = all(shared.get(key) == shared.get(f"recipe.{key}") for key in ("epochs", "batch_size"))
+    kept &= shared.get("optimizer.lr") == shared.get("recipe.lr")
+    kept &= not any(shared.get(f"dataset.{key}") for key in ("limit", "limit_test", "validation"))
+    return shared.get("recipe") if kept else None
 
 
 def every_pair(table: pd.DataFrame) -> pd.DataFrame:
     """`beside` of all pairs."""
-    found = [one for rows in headings.pairs(table) if len(one := beside(rows))]
+    found = [one for rows in labels.pairs(table) if len(one := beside(rows))]
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=COLUMNS)
 
 
 def print_beside(table: pd.DataFrame) -> pd.DataFrame:
     """Each pair's comparison on stdout, rows of another recipe in grey; returns all of them."""
     console, parts = Console(highlight=False, soft_wrap=True), []
-    for rows in headings.pairs(table):
+    for rows in labels.pairs(table):
         found = beside(rows)
-        console.print(f"{headings.heading(rows)}   beside published", style="bold", markup=False)
+        console.print(f"{labels.heading(rows)}   beside published", style="bold", markup=False)
         if found.empty:
             console.print("  nothing is published here for this data set, pair and these methods\n")
             continue

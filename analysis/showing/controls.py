@@ -4,7 +4,7 @@ import pandas as pd
 
 from analysis.comparing.table import lower_is_better
 from analysis.reading.settings import BASELINE, KD
-from analysis.showing.headings import amount, name
+from analysis.showing.labels import amount, name
 
 
 def controls(rows: pd.DataFrame) -> list[str]:

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.comparing.images import COLUMNS as IMAGES
-from analysis.comparing.table import FIRST, HIDDEN, LAST, own_columns, setting_columns
-from analysis.showing import headings, image_words, words
+from analysis.comparing.table import FIRST, HIDDEN, LAST, method_setting_columns, setting_columns
+from analysis.showing import findings, image_findings, labels
 from analysis.showing.output import display, paragraph
 
 
@@ -37,11 +37,11 @@ def markdown(table: pd.DataFrame) -> str:
     """One table of all pairs, the best in bold, and the sentences below."""
     parts, text = [], []
     settings = setting_columns(table)
-    for rows in headings.pairs(table):
-        place = {"dataset": rows.dataset, "teacher": headings.teacher_of(rows), "student": rows.student}
-        place |= {column: rows[column] for column in settings if column not in own_columns(rows)}
+    for rows in labels.pairs(table):
+        place = {"dataset": rows.dataset, "teacher": labels.teacher_of(rows), "student": rows.student}
+        place |= {column: rows[column] for column in settings if column not in method_setting_columns(rows)}
         parts.append(pd.concat([pd.DataFrame(place), bold(rows, "**{}**")], axis=1))
-        text += [f"**{headings.heading(rows)}**", headings.circumstances(rows), *paragraph(rows)]
+        text += [f"**{labels.heading(rows)}**", labels.circumstances(rows), *paragraph(rows)]
     frame = pd.concat(parts, ignore_index=True) if parts else columns(table)[FIRST]
     frame = frame.dropna(axis="columns", how="all").astype(object).fillna("").astype(str)
     lines = "\n\n".join(line.replace("*  may", "Bold: may").replace("_", "\\_") for line in text)
@@ -52,7 +52,7 @@ def markdown(table: pd.DataFrame) -> str:
 def latex(table: pd.DataFrame) -> str:
     """A table environment for each pair: booktabs, the best in bold, notes below. For \\input in a paper."""
     parts = ["% \\usepackage{booktabs}"]
-    for rows in headings.pairs(table):
+    for rows in labels.pairs(table):
         shown = display(rows).drop(columns=" ", errors="ignore").map(escape)
         for column in ("method", "mean"):
             shown[column] = [f"\\textbf{{{value}}}" if best else value for value, best in zip(shown[column], rows.best)]
@@ -61,10 +61,10 @@ def latex(table: pd.DataFrame) -> str:
         shown = shown.dropna(axis="columns", how="all").rename(columns=escape)
         body = shown.style.hide(axis="index").to_latex(hrules=True, column_format="l" + "r" * (shown.shape[1] - 1))
         notes = " \\\\\n".join(
-            escape(line.replace("*  may", "Bold: may")) for line in [headings.circumstances(rows), *paragraph(rows)]
+            escape(line.replace("*  may", "Bold: may")) for line in [labels.circumstances(rows), *paragraph(rows)]
         )
         parts.append(
-            f"\\begin{{table}}\n\\centering\n\\caption{{{escape(headings.heading(rows))}}}\n\\small\n{body}\n"
+            f"\\begin{{table}}\n\\centering\n\\caption{{{escape(labels.heading(rows))}}}\n\\small\n{body}\n"
             f"\\par\\smallskip\\parbox{{\\linewidth}}{{\\footnotesize\\raggedright {notes}}}\n\\end{{table}}\n"
         )
     return "\n".join(parts)
@@ -102,16 +102,16 @@ def escape(text: str) -> str:
 def to_json(table: pd.DataFrame) -> str:
     """A list of blocks: what they are, their rows as plain numbers, and the sentences."""
     found = []
-    for rows in headings.blocks(table):
+    for rows in labels.blocks(table):
         plain = _known(rows).drop(columns=[name for name in HIDDEN if name not in ("ranked", "wide", "apart")])
         found.append(
             {
-                "heading": headings.heading(rows) if (rows.teacher != "").any() else None,
-                "settings": json.loads(rows.terms[0]),
+                "heading": labels.heading(rows) if (rows.teacher != "").any() else None,
+                "settings": json.loads(rows.shared_settings[0]),
                 "rows": json.loads(plain.to_json(orient="records", double_precision=15)),
-                "findings": [*words.findings(rows), *image_words.findings(rows)],
-                "notes": headings.footnotes(rows),
-                "missing": words.commands(rows),
+                "findings": [*findings.sentences(rows), *image_findings.sentences(rows)],
+                "notes": labels.footnotes(rows),
+                "missing": findings.commands(rows),
             }
         )
     return json.dumps(found, indent=1, ensure_ascii=False)

@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.comparing.block import natural
-from analysis.comparing.table import is_percent, own_columns, setting_columns
-from analysis.showing import headings, image_words, words
+from analysis.comparing.table import is_percent, method_setting_columns, setting_columns
+from analysis.showing import findings, image_findings, labels
 
 LEGEND = "may be the best (Hsu's MCB, 95 %).   Interval, p and † (differs from KD): Dunnett, 95 %."
 OPEN = "far behind the best mean, but too uneven to be ruled out."
@@ -32,7 +32,7 @@ def display(rows: pd.DataFrame) -> pd.DataFrame:
     """A block as text, a column for each of the paper's: the form of all but CSV and JSON."""
     metric = rows.metric.iloc[0]
     text = pd.DataFrame({"method": rows.label})
-    for column in own_columns(rows):
+    for column in method_setting_columns(rows):
         text[column] = rows[column].map(lambda value: "" if pd.isna(value) else str(value))
     text["mean"] = [number(value, metric) for value in rows["mean"]]
     text["std"] = [number(value, metric) for value in rows["std"]]
@@ -56,7 +56,7 @@ def display(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _intervals(rows: pd.DataFrame, lows: pd.Series, highs: pd.Series) -> list[str]:
     metric = rows.metric.iloc[0]
-    uneven = words.uneven_and_far(rows) & (lows < 0) & (highs > 0)
+    uneven = findings.uneven_and_far(rows) & (lows < 0) & (highs > 0)
     return [
         "too uneven" if silly else f"{number(low, metric, '+')} .. {number(high, metric, '+')}" if pd.notna(low) else ""
         for low, high, silly in zip(lows, highs, uneven)
@@ -77,7 +77,7 @@ def grids(table: pd.DataFrame, by: str) -> list[tuple[str, pd.DataFrame]]:
     allowed = ["dataset", "teacher", "student", *settings]
     if by not in allowed:
         raise ValueError(f"--by {by}: the rows do not differ in that. Choose one of: distill, {', '.join(allowed)}")
-    rows = pd.concat([rows.assign(teacher=headings.teacher_of(rows)) for rows in headings.pairs(table)])
+    rows = pd.concat([rows.assign(teacher=labels.teacher_of(rows)) for rows in labels.pairs(table)])
     metric, keys = rows.metric.iloc[0], [key for key in allowed if key != by]
     rows["cell"] = [
         f"{number(row['mean'], metric)}{'*' if row.best else ''}"
@@ -95,7 +95,7 @@ def grids(table: pd.DataFrame, by: str) -> list[tuple[str, pd.DataFrame]]:
             for value, line in sorted(cells.items(), key=lambda item: (item[0] != "", natural(item[0])))
         ]
         grid = pd.DataFrame(lines, columns=[by, *dict.fromkeys(group.label)]).fillna("")
-        found.append(("   ".join([*shown, headings.measured(metric)]), grid))
+        found.append(("   ".join([*shown, labels.measured(metric)]), grid))
     return found
 
 
@@ -120,24 +120,24 @@ def print_table(table: pd.DataFrame, runs: pd.DataFrame, by: str = "distill") ->
     for title, grid in grids(table, by) if by != "distill" else ():
         console.print(screen(grid, title), width=WIDTH, crop=False)
         console.print(f"\n  *  {LEGEND.partition('   ')[0]}\n")
-    for rows in headings.pairs(table) if by == "distill" else ():
-        console.print(headings.heading(rows), style="bold", markup=False)
-        console.print(headings.circumstances(rows), markup=False)
+    for rows in labels.pairs(table) if by == "distill" else ():
+        console.print(labels.heading(rows), style="bold", markup=False)
+        console.print(labels.circumstances(rows), markup=False)
         console.print(
             screen(display(rows), None, ["bold" if best else None for best in rows.best]), width=WIDTH, crop=False
         )
         console.print("")
         for line in paragraph(rows):
             console.print(textwrap.fill(line, console.width, initial_indent="  ", subsequent_indent="  "), markup=False)
-        for line in words.commands(rows):  # in one piece, to be pasted
+        for line in findings.commands(rows):  # in one piece, to be pasted
             console.print(f"  {line}", markup=False)
         console.print("")
-    taught = {(rows.dataset[0], headings.teacher_of(rows)) for rows in headings.pairs(table)}
-    for rows in headings.blocks(table):
+    taught = {(rows.dataset[0], labels.teacher_of(rows)) for rows in labels.pairs(table)}
+    for rows in labels.blocks(table):
         if (rows.teacher == "").all() and (rows.dataset[0], rows.student[0]) not in taught and rows.n[0]:
             mean = number(rows["mean"][0], rows.metric[0])
             place = f"{rows.dataset[0]}   {rows.student[0]} trained on the labels alone"
-            console.print(f"{place}: {mean} (n={rows.state[0]})   {headings.circumstances(rows)}", markup=False)
+            console.print(f"{place}: {mean} (n={rows.state[0]})   {labels.circumstances(rows)}", markup=False)
     for row in runs[runs.status != "done"].itertuples():
         console.print(f"{row.status}: {row.folder}", markup=False)
 
@@ -146,4 +146,4 @@ def paragraph(rows: pd.DataFrame) -> list[str]:
     """What stands below a block, beside the commands that make what is missing."""
     legend = [f"*  {LEGEND}"] if rows.best.any() else []
     legend += [f"?  {OPEN}"] if rows.open.any() else []
-    return [*legend, *words.findings(rows), *image_words.findings(rows), *headings.footnotes(rows)]
+    return [*legend, *findings.sentences(rows), *image_findings.sentences(rows), *labels.footnotes(rows)]

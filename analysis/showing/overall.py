@@ -8,7 +8,7 @@ import pandas as pd
 from analysis.comparing.across import LEVEL, against, pairs_needed, smallest_p
 from analysis.comparing.paper import baseline, every_two_of, gains, shared
 from analysis.comparing.table import is_percent
-from analysis.showing.headings import amount, listed
+from analysis.showing.labels import amount, listed
 from analysis.showing.output import number, probability
 
 
@@ -153,7 +153,9 @@ def sentences(paper: pd.DataFrame) -> list[str]:
 
 def _tuned(paper: pd.DataFrame) -> list[str]:
     """Methods whose own parameters are not the same in all pairs."""
-    own = paper.own.map(lambda text: str([item for item in json.loads(text).items() if item[0].startswith("distill.")]))
+    own = paper.method_settings.map(
+        lambda text: str([item for item in json.loads(text).items() if item[0].startswith("distill.")])
+    )
     names = [name for name, some in own.groupby(paper.method) if some.nunique() > 1]
     return [f"Not the same parameters in all pairs: {listed(names)}."] if names else []
 

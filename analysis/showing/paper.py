@@ -8,7 +8,7 @@ import pandas as pd
 from analysis.comparing.paper import baseline, gains, names
 from analysis.comparing.table import lower_is_better
 from analysis.reading.settings import BASELINE
-from analysis.showing import headings
+from analysis.showing import labels
 from analysis.showing.output import LEGEND, OPEN, number
 
 ABSENT = "–"
@@ -70,7 +70,7 @@ def title(paper: pd.DataFrame) -> str:
     unit = "teacher draws" if paper.over.iloc[0] == "teacher" else "seeds"
     count = int(paper.n.max())
     what = f": mean ± std over {count} {unit}" if count > 1 else f", one {unit[:-1]} each"
-    return f"{paper.dataset.iloc[0]}   {headings.measured(paper.metric.iloc[0])}{what}"
+    return f"{paper.dataset.iloc[0]}   {labels.measured(paper.metric.iloc[0])}{what}"
 
 
 def notes(paper: pd.DataFrame) -> list[str]:
@@ -98,4 +98,4 @@ def notes(paper: pd.DataFrame) -> list[str]:
     if weak.any() and paper.metric.iloc[0] == "test_acc":
         which = ", ".join(name for name, one in zip(names(paper), weak) if one)
         said.append(f"The teacher is below the student that had labels alone: {which}.")
-    return [*said, *headings.footnotes(paper)]
+    return [*said, *labels.footnotes(paper)]

@@ -5,13 +5,13 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.comparing.paper import every_two_of, gains
-from analysis.showing import headings, overall, paper
+from analysis.showing import labels, overall, paper
 from analysis.showing.formats import escape, written
 
 
 def markdown(table: pd.DataFrame) -> str:
     """Bold: may be the best; the rest as on the screen."""
-    lines = [f"**{paper.title(table)}**", headings.circumstances(table)]
+    lines = [f"**{paper.title(table)}**", labels.circumstances(table)]
     for part in paper.parts(table):
         heads = ["method", *(f"{t}{f' ({a})' * bool(a)}<br>{s}" for t, a, s in part.heads), "mean gain"]
         frame = pd.DataFrame([[name, *map(_bold, cells), gain] for name, cells, gain in part.rows], columns=heads)
@@ -49,7 +49,7 @@ def latex(table: pd.DataFrame) -> str:
         ]
         body = [r"\toprule", *head, r"\midrule", *teacher, lines[0], r"\midrule", *lines[1:], r"\bottomrule"]
         caption = f"{paper.title(table)}{'; ' * bool(part.title)}{part.title}"
-        notes = [headings.circumstances(table), *paper.notes(table)]
+        notes = [labels.circumstances(table), *paper.notes(table)]
         below = " \\\\\n".join(
             escape(line.replace("*  may", "Bold: may").replace(paper.ABSENT, "--")) for line in notes
         )

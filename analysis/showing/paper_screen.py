@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analysis.showing import headings, overall
+from analysis.showing import labels, overall
 from analysis.showing.output import WIDTH, screen
 from analysis.showing.paper import Part, notes, parts, title
 
@@ -43,7 +43,7 @@ def _say(console: Console, lines: list[str]) -> None:
 def _print_table(paper: pd.DataFrame, console: Console) -> None:
     """In pieces of as many pairs as the terminal is wide."""
     console.print(title(paper), style="bold", markup=False)
-    console.print(headings.circumstances(paper), markup=False)
+    console.print(labels.circumstances(paper), markup=False)
     for part in parts(paper):
         if part.title:
             console.print(f"\n{part.title}", markup=False)

@@ -16,8 +16,8 @@ from kdexp.command.plan import missing_teachers, title
 from kdexp.experiment import load_data
 from kdexp.interrupt import Stopped
 from kdexp.job import Job
-from kdexp.lockstep import note_failure
 from kdexp.record import lease
+from kdexp.recorded_fit import note_failure
 
 POLL_SECONDS = 0.5
 

@@ -125,14 +125,14 @@ def of_file(file: str, words: list[str], sets: list[str], data: Data) -> None:
 
     from kdexp.config import cli, plugins, resolve
     from kdexp.config.compose import initialised
-    from kdexp.given import build_given
+    from kdexp.teacher_checkpoint import load_teacher_checkpoint
 
     if not any(word.startswith(("teacher=", "model/teacher=")) for word in words):
         raise UsageError(f"{file}: say what network it is, as in teacher=resnet56 dataset=cifar10")
     with cli.messages(), initialised():
         cli.register(plugins.typed(words))
         config = resolve.plain(compose("config", cli.arguments([*words, f"teacher_checkpoint={file}"])))
-        network = build_given(config)
+        network = load_teacher_checkpoint(config)
     for name in sets:
         for part, images in data.of(config, name).items():
             print(line_of(measure(network, config, images)[0], part, file))

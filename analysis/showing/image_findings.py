@@ -3,10 +3,10 @@
 import pandas as pd
 
 from analysis.reading.settings import BASELINE
-from analysis.showing.headings import amount, listed, names
+from analysis.showing.labels import amount, listed, names
 
 
-def findings(rows: pd.DataFrame) -> list[str]:
+def sentences(rows: pd.DataFrame) -> list[str]:
     """Sentences: what each interval claims, what stays certain over other images, what no number of seeds shrinks. None
     where it is not known which images the runs got right."""
     methods = rows[(rows.distill != BASELINE) & rows.ranked]

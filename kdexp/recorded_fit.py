@@ -23,7 +23,7 @@ LOGITS_AT_MOST = 100e6  # bytes, with keep_logits=auto
 QUICKER = "epochs=2 dataset.limit=5000, dataset=digits, or a GPU"
 
 
-class Lockstep:
+class RecordedFit:
     """One training of jobs that stand at one position.
 
     members: job -> learner. rows: job -> the rows of the epochs before. views: teacher mode -> forward. teacher: its

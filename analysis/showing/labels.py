@@ -6,7 +6,7 @@ import textwrap
 import numpy as np
 import pandas as pd
 
-from analysis.comparing.table import METRICS, is_percent, own_columns
+from analysis.comparing.table import METRICS, is_percent, method_setting_columns
 from analysis.reading.settings import BASELINE
 
 
@@ -48,11 +48,11 @@ def heading(rows: pd.DataFrame) -> str:
 
 def circumstances(rows: pd.DataFrame) -> str:
     """The settings all rows share and that differ from the defaults, with the kind of device and the precision."""
-    terms = json.loads(rows.terms.iloc[0])
+    shared = json.loads(rows.shared_settings.iloc[0])
     texts = [text for text in rows.variant if text]
     parts = [part for part in (texts[0].split(",") if texts else []) if not part.startswith(("distill.", "teacher_"))]
     parts = [part for part in parts if part != "base"]
-    return "   ".join(filter(None, [",".join(parts), str(terms["device"]), str(terms["precision"])]))
+    return "   ".join(filter(None, [",".join(parts), str(shared["device"]), str(shared["precision"])]))
 
 
 def name(row, rows: pd.DataFrame) -> str:
@@ -60,7 +60,7 @@ def name(row, rows: pd.DataFrame) -> str:
     label = textwrap.shorten(row.label, 40)
     if (rows.label == row.label).sum() == 1:
         return label
-    return " ".join([label, *(f"{key}={row[key]}" for key in own_columns(rows) if pd.notna(row[key]))])
+    return " ".join([label, *(f"{key}={row[key]}" for key in method_setting_columns(rows) if pd.notna(row[key]))])
 
 
 def names(some: pd.DataFrame, rows: pd.DataFrame) -> list[str]:

@@ -15,7 +15,7 @@ from kdexp.experiment import build_network
 from kdexp.models.foreign import Renormalised, load_weights
 
 
-def build_given(config: dict) -> nn.Module:
+def load_teacher_checkpoint(config: dict) -> nn.Module:
     """The teacher with the weights of the file. Raises UsageError for a file that cannot be read or does not fit."""
     node, data, file = config["model"]["teacher"], config["dataset"], config["teacher_checkpoint"]
     network = build_network(node, config["plugins"])
@@ -38,7 +38,7 @@ def _known(config: dict) -> Iterator[tuple[str, nn.Module]]:
         yield node["name"], network
 
 
-def check_given(config: dict) -> None:
+def check_teacher_checkpoint(config: dict) -> None:
     """Read the file before anything is made on disk; once for each file and network. Raises UsageError."""
     if config["teacher_checkpoint"]:
         keys = ("dataset", "plugins", "teacher_checkpoint", "teacher_normalize")
@@ -50,7 +50,7 @@ def check_given(config: dict) -> None:
 @functools.cache
 def _refusal(chosen: str, sha256: str) -> str | None:
     try:
-        build_given(json.loads(chosen))
+        load_teacher_checkpoint(json.loads(chosen))
     except UsageError as error:
         return str(error)
     return None
