@@ -40,9 +40,10 @@ CAPTIONS = {
 
 def of_pair(rows: pd.DataFrame, runs: pd.DataFrame, images: dict[str, str], lacking: dict[str, list[str]]) -> dict:
     """What report.html shows. images: figures as data URIs by name. lacking: see `figures.Drawn`."""
-    mine, place = labelled(rows, runs), labels.place(rows)
-    if mine.empty:  # published numbers
-        return {"figures": [], "columns": [], "rows": [], "said": []}
+    place = labels.place(rows)
+    if place not in lacking:  # nothing was drawn of it: published numbers have no networks
+        return {"figures": []}
+    mine = labelled(rows, runs)
     columns, table, unknown = _numbers(mine, runs, labels.teacher_of(rows))
     names = {f"{name}_{place}": caption for name, caption in CAPTIONS.items()}
     return {
