@@ -1,0 +1,137 @@
+"""Whether gains, and the order of methods, depend on the recipe: blocks of the table that differ in nothing else.
+
+Within a recipe, methods share the batches of each seed: a gain is a difference on equal seeds, and its noise is that block's
+sigma (analysis/comparing/model.py). Between recipes nothing is paired: seed 1 has other images and other batches there. Nor is
+the noise of one size. One sigma for all would see a change of gains in 11 % of tables without one, where one recipe of
+three has five times the others' noise, so each block keeps its own (tests/test_interaction.py).
+
+- Changes: a method's gain under one recipe less that under another, the interaction of method and recipe; every method and
+  every two recipes, together at 95 %. The variance is 2 s1²/n1 + 2 s2²/n2, with Satterthwaite's degrees of freedom. The bound is
+  that of the multivariate t with the correlation these variances give, each change with its own degrees of freedom (Hasler &
+  Hothorn 2008, Biometrical Journal 50:793). The smallest p is the max-t test of "no gain depends on the recipe".
+- Order: every two rows, the baseline among them, under each recipe; Tukey's studentized range in each block, at the level
+  0.95^(1/recipes). Recipes are independent, so all of these hold together with 95 %. Two rows change places for certain if
+  one is better under one recipe and worse under another. That is so on any scale; a change of gains is not: 2 points at
+  60 % and 2 points at 90 % are different things.
+"""
+
+import itertools
+import json
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from analysis.comparing.multivariate_t import LEVEL, critical, tail
+from analysis.comparing.paper import joined, named
+from analysis.comparing.table import lower_is_better
+from analysis.reading.settings import BASELINE, differing
+
+RECIPE = ("recipe", "augment", "optimizer", "batch_size")  # what may differ; epochs too, if each recipe has its own
+
+
+def families(table: pd.DataFrame) -> list[pd.DataFrame]:
+    """A frame for every two or more blocks of one pair, data and hardware that differ in their recipe alone: their rows, with
+    `method` (what a row is called in all of them), `place` (its position), `pair` (the number of the recipe) and `under` (its name).
+    Empty where there are none. Blocks without exactly one baseline have no gains and are left out."""
+    found: dict[tuple, list[pd.DataFrame]] = {}
+    for _, rows in table.groupby("block", sort=False):
+        if rows.gain.notna().any():
+            key = (rows.dataset.iloc[0], rows.teacher.max(), rows.student.iloc[0], _rest(_shared(rows)))
+            found.setdefault(key, []).append(named(rows))
+    return [_labeled(joined(blocks)) for blocks in found.values() if len(blocks) > 1]
+
+
+def _shared(rows: pd.DataFrame) -> dict:
+    return json.loads(rows.shared_settings.iloc[0])
+
+
+def _of_recipe(settings: dict) -> dict:
+    return {key: value for key, value in settings.items() if key.partition(".")[0] in RECIPE}
+
+
+def _rest(settings: dict) -> str:
+    """What blocks of a family must agree in."""
+    rest = {key: value for key, value in settings.items() if key not in _of_recipe(settings)}
+    if rest.get("epochs") == settings.get("recipe.epochs"):
+        rest["epochs"] = "the recipe's"
+    return json.dumps(rest, sort_keys=True)
+
+
+def _labeled(family: pd.DataFrame) -> pd.DataFrame:
+    """With `under`: crd240, or the settings that tell the recipes apart where the name does not."""
+    recipes = [_of_recipe(_shared(rows)) for _, rows in family.groupby("pair")]
+    names = [str(one.get("recipe")) for one in recipes]
+    if len(set(names)) < len(names):
+        keys = differing(recipes)
+        names = [" ".join(f"{key}={one.get(key)}" for key in keys) for one in recipes]
+    return family.assign(under=family.pair.map(dict(enumerate(names))))
+
+
+def recipes(family: pd.DataFrame) -> list[str]:
+    """The names of a family's recipes, in the order of the table."""
+    return list(dict.fromkeys(family.under))
+
+
+def compared(family: pd.DataFrame) -> pd.DataFrame:
+    """The rows that the interaction is about: whole, and compared with their whole baseline in the block's model."""
+    whole = family.ranked & np.isfinite(family.sigma)
+    control = whole & (family.distill == BASELINE)
+    taught = whole & (family.test == "model") & family.pair.isin(family.pair[control])
+    return family[(control & family.pair.isin(family.pair[taught])) | taught]
+
+
+def everywhere(family: pd.DataFrame) -> list[str]:
+    """The methods, and the baseline, that are compared under every recipe of which anything can be claimed."""
+    rows = compared(family)
+    count = rows.method.value_counts()
+    return [name for name in rows.sort_values("place").method.unique() if count[name] == rows.pair.nunique()]
+
+
+def changes(family: pd.DataFrame) -> pd.DataFrame:
+    """A row for each method and two recipes: method, under, other, difference (its gain under `under` less that under
+    `other`, in units of the metric), low, high (all together 95 %), p (adjusted for all of them), df. Empty if none can be claimed."""
+    rows = compared(family).sort_values(["place", "pair"]).reset_index(drop=True)
+    control = {row.pair: row.Index for row in rows.itertuples() if row.distill == BASELINE}
+    found, contrasts = [], []
+    for method, mine in rows[rows.distill != BASELINE].groupby("method", sort=False):
+        for (first, one), (second, other) in itertools.combinations(zip(mine.index, mine.pair), 2):
+            contrast = np.zeros(len(rows))
+            contrast[[second, control[one]]], contrast[[first, control[other]]] = 1, -1
+            contrasts.append(contrast)
+            found.append({"method": method, "under": rows.under[second], "other": rows.under[first]})
+    if not found:
+        return pd.DataFrame(columns=["method", "under", "other", "difference", "low", "high", "p", "df"])
+    contrasts, variance = np.array(contrasts), (rows.sigma**2 / rows.n).to_numpy()
+    covariance = contrasts * variance @ contrasts.T
+    error = np.sqrt(np.diag(covariance))
+    correlation = covariance / np.outer(error, error)
+    difference, df = contrasts @ rows["mean"].to_numpy(), _satterthwaite(contrasts, variance, rows)
+    bounds = [critical(correlation, float(one)) for one in df.round(6)]
+    p = [tail(abs(t), correlation, one)[0] for t, one in zip(difference / error, df)]
+    half = np.array(bounds) * error
+    return pd.DataFrame(found).assign(difference=difference, low=difference - half, high=difference + half, p=p, df=df)
+
+
+def _satterthwaite(contrasts: np.ndarray, variance: np.ndarray, rows: pd.DataFrame) -> np.ndarray:
+    """(contrasts,) degrees of freedom: a block's share of a contrast's variance has the block's."""
+    recipes = pd.get_dummies(rows.pair).to_numpy(float)
+    shares = contrasts**2 * variance @ recipes
+    return shares.sum(1) ** 2 / (shares**2 / rows.groupby("pair").df.first().to_numpy()).sum(1)
+
+
+def order(family: pd.DataFrame) -> pd.DataFrame:
+    """A row for every two of `everywhere` and each recipe: first, second, under, difference (of their means, first less
+    second), low, high (all together 95 %), better (1: first is better for certain, -1: second is, 0: not told apart)."""
+    some, rows = everywhere(family), compared(family)
+    level = 1 - (1 - LEVEL) ** (1 / max(rows.pair.nunique(), 1))
+    found = []
+    for _, block in rows[rows.method.isin(some)].groupby("pair") if len(some) > 1 else ():
+        means, one = block.set_index("method")["mean"], block.iloc[0]
+        half = stats.studentized_range.isf(level, len(some), one.df) * one.sigma / np.sqrt(one.n)
+        for first, second in itertools.combinations(some, 2):
+            d = means[first] - means[second]
+            found.append((first, second, one.under, d, d - half, d + half))
+    frame = pd.DataFrame(found, columns=["first", "second", "under", "difference", "low", "high"])
+    sign = -1 if len(family) and lower_is_better(family.metric.iloc[0]) else 1
+    return frame.assign(better=sign * ((frame.low > 0).astype(int) - (frame.high < 0).astype(int)))
