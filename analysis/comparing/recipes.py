@@ -9,10 +9,11 @@ three has five times the others' noise, so each block keeps its own (tests/test_
   every two recipes, together at 95 %. The variance is 2 s1²/n1 + 2 s2²/n2, with Satterthwaite's degrees of freedom. The bound is
   that of the multivariate t with the correlation these variances give, each change with its own degrees of freedom (Hasler &
   Hothorn 2008, Biometrical Journal 50:793). The smallest p is the max-t test of "no gain depends on the recipe".
-- Order: every two rows, the baseline among them, under each recipe; Tukey's studentized range in each block, at the level
+- Order: every two rows, the baseline among them, under each recipe; Tukey's comparison in each block, at the level
   0.95^(1/recipes). Recipes are independent, so all of these hold together with 95 %. Two rows change places for certain if
   one is better under one recipe and worse under another. That is so on any scale; a change of gains is not: 2 points at
   60 % and 2 points at 90 % are different things.
+- A row that varies far more than its block (`wide`) has its own variance and degrees of freedom in both, as in Welch's t.
 """
 
 import itertools
@@ -20,7 +21,6 @@ import json
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from analysis.comparing.multivariate_t import LEVEL, critical, tail
 from analysis.comparing.paper import joined, named
@@ -74,11 +74,10 @@ def recipes(family: pd.DataFrame) -> list[str]:
 
 
 def compared(family: pd.DataFrame) -> pd.DataFrame:
-    """The rows that the interaction is about: whole, and compared with their whole baseline in the block's model."""
-    whole = family.ranked & np.isfinite(family.sigma)
-    control = whole & (family.distill == BASELINE)
-    taught = whole & (family.test == "model") & family.pair.isin(family.pair[control])
-    return family[(control & family.pair.isin(family.pair[taught])) | taught]
+    """The rows that the interaction is about: whole ones that share their seeds with a whole baseline."""
+    whole = family.ranked & np.isfinite(family.sigma) & (family.test != "Welch: unpaired")
+    control, taught = whole & (family.distill == BASELINE), whole & (family.distill != BASELINE)
+    return family[whole & family.pair.isin(family.pair[control]) & family.pair.isin(family.pair[taught])]
 
 
 def everywhere(family: pd.DataFrame) -> list[str]:
@@ -100,38 +99,52 @@ def changes(family: pd.DataFrame) -> pd.DataFrame:
             contrast[[second, control[one]]], contrast[[first, control[other]]] = 1, -1
             contrasts.append(contrast)
             found.append({"method": method, "under": rows.under[second], "other": rows.under[first]})
+    columns = ["method", "under", "other", "difference", "low", "high", "p", "df"]
     if not found:
-        return pd.DataFrame(columns=["method", "under", "other", "difference", "low", "high", "p", "df"])
-    contrasts, variance = np.array(contrasts), (rows.sigma**2 / rows.n).to_numpy()
+        return pd.DataFrame(columns=columns)
+    return pd.DataFrame(found).assign(**_together(np.array(contrasts), rows, LEVEL))[columns]
+
+
+def _together(contrasts: np.ndarray, rows: pd.DataFrame, level: float) -> dict[str, np.ndarray]:
+    """Contrasts (count, rows) of the rows' means: difference, low, high, p, all together at `level`, and df, each (count,)."""
+    wide, n = rows.wide.to_numpy(bool), rows.n.to_numpy(float)
+    variance = np.where(wide, rows["std"], rows.sigma) ** 2 / n
+    source = np.where(wide, -1 - np.arange(len(rows)), rows.pair)  # whose estimate it is: the block's, or the row's own
+    estimates = source[:, None] == np.unique(source)
+    df = np.array([np.where(wide, n - 1, rows.df)[one].max() for one in estimates.T])
+    shares = contrasts**2 * variance @ estimates
+    own = shares.sum(1) ** 2 / (shares**2 / df).sum(1)
     covariance = contrasts * variance @ contrasts.T
     error = np.sqrt(np.diag(covariance))
-    correlation = covariance / np.outer(error, error)
-    difference, df = contrasts @ rows["mean"].to_numpy(), _satterthwaite(contrasts, variance, rows)
-    bounds = [critical(correlation, float(one)) for one in df.round(6)]
-    p = [tail(abs(t), correlation, one)[0] for t, one in zip(difference / error, df)]
-    half = np.array(bounds) * error
-    return pd.DataFrame(found).assign(difference=difference, low=difference - half, high=difference + half, p=p, df=df)
-
-
-def _satterthwaite(contrasts: np.ndarray, variance: np.ndarray, rows: pd.DataFrame) -> np.ndarray:
-    """(contrasts,) degrees of freedom: a block's share of a contrast's variance has the block's."""
-    recipes = pd.get_dummies(rows.pair).to_numpy(float)
-    shares = contrasts**2 * variance @ recipes
-    return shares.sum(1) ** 2 / (shares**2 / rows.groupby("pair").df.first().to_numpy()).sum(1)
+    correlation, difference = covariance / np.outer(error, error), contrasts @ rows["mean"].to_numpy()
+    half = np.array([critical(correlation, float(one), level) for one in own.round(6)]) * error
+    p = np.array([tail(abs(t), correlation, one)[0] for t, one in zip(difference / error, own)])
+    return {"difference": difference, "low": difference - half, "high": difference + half, "p": p, "df": own}
 
 
 def order(family: pd.DataFrame) -> pd.DataFrame:
     """A row for every two of `everywhere` and each recipe: first, second, under, difference (of their means, first less
     second), low, high (all together 95 %), better (1: first is better for certain, -1: second is, 0: not told apart)."""
-    some, rows = everywhere(family), compared(family)
+    some, rows, found = everywhere(family), compared(family), []
     level = 1 - (1 - LEVEL) ** (1 / max(rows.pair.nunique(), 1))
-    found = []
-    for _, block in rows[rows.method.isin(some)].groupby("pair") if len(some) > 1 else ():
-        means, one = block.set_index("method")["mean"], block.iloc[0]
-        half = stats.studentized_range.isf(level, len(some), one.df) * one.sigma / np.sqrt(one.n)
-        for first, second in itertools.combinations(some, 2):
-            d = means[first] - means[second]
-            found.append((first, second, one.under, d, d - half, d + half))
-    frame = pd.DataFrame(found, columns=["first", "second", "under", "difference", "low", "high"])
+    two = list(itertools.combinations(some, 2))
+    for _, block in rows[rows.method.isin(some)].groupby("pair") if two else ():
+        names = block.method.to_numpy()
+        contrasts = np.array([(names == first) * 1.0 - (names == second) for first, second in two])
+        frame = pd.DataFrame(two, columns=["first", "second"]).assign(under=block.under.iloc[0])
+        found.append(frame.assign(**_together(contrasts, block, level)))
+    columns = ["first", "second", "under", "difference", "low", "high"]
+    frame = pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame(columns=columns)
     sign = -1 if len(family) and lower_is_better(family.metric.iloc[0]) else 1
     return frame.assign(better=sign * ((frame.low > 0).astype(int) - (frame.high < 0).astype(int)))
+
+
+def places(order: pd.DataFrame) -> pd.DataFrame:
+    """A row for every two of `order`: first, second, verdict ("swapped": each is better for certain under some recipe; "kept": one is
+    better for certain under every recipe; "open"), crossed (whether their means are in another order under some recipe)."""
+    found = []
+    for (first, second), rows in order.groupby(["first", "second"], sort=False):
+        signs = set(rows.better)
+        verdict = "swapped" if signs >= {1, -1} else "kept" if signs in ({1}, {-1}) else "open"
+        found.append((first, second, verdict, bool(rows.difference.min() < 0 < rows.difference.max())))
+    return pd.DataFrame(found, columns=["first", "second", "verdict", "crossed"])

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.comparing.images import COLUMNS as IMAGES
+from analysis.comparing.recipes import places
 from analysis.comparing.table import FIRST, HIDDEN, LAST, method_setting_columns, setting_columns
 from analysis.showing import findings, image_findings, labels
 from analysis.showing.output import display, paragraph
@@ -132,7 +133,7 @@ def to_json(table: pd.DataFrame) -> str:
 
 def _numbers(section: Section) -> dict:
     """What holds over the recipes of a pair: of the block in which it is the last one."""
-    frames = {"changes": section.changes, "order": section.order}
+    frames = {"changes": section.changes, "order": section.order, "pairs": places(section.order)}
     return {
         "recipes": section.recipes,
         **{name: json.loads(frame.to_json(orient="records", double_precision=15)) for name, frame in frames.items()},

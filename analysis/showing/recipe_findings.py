@@ -4,8 +4,9 @@ import json
 
 import pandas as pd
 
-from analysis.comparing.recipes import compared, everywhere, recipes
+from analysis.comparing.recipes import compared, places, recipes
 from analysis.comparing.table import is_percent
+from analysis.reading.settings import BASELINE
 from analysis.showing.labels import listed, number, probability, teacher_of
 
 MANY = 6  # pairs of methods that a sentence names
@@ -16,11 +17,10 @@ def answer(family: pd.DataFrame, changes: pd.DataFrame, order: pd.DataFrame) -> 
     metric = family.metric.iloc[0]
     if changes.empty:
         return f"Nothing can be claimed about the order of methods under these recipes: {_why(family)}.", []
-    moved, swaps, kept = _moved(changes, metric), _swapped(order, metric), _kept(order)
-    duels = order.groupby(["first", "second"]).ngroups
+    moved, duels, swaps = _moved(changes, metric), places(order), _swapped(order, metric)
     if swaps:
         said = f"The order of methods changes with the recipe: {swaps[0]}."
-    elif duels and len(kept) == duels:
+    elif len(duels) and (duels.verdict == "kept").all():
         said = "The order of methods survives: every two are told apart under every recipe, and in the same order."
     elif moved:
         said = f"Gains change with the recipe: {moved[0]}. No two methods change places for certain."
@@ -29,8 +29,7 @@ def answer(family: pd.DataFrame, changes: pd.DataFrame, order: pd.DataFrame) -> 
     return said, [
         *([f"These change places, too: {'; '.join(swaps[1:])}."] if swaps[1:] else []),
         _gains(changes, [text for text in moved if text not in said], metric),
-        *_seen(order),
-        *_same(kept, duels),
+        *_not_swapped(duels, order),
         *_left_out(family),
         *_scope(family),
     ]
@@ -99,64 +98,49 @@ def _clearest(rows: pd.DataFrame) -> pd.Series | None:
     return rows.loc[rows.difference.abs().idxmax()] if len(rows) else None
 
 
-def _kept(order: pd.DataFrame) -> list[tuple[str, str]]:
-    """(better, worse) of every two that are told apart under every recipe, the same way round."""
-    found = []
-    for names, rows in order.groupby(["first", "second"], sort=False):
-        if abs(rows.better.sum()) == len(rows):
-            found.append(names if rows.better.iloc[0] > 0 else names[::-1])
-    return found
-
-
-def _seen(order: pd.DataFrame) -> list[str]:
-    """What changes places in the means alone."""
-    found = []
-    for names, rows in order.groupby(["first", "second"], sort=False):
-        certain = {1, -1} <= set(rows.better)
-        if not certain and rows.difference.min() < 0 < rows.difference.max():
-            found.append(" and ".join(names))
-    more = f"; and {len(found) - MANY} more" * (len(found) > MANY)
-    return [f"Change places in the means, but not for certain: {'; '.join(found[:MANY])}{more}."] if found else []
-
-
-def _same(kept: list[tuple[str, str]], duels: int) -> list[str]:
-    """RKD above none and KD; KD above none (3 of 10 pairs)"""
-    if not duels:
-        return []
+def _not_swapped(duels: pd.DataFrame, order: pd.DataFrame) -> list[str]:
+    """What changes places in the means alone; and "RKD better than none and KD; KD better than none (3 of 10 pairs)"."""
+    seen = [f"{row.first} and {row.second}" for row in duels[duels.crossed & (duels.verdict == "open")].itertuples()]
+    more = f"; and {len(seen) - MANY} more" * (len(seen) > MANY)
+    said = [f"Change places in the means, but not for certain: {'; '.join(seen[:MANY])}{more}."] if seen else []
+    kept = order.merge(duels[duels.verdict == "kept"], on=["first", "second"]).drop_duplicates(["first", "second"])
     below: dict[str, list[str]] = {}
-    for better, worse in kept:
+    for row in kept.itertuples():
+        better, worse = (row.first, row.second)[:: row.better]
         below.setdefault(better, []).append(worse)
-    texts = [
-        f"{better} better than {listed(worse)}"
-        for better, worse in sorted(below.items(), key=lambda item: -len(item[1]))
-    ]
-    return [
-        f"Told apart under every recipe, and in the same order: {'; '.join(texts) or 'no two'} ({len(kept)} of {duels} pairs)."
-    ]
+    texts = [f"{name} better than {listed(below[name])}" for name in sorted(below, key=lambda name: -len(below[name]))]
+    count = f"({len(kept)} of {len(duels)} pairs)"
+    return [*said, f"Told apart under every recipe, and in the same order: {'; '.join(texts) or 'no two'} {count}."]
 
 
 def _left_out(family: pd.DataFrame) -> list[str]:
-    """Recipes and methods of which nothing is claimed here, and why."""
-    rows, some = compared(family), everywhere(family)
+    """What is compared otherwise; recipes and methods of which nothing is claimed here, and why."""
+    rows, texts = compared(family), []
     without = [name for name in recipes(family) if name not in set(rows.under)]
-    said = (
-        [f"Nothing is claimed under {listed(without)}: one seed, no variation, or runs of the baseline are missing."]
-        if without
-        else []
-    )
-    used, texts = [name for name in recipes(family) if name not in without], []
     for method in dict.fromkeys(family.sort_values("place").method):
-        mine = family[(family.method == method) & ~family.index.isin(rows.index)].set_index("under")
-        if method not in some:
-            gone = [name for name in used if name not in set(rows.under[rows.method == method])]
-            texts += [f"{method} under {name} ({_reason(mine, name)})" for name in gone]
-    return [*said, f"Left out, and not in the order: {listed(texts)}."] if texts else said
+        mine = family[family.method == method].set_index("under")
+        gone = set(rows.under) - set(rows.under[rows.method == method])
+        texts += [f"{method} under {name} ({_reason(mine, name)})" for name in recipes(family) if name in gone]
+    reasons = [f"{name} ({_no_claim(family[family.under == name])})" for name in without]
+    wide = [f"{row.method} under {row.under}" for row in rows[rows.wide.astype(bool)].itertuples()]
+    return [
+        *([f"Vary far more over seeds than the others, so their intervals are wide: {listed(wide)}."] if wide else []),
+        *([f"Nothing is claimed under {listed(reasons)}."] if without else []),
+        *([f"Not compared under every recipe, so not in the order: {listed(texts)}."] if texts else []),
+    ]
+
+
+def _no_claim(rows: pd.DataFrame) -> str:
+    if rows.sigma.isna().all():
+        return "one seed, or nothing varies"
+    whole = rows.ranked[rows.distill == BASELINE].any()
+    return "no method shares its seeds with the baseline" if whole else "runs of the baseline are missing"
 
 
 def _reason(mine: pd.DataFrame, name: str) -> str:
     if name not in mine.index:
         return "not run"
-    return "varies far more over seeds than the others" if mine.ranked[name] else f"{mine.state[name]} runs"
+    return "no seeds in common with the baseline" if mine.ranked[name] else f"{mine.state[name]} runs"
 
 
 def _scope(family: pd.DataFrame) -> list[str]:

@@ -54,9 +54,9 @@ def _gains(family: pd.DataFrame) -> pd.DataFrame:
         control = row.distill == BASELINE
         value = number(row["mean"], metric) if control else number(row.gain, metric, "+")
         cells = found.setdefault(f"{row.method} (mean)" if control else row.method, {})
-        cells[row.under] = f"{value}   {ranks[index]:.0f}" if index in ranks.index else value
+        cells[row.under] = f"{value} ({ranks[index]:.0f})" if index in ranks.index else value
     lines = [
-        {"gain over none, rank": name} | {one: cells.get(one, "") for one in names} for name, cells in found.items()
+        {"gain over none (rank)": name} | {one: cells.get(one, "") for one in names} for name, cells in found.items()
     ]
     return pd.DataFrame(lines)
 
