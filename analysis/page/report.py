@@ -20,7 +20,9 @@ from analysis.drawing.style import STYLE
 from analysis.page import report_networks, report_overall
 from analysis.page.report_runs import COLUMNS, as_json, data, plain, text
 from analysis.showing import beside, findings, labels
-from analysis.showing.output import display, number, paragraph, probability
+from analysis.showing.labels import number, probability
+from analysis.showing.output import display, paragraph
+from analysis.showing.recipes import sections
 from kdexp import __version__
 
 HERE = Path(__file__).parent
@@ -54,6 +56,7 @@ def write(
         date=time.strftime("%Y-%m-%d %H:%M"),
         pairs=pairs,
         papers=over_pairs,
+        recipes=sections(table),
         figures=[one for one in images.items() if len(pairs) > 1 and one[0] not in shown],
         failed=[_failed(run) for run in runs[runs.status != "done"].head(200).itertuples()],
         left_out=left_out,

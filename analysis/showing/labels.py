@@ -87,3 +87,14 @@ def footnotes(rows: pd.DataFrame) -> list[str]:
 def amount(value: float, metric: str) -> str:
     """0.53 points, or 1.2e+03 (of a metric that is no percentage)."""
     return f"{value:.2f} points" if is_percent(metric) else f"{value:.3g}"
+
+
+def number(value, metric: str, sign: str = "") -> str:
+    """Two decimals for percentages, four digits for the rest; empty for none."""
+    if pd.isna(value):
+        return ""
+    return f"{round(value, 2) + 0.0:{sign}.2f}" if is_percent(metric) else f"{value:{sign}.4g}"
+
+
+def probability(p: float) -> str:
+    return "" if pd.isna(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
