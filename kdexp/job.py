@@ -44,9 +44,15 @@ class Job:
         return f"{self.config['recipe']['name']}, {self.config['epochs']} epoch{'s' * (self.config['epochs'] != 1)}"
 
     @property
+    def last_epoch(self) -> int:
+        """After how many epochs it ends: all of its schedule, or stop_epoch."""
+        stop = self.config["stop_epoch"]
+        return self.config["epochs"] if stop is None else stop
+
+    @property
     def name(self) -> str:
         """The method with what is special about it: "SP distill.weight=500"."""
-        common = ("recipe", "augment", "epochs", "batch_size", "dataset")
+        common = ("recipe", "augment", "epochs", "stop_epoch", "batch_size", "dataset")
         own = {
             key: value for key, value in naming.differing(self.config).items() if key.partition(".")[0] not in common
         }
@@ -79,7 +85,7 @@ class Job:
     @cached_property
     def batch_key(self) -> str:
         """Equal for jobs that see the same batches on the same terms."""
-        keys = ("dataset", "recipe", "augment", "epochs", "batch_size", "seed")
+        keys = ("dataset", "recipe", "augment", "epochs", "stop_epoch", "batch_size", "seed")
         keys += ("precision", "deterministic", "compile", "device")
         return json.dumps([self.config[key] for key in keys])
 

@@ -43,7 +43,7 @@ class RecordedFit:
         self.loggers = {job: experiment.build_logger(job.config, job.record.folder, job.title) for job in self.members}
         batches = experiment.train_batches(first.config, data)
         steps = learner.epoch * len(batches) + learner.step
-        self.bar = screen.Bar(title, first.config["epochs"], len(batches), steps, QUICKER)
+        self.bar = screen.Bar(title, first.last_epoch, len(batches), steps, QUICKER)
         training = fit(
             list(self.members.values()),
             batches,
@@ -54,6 +54,7 @@ class RecordedFit:
             validate=data.validation and (lambda student: evaluate(student, data.validation, data.pixels)),
             after_step=lambda: self._after_step(interrupted),
             may_split=may_split,
+            stop=first.last_epoch,
         )
         try:
             self._follow(training)
@@ -132,6 +133,8 @@ class RecordedFit:
     def _finish(self, job: Job, learner: Learner, teacher: Score | None) -> None:
         if learner.score is None:  # stopped between the last epoch's end and here
             learner.score = evaluate(learner.scored, self.data.test, self.data.pixels)
+        if not self.rows[job]:  # stop_epoch=0: the network as it was drawn
+            self.rows[job] = [untrained(learner.score)]
         weights = torch_bytes(learner.scored.state_dict())
         logits, labels = learner.score.logits.cpu(), self.data.test.labels.cpu()
         measured = measures.calibration(logits, labels)
@@ -151,6 +154,12 @@ class RecordedFit:
         job.record.log(f"done   {line}")
         who = job.title if job.teacher_key else f"{job.pair} {job.title}"
         screen.say(f"done    {who}   {line}   {job.record.folder}")
+
+
+def untrained(score: Score) -> dict:
+    """The one row of a run that ends before its first epoch."""
+    scored = {"test_loss": score.loss, "test_acc": score.acc, "test_top5": score.top5}
+    return {"epoch": 0, **scored, "val_acc": None, "seconds": 0.0}
 
 
 def keeps_logits(config: dict, logits: torch.Tensor) -> bool:

@@ -30,6 +30,7 @@ def result_of(
     """The result of a run from its epochs' rows. `images`: trained on in an epoch. `weights`: student.pt."""
     config, last, node = job.config, rows[-1], job.config["distill"]
     given, seconds = config["teacher_checkpoint"], sum(row["seconds"] for row in rows)
+    epochs = last["epoch"]  # 0 of an untrained network
     before = {}
     if learner.pretraining_rows:
         before = {
@@ -46,6 +47,7 @@ def result_of(
         "teacher_seed": config["teacher_seed"],
         "recipe": config["recipe"]["name"],
         "epochs": config["epochs"],
+        "stop_epoch": config["stop_epoch"],
         "batch_size": config["batch_size"],
         "limit": config["dataset"]["limit"],
         "variant": job.record.folder.parent.name,
@@ -59,8 +61,8 @@ def result_of(
         "params": count_parameters(learner.student),
         "seconds": seconds + before.get("pretrain_seconds", 0.0),
         **before,
-        "seconds_per_epoch": seconds / len(rows),
-        "images_per_second": images * len(rows) / seconds,
+        "seconds_per_epoch": seconds / epochs if epochs else None,
+        "images_per_second": images * epochs / seconds if epochs else None,
         "peak_memory_mb": peak_memory(where.device) / 2**20,
         "device": device_name(where.device),
         "precision": "bf16" if where.half else "fp32",

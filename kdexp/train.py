@@ -34,21 +34,22 @@ def fit(
     validate: Callable[[nn.Module], Score] | None = None,
     after_step: Callable[[], None] = lambda: None,
     may_split: bool = False,
+    stop: int | None = None,
 ) -> Iterator[list[dict | None]]:
     """Train learners that stand at one position in lock step; yields their rows after each epoch (None for one that
     has failed).
 
     Each batch is made once and seen by the teacher once per teacher mode in use. teachers: teacher mode -> forward.
-    schedule: epoch (from 0) -> factor of the peak learning rates. test, validate: what scores a network after each
-    epoch, None for no score. after_step runs between two steps, when every learner can be saved; an exception from it
-    ends the training. A learner that raises or diverges ends alone: see `failure`. may_split: raise OutOfMemory where
-    several learners do not fit, for the caller to train fewer at a time; else that is the failure of the learner whose
-    turn it was.
+    schedule: epoch (from 0) -> factor of the peak learning rates. stop: after how many of the epochs to end, None for
+    all. test, validate: what scores a network after each epoch, None for no score. after_step runs between two steps,
+    when every learner can be saved; an exception from it ends the training. A learner that raises or diverges ends
+    alone: see `failure`. may_split: raise OutOfMemory where several learners do not fit, for the caller to train fewer
+    at a time; else that is the failure of the learner whose turn it was.
     """
     assert len({(learner.epoch, learner.step) for learner in learners}) == 1, (
         "learners of a group stand at one position"
     )
-    for epoch in range(learners[0].epoch, epochs):
+    for epoch in range(learners[0].epoch, epochs if stop is None else stop):
         for learner in learners:
             learner.begin_epoch(epoch, epochs, schedule(epoch))
         began, before = time.perf_counter(), [learner.seconds for learner in learners]

@@ -15,7 +15,8 @@ import torch
 from conftest import TINY, Forked
 
 import kdexp
-from kdexp import ROOT
+from kdexp import ROOT, experiment
+from kdexp.record import Record
 
 FILES = {
     "config.yaml",
@@ -168,6 +169,23 @@ def test_a_teacher_of_ones_own(run, tmp_path):
         and "does not fit wrn16_2: stages.0.0.conv1.weight is 16x16x3x3 in the file, 32x16x3x3 in the network"
         in wrong.stderr
     )
+
+
+def test_a_stopped_teacher(run, tmp_path):
+    """Stopped after an epoch it is what a whole training was after its first; after none, what the seed has drawn."""
+    done = run("-m", "distill=none,kd", "teacher_epoch=0,1,null", check=0)
+    assert re.search(r"KD +0 .*KD +1 ", done.stdout, re.S) and "4 of 4 done" in done.stderr
+    runs = {
+        Record(path.parent).config["stop_epoch"]: path.parent
+        for path in tmp_path.glob("outputs/*/wrn16_1/**/result.json")
+    }
+    drawn, stopped, whole = runs[0], runs[1], runs[None]
+    assert numbers(stopped) == numbers(whole)[:1] and len(numbers(whole)) == 2
+    (row,) = numbers(drawn)
+    assert row["epoch"] == "0" and row["train_loss"] == ""
+    network = kdexp.load(drawn)
+    fresh = experiment.build_student(network.config).state_dict()
+    assert all(torch.equal(one, fresh[name]) for name, one in network.state_dict().items())
 
 
 def test_another_run_in_the_same_folder_is_refused(run, tmp_path):

@@ -38,6 +38,8 @@ KEYS = {
     "sweep": ["quickstart", "nothing"],
     "seed": ["1", "1,2,3", "range(1,4)", "-1", "x", "1.5", "null", "{a: 1}", "[1,2]", "1e400"],
     "teacher_seed": ["2", "-3", "one"],
+    "teacher_epoch": ["0", "1", "null", "-1", "9999", "half"],
+    "stop_epoch": ["0", "1", "null", "-1", "9999"],
     "teacher_checkpoint": ["nowhere.pt", "null", "/dev/null", "/"],
     "teacher_normalize": ["null", "[[0,0,0],[1,1,1]]", "cifar", "{a: 1}", "[[0.5,0.5,0.5],[1,0,1]]"],
     "epochs": ["3", "0", "-1", "many", "1e3", "${seed}", "${nothing}", "${oc.env:HOME}"],

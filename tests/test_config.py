@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from kdexp import ROOT, SWEEPS, experiment
-from kdexp.config import compose, hints, naming, plugins, resolve
+from kdexp.config import cli, compose, hints, naming, plugins, resolve
 from kdexp.config.schema import UsageError
 from kdexp.datasets import Images
 from kdexp.datasets.digits import digits
@@ -47,9 +47,10 @@ def test_every_network_in_both_roles_and_both_spellings(hydra, name, role):
 def test_every_sweep_names_real_options(hydra, file):
     axes = yaml.safe_load(file.read_text())
     axes |= {"pair": axes.pop("pairs")} if "pairs" in axes else {}
-    first = [f"{key}={value[0] if isinstance(value, list) else value}" for key, value in axes.items()]
-    for key, values in axes.items():
-        for value in values if isinstance(values, list) else [values]:
+    typed = {key: cli._axis(values).split(",") for key, values in axes.items()}
+    first = [f"{key}={values[0]}" for key, values in typed.items()]
+    for key, values in typed.items():
+        for value in values:
             words = [*[one for one in first if not one.startswith(f"{key}=")], f"{key}={value}"]
             Job(hydra(*compose.without_pair(words)))
 
@@ -187,9 +188,20 @@ def test_a_teacher_is_the_run_of_distill_none(hydra):
     assert naming.fingerprint(teacher) == naming.fingerprint(direct)
 
 
+def test_a_stopped_teacher_is_a_run_with_stop_epoch(hydra):
+    shared = ("dataset=digits", "recipe=quick", "epochs=3")
+    asked = hydra(*shared, "teacher=wrn16_1", "distill=kd", "teacher_epoch=2")
+    direct = hydra(*shared, "student=wrn16_1", "distill=none", "stop_epoch=2")
+    assert naming.folder(resolve.teacher_of(asked)) == naming.folder(direct)
+    assert naming.fingerprint(resolve.teacher_of(asked)) == naming.fingerprint(direct)
+    assert resolve.baseline_of(asked) == hydra(*shared, "distill=none")
+
+
 CHANGES = [
     "seed=2",
     "teacher_seed=2",
+    "teacher_epoch=2",
+    "stop_epoch=2",
     "epochs=3",
     "batch_size=8",
     "dataset.limit=9",

@@ -197,6 +197,7 @@ def test_students_of_a_teacher(hydra, tmp_path):
         ["distill=sp", "distill.weight=5", "seed=2", "optimizer.lr=0.3", "tag=again"],
         ["optimizer=adamw", "distill=at", "student=resnet14", "weight_factor=0.1"],
         ["teacher_seed=2"],
+        ["teacher_epoch=1"],
         ["epochs=3"],
         ["recipe.lr=0.3"],
         ["recipe=crd240", "dataset.limit=100"],
@@ -206,7 +207,15 @@ def test_students_of_a_teacher(hydra, tmp_path):
     configs = [hydra(*here, *words) for words in students]
     configs += [resolve.teacher_of(config) for config in configs]
     alone = ("distill=none", "student=wrn16_1")
-    more = [["tag=x"], ["optimizer.lr=0.3"], ["optimizer=adamw"], ["distill.ce_weight=0.5"], ["seed=3"], ["epochs=5"]]
+    more = [
+        ["tag=x"],
+        ["optimizer.lr=0.3"],
+        ["optimizer=adamw"],
+        ["distill.ce_weight=0.5"],
+        ["seed=3"],
+        ["epochs=5"],
+        ["stop_epoch=2"],
+    ]
     configs += [hydra(*here, *alone, *words) for words in more] + [hydra(*here, "distill=none")]
     where = {}
     for config in configs:

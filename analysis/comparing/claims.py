@@ -13,7 +13,7 @@ def compared(rows: list[dict], values: np.ndarray, sign: int, percent: bool) -> 
     model = fit(values, percent)
     methods = [index for index, row in enumerate(rows) if row["distill"] != BASELINE and row["ranked"]]
     baseline = [index for index, row in enumerate(rows) if row["distill"] == BASELINE]
-    kd = [index for index in methods if rows[index]["distill"] == KD]
+    kd = [index for index in methods if rows[index]["distill"] == KD and not rows[index]["control"]]
     resolves = smallest_difference(model.sigma, len(methods) + 1, values.shape[1])
     for index, row in enumerate(rows):
         row |= {name: np.nan for name in ("baseline", "paired_p")}

@@ -63,7 +63,7 @@ def new_figure(height: float = 3.4) -> tuple[Figure, matplotlib.axes.Axes]:
 
 def reference_lines(draw, rows: pd.DataFrame, baseline: bool = True) -> None:
     """The teacher's accuracy and the baseline's as lines."""
-    teacher, base = rows.teacher_acc.mean(), rows.baseline.mean()
+    teacher, base = labels.teacher_accuracy(rows), rows.baseline.mean()
     if np.isfinite(teacher) and rows.metric.iloc[0] == "test_acc":
         draw(teacher, color=GREY, linestyle=(0, (6, 3)), linewidth=1, label=f"teacher {teacher:.2f}", zorder=0)
     if baseline and np.isfinite(base):

@@ -120,7 +120,7 @@ def _row(folder: str) -> dict:
         "epochs_sha256": sealed.get("epochs.csv"),
         "label": label(method),
         "note": method["note"] or "",
-        "control": bool(method.get("control")),  # which older records do not have
+        "control": bool(method.get("control")) or config.get("teacher_epoch") is not None,  # older records have neither
         **{key: state.get(key) for key in ("started", "heartbeat", "host", "error")},
         "asked_device": str(config.get("device", "auto")).partition(":")[0],
         "settings": one,

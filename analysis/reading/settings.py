@@ -12,7 +12,14 @@ from kdexp.config.schema import CIRCUMSTANCES, DISTILL, Config, Dataset, Recipe,
 BASELINE, KD = "none", "kd"  # what all others are compared with
 IDENTITY = {"seed", "dataset.name", "model.teacher.name", "model.student.name", "distill.name"}
 WORDS = {"distill.label", "distill.note", "distill.control"}
-OF_THE_METHOD = ("distill.", "model.teacher", "teacher_seed", "teacher_checkpoint", "teacher_normalize")
+OF_THE_METHOD = (
+    "distill.",
+    "model.teacher",
+    "teacher_seed",
+    "teacher_epoch",
+    "teacher_checkpoint",
+    "teacher_normalize",
+)
 SECTIONS = ("distill", "optimizer", "dataset", "recipe", "model.student", "model.teacher")
 
 

@@ -17,6 +17,8 @@ def controls(rows: pd.DataFrame) -> list[str]:
     sign = -1 if lower_is_better(metric) else 1
     real = taught[taught.distill == KD] if (taught.distill == KD).any() else taught
     real = real.loc[(sign * real.gain).idxmax()]
+    if sign * real.gain <= 0:
+        return []
     each = [f"{name(row, rows)} {amount(row.gain, metric)}" for _, row in without.iterrows()]
     unsure = "" if (without.p < 0.05).any() else " (none of it for certain)"
     listed = each[0] if len(each) == 1 else f"{', '.join(each[:-1])} and {each[-1]}"

@@ -34,9 +34,15 @@ def measured(metric: str) -> str:
     return METRICS.get(metric, metric)
 
 
+def teacher_accuracy(rows: pd.DataFrame) -> float:
+    """The mean over a block's rows; over those whose teacher was trained to its end, where there are any."""
+    stopped = rows.method_settings.map(lambda text: json.loads(text).get("teacher_epoch") is not None)
+    return (rows[~stopped] if (~stopped & rows.teacher_acc.notna()).any() else rows).teacher_acc.mean()
+
+
 def title(rows: pd.DataFrame) -> str:
     """digits   wrn16_4 (97.60) -> resnet8"""
-    first, accuracy = rows.iloc[0], rows.teacher_acc.mean()
+    first, accuracy = rows.iloc[0], teacher_accuracy(rows)
     known = f" ({accuracy:.2f})" if np.isfinite(accuracy) else ""
     return f"{first.dataset}   {teacher_of(rows)}{known} -> {first.student}"
 

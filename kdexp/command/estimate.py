@@ -27,7 +27,7 @@ class Pace:
         """result.json of every finished run on such a device, in the same precision."""
         found = filter(None, (seal.read_json(path) for path in self.outputs.glob("*/*/*/*/seed*/result.json")))
         kind = lambda one: one["device"].partition(":")[0].partition(" ")[0]
-        return [one for one in found if (kind(one), one["precision"]) == self.terms]
+        return [one for one in found if (kind(one), one["precision"]) == self.terms and one["images_per_second"]]
 
     def images(self, job: Job) -> int | None:
         """How many images an epoch of the job has; None where no record tells the size of the data set."""
@@ -62,7 +62,7 @@ class Pace:
         )
         paces = [_pretraining_pace(one) for one in alike if one.get("pretrain_epochs")] or [pace]
         before = statistics.median(paces) * (pretrain_epochs(job.config) - epochs_done(job, "pretraining.csv"))
-        return images * (pace * (job.config["epochs"] - epochs_done(job)) + before)
+        return images * (pace * (job.last_epoch - epochs_done(job)) + before)
 
 
 def _pretraining_pace(result: dict) -> float:

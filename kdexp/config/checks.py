@@ -125,6 +125,7 @@ def check(config: dict) -> None:
         errors.append(f"device={config['device']}: must be one of {', '.join(DEVICES)}")
     if config["threads"] != "auto" and not (type(config["threads"]) is int and config["threads"] > 0):
         errors.append(f"threads={config['threads']}: must be auto or a number greater than 0")
+    errors += _stops(config)
     errors += _teacher_normalize(config)
     if any(not 0 < drop < 1 for drop in config["recipe"]["drops"]):
         errors.append(f"recipe.drops={config['recipe']['drops']}: fractions of the epochs, between 0 and 1")
@@ -134,6 +135,22 @@ def check(config: dict) -> None:
         )
     if errors:
         raise UsageError("\n".join(errors))
+
+
+def _stops(config: dict) -> list[str]:
+    """What is wrong with the epochs at which the run and its teacher stop."""
+    epochs, errors = config["epochs"], []
+    for key in ("stop_epoch", "teacher_epoch"):
+        value = config[key]
+        if value is not None and not (
+            type(value) is int and value >= 0 and (type(epochs) is not int or value <= epochs)
+        ):
+            errors.append(f"{key}={value}: must be a whole number from 0 (untrained) to epochs={epochs}")
+    if config["teacher_epoch"] is not None and config["teacher_checkpoint"]:
+        errors.append(
+            "teacher_epoch: only for a teacher that is trained here; leave out teacher_checkpoint or teacher_epoch"
+        )
+    return errors
 
 
 def _teacher_normalize(config: dict) -> list[str]:

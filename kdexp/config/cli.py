@@ -92,7 +92,8 @@ def _register_groups() -> None:
 
 
 def _axis(value) -> str:
-    return ",".join(str(one) for one in value) if isinstance(value, list) else str(value)
+    """A value of a sweep file, or several, as they are typed."""
+    return ",".join("null" if one is None else str(one) for one in (value if isinstance(value, list) else [value]))
 
 
 def arguments(typed: list[str]) -> list[str]:

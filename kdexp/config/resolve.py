@@ -58,7 +58,8 @@ def method(config: dict, name: str) -> dict:
     return OmegaConf.to_container(_chosen(**options, distill=name).distill, resolve=True)
 
 
-NO_TEACHER = {"teacher_seed": Config.teacher_seed, "teacher_checkpoint": None, "teacher_normalize": None}
+NO_TEACHER = {"teacher_seed": Config.teacher_seed, "teacher_epoch": None}
+NO_TEACHER |= {"teacher_checkpoint": None, "teacher_normalize": None}
 
 
 def baseline_of(config: dict) -> dict:
@@ -69,14 +70,16 @@ def baseline_of(config: dict) -> dict:
 
 def teacher_of(config: dict) -> dict | None:
     """The configuration that trains this run's teacher: `distill=none student=<teacher> seed=<teacher_seed>` with
-    the run's dataset, recipe, augmentation, epochs, batch_size, precision and deterministic, and the recipe's own optimizer. None
-    without a teacher to train."""
+    the run's dataset, recipe, augmentation, epochs, batch_size, precision and deterministic, and the recipe's own optimizer,
+    stopped at teacher_epoch. None without a teacher to train."""
     if config["model"]["teacher"] is None or config["teacher_checkpoint"]:
         return None
     keys = ("dataset", "recipe", "augment", "epochs", "batch_size", "precision", "deterministic", *WHERE)
     shared = {key: config[key] for key in keys if key in config}  # an older record may lack one that came later
     if config["rerun"] == "failed":  # a teacher that diverged is tried again with its students
         shared["rerun"] = "failed"
+    if config.get("teacher_epoch") is not None:
+        shared["stop_epoch"] = config["teacher_epoch"]
     return json.loads(_teacher(json.dumps(config["model"]["teacher"]), config["teacher_seed"], json.dumps(shared)))
 
 

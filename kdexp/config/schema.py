@@ -105,9 +105,11 @@ class Config:
     optimizer: Dict[str, Any] = field(default_factory=dict)
     seed: int = 1
     teacher_seed: int = 1
+    teacher_epoch: Optional[int] = None  # a teacher stopped there; 0: untrained
     teacher_checkpoint: Optional[str] = None
     teacher_normalize: Any = None  # or [[mean, mean, mean], [std, std, std]]
     epochs: int = MISSING
+    stop_epoch: Optional[int] = None  # of the schedule's epochs; None for all
     batch_size: int = MISSING
     device: str = "auto"
     precision: str = "auto"

@@ -42,6 +42,7 @@ def _teaches(teacher: Run, run: Run) -> bool:
         and not other.get("teacher_checkpoint")
         and teacher.folder.resolve().parents[4:5] == run.folder.resolve().parents[4:5]  # one outputs folder
         and one["seed"] == other.get("teacher_seed")
+        and one.get("stop_epoch") == other.get("teacher_epoch")
         and _agree(one["model"]["student"], other["model"]["teacher"])
         and all(one.get(key) == other.get(key) for key in SHARED)
         and _filled(one["dataset"], Dataset()) == _filled(other["dataset"], Dataset())
