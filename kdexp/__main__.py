@@ -31,6 +31,10 @@ def run() -> None:
         cli.register(plugins.typed(sys.argv))
     if {"-h", "--help"} & set(sys.argv[1:]):
         return print(help.text())
+    if sys.argv[1:] == ["--info"]:  # with a topic it is Hydra's own: --info defaults-tree
+        from kdexp.command import info  # imports torch
+
+        return print(info.text())
     with cli.messages():
         sys.argv[1:] = cli.arguments(sys.argv[1:])
         _composed()

@@ -40,6 +40,7 @@ Examples
   python -m kdexp.record list status=failed                          records: list, rm, pack, export
   python -m kdexp.evaluate dataset=cifar10 --on cifar10.1            trained networks on other images
 
+Versions, devices and folders, for a bug report: python run.py --info
 What else Hydra can do: python run.py --hydra-help"""
 
 
