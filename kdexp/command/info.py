@@ -20,7 +20,7 @@ def text() -> str:
     """Versions, devices, folders, one line each."""
     torch_built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
     lines = {
-        "kdexp": f"{__version__}, {'installed from a wheel' if INSTALLED else f'checkout {git_commit() or ""}'.rstrip()}",
+        "kdexp": f"{__version__}, {'installed from a wheel' if INSTALLED else ' '.join(['checkout', git_commit() or ''])}",
         "python": f"{platform.python_version()}, {platform.system()} {platform.release()} {platform.machine()}",
         "torch": f"{torch.__version__}, built {torch_built}, {torch.backends.cpu.get_cpu_capability()}",
         "devices": ", ".join(_devices()),
