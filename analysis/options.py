@@ -2,10 +2,12 @@
 
 import argparse
 import os
+from collections.abc import Callable
 
 import pandas as pd
 
 from analysis.comparing.table import METRICS
+from kdexp.commands import as_typed
 from kdexp.record.runs import plain
 
 EXAMPLES = """examples:
@@ -23,10 +25,10 @@ EXAMPLES = """examples:
 
 def parser() -> argparse.ArgumentParser:
     line = argparse.ArgumentParser(
-        prog="summarize.py",
+        prog=as_typed("python analysis/summarize.py"),
         description="What a careful author would publish, from the records below OUTPUTS: a table for each data set and pair on "
         "the screen, and as summary.csv, .md, .tex and .json.",
-        epilog=EXAMPLES,
+        epilog=as_typed(EXAMPLES),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     home = os.environ.get("KDEXP_OUTPUTS", "outputs")
@@ -37,8 +39,14 @@ def parser() -> argparse.ArgumentParser:
         metavar="OUTPUTS",
         help=f"folders of records, or zips of them (default: {home})",
     )
-    what = line.add_argument_group("which runs, which number")
-    what.add_argument(
+    _choose_runs(line.add_argument_group("which runs, which number").add_argument)
+    _arrange(line.add_argument_group("how it is shown").add_argument)
+    _write(line.add_argument_group("files, figures, the page").add_argument)
+    return line
+
+
+def _choose_runs(add: Callable) -> None:
+    add(
         "--select",
         action="append",
         default=[],
@@ -46,64 +54,62 @@ def parser() -> argparse.ArgumentParser:
         help="only these runs; VALUE may be a list a,b; may be repeated. KEY: dataset, teacher, student, distill, seed, "
         "any setting (optimizer.lr)",
     )
-    what.add_argument(
+    add(
         "--metric",
         default="test_acc",
         metavar="NAME",
         help=f"a number of result.json (default: test_acc): {', '.join(METRICS)}, ...",
     )
-    what.add_argument(
+    add(
         "--over",
         choices=("seed", "teacher", "images"),
         default="seed",
         help="what intervals are over: student seeds (default), trainings of the teacher, or seeds and, beside that, seeds "
         "and test images",
     )
-    form = line.add_argument_group("how it is shown")
-    form.add_argument(
+    add(
+        "--published",
+        metavar="SOURCE",
+        help="a published table (a source of analysis/published.csv) instead of records, each number as if it were one run",
+    )
+
+
+def _arrange(add: Callable) -> None:
+    add(
         "--by",
         default="distill",
         metavar="COLUMN",
         help="a row for each value of COLUMN (student, teacher, distill.weight ...) and a column for each method",
     )
-    form.add_argument(
+    add(
         "--layout",
         choices=("pair", "paper"),
         default="pair",
         help="paper: methods as rows, pairs as columns, and what holds over all pairs; also as summary_paper.csv, .md, .tex",
     )
-    form.add_argument(
+    add(
         "--rope",
         type=float,
         metavar="POINTS",
         help="over pairs, a difference of at most so much is a tie (default: 0.2 points of accuracy, 0 for other numbers)",
     )
-    form.add_argument(
-        "--against", choices=("published",), help="beside published accuracies of the same data set, pair and method"
-    )
-    what.add_argument(
-        "--published",
-        metavar="SOURCE",
-        help="a published table (a source of analysis/published.csv) instead of records, each number as if it were one run",
-    )
-    form.add_argument(
-        "--out", metavar="DIR", help="where files are written (default: the first of OUTPUTS; beside it for a zip)"
-    )
-    form.add_argument("--figures", action="store_true", help="figures as PNG and SVG, in DIR/figures")
-    form.add_argument(
-        "--html", action="store_true", help="one page with tables, figures and every run: DIR/report.html"
-    )
-    form.add_argument(
-        "--data",
-        metavar="DIR",
-        help="folder of the data sets, whose labels the gains per class need, and --over images for older runs",
-    )
-    form.add_argument(
+    add("--against", choices=("published",), help="beside published accuracies of the same data set, pair and method")
+    add(
         "--watch",
         action="store_true",
         help="redraw while a sweep runs: done, running, failed. Ends with it, or by Ctrl-C",
     )
-    return line
+
+
+def _write(add: Callable) -> None:
+    add("--out", metavar="DIR", help="where files are written (default: the first of OUTPUTS; beside it for a zip)")
+    add("--figures", action="store_true", help="figures as PNG and SVG, in DIR/figures")
+    add("--html", action="store_true", help="one page with tables, figures and every run: DIR/report.html")
+    add(
+        "--data",
+        metavar="DIR",
+        help="folder of the data sets, whose labels the gains per class need, and --over images for older runs",
+    )
 
 
 def select(runs: pd.DataFrame, conditions: list[str]) -> pd.DataFrame:

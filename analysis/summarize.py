@@ -21,19 +21,20 @@ from analysis.showing.output import print_table  # noqa: E402
 from analysis.showing.overall import many  # noqa: E402
 from analysis.showing.paper_screen import print_papers  # noqa: E402
 from analysis.showing.watch import watch  # noqa: E402
+from kdexp.commands import as_typed  # noqa: E402
 from kdexp.config.schema import UsageError  # noqa: E402
 
 __all__ = ["load", "summarize", "print_table", "main"]  # what kdexp.command.sweep and notebooks use
 
 
-def main() -> None:
+def main(typed: list[str] | None = None) -> None:
     """The command line. A mistake is one sentence and exit code 1 or 2."""
-    arguments = parser().parse_args()
+    arguments = parser().parse_args(typed)
     try:
         with opened([] if arguments.published else arguments.outputs) as (folders, shown):
             run(arguments, folders, shown)
     except (ValueError, UsageError) as error:
-        sys.exit(str(error))
+        sys.exit(as_typed(str(error)))
     except KeyboardInterrupt:
         sys.exit(130)
     except OSError as error:

@@ -77,6 +77,6 @@ class PretrainingRun(RecordedFit):
                 self.rows[job].append(row)
                 job.record.save_rows(self.rows[job], "pretraining.csv", PRETRAINING_COLUMNS)
                 job.record.log(f"pretraining, epoch {row['epoch']}   loss {row['loss']:.4g}   {row['seconds']:.1f} s")
-                self.bar.epoch([f"loss {row['loss']:.4g}"])
+                self.bar.epoch(f"loss {row['loss']:.4g}")
         self._save()
         self._note_failures()

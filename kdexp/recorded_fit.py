@@ -101,17 +101,19 @@ class RecordedFit:
         job.record.save_checkpoint(state)
 
     def _after_epoch(self, rows: dict[Job, dict | None]) -> None:
-        lines = []
+        rows = {job: row for job, row in rows.items() if row is not None}
         for job, row in rows.items():
-            if row is not None:
-                self.rows[job].append(row)
-                self._to_logger(job, "log", row)
-                job.record.save_rows(self.rows[job])
-                text = progress(row, job.config["distill"]["name"] if job.teacher_key else "")
-                job.record.log(f"epoch {row['epoch']}   {text}   {row['seconds']:.1f} s")
-                lines.append(text if len(rows) == 1 else f"{job.method}   {text}")
+            self.rows[job].append(row)
+            self._to_logger(job, "log", row)
+            job.record.save_rows(self.rows[job])
+            text = progress(row, job.config["distill"]["name"] if job.teacher_key else "")
+            job.record.log(f"epoch {row['epoch']}   {text}   {row['seconds']:.1f} s")
         self._save()
-        self.bar.epoch(lines)
+        if len(self.members) == 1 and rows:
+            self.bar.epoch(text)
+        elif rows:
+            accuracies = ", ".join(f"{job.name} {row['test_acc']:.1f}" for job, row in rows.items())
+            self.bar.epoch(f"test %: {accuracies}", short=f"{len(rows)} student{'s' * (len(rows) != 1)}")
         self._note_failures()
 
     def _to_logger(self, job: Job, action: str, *values) -> None:

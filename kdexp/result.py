@@ -7,7 +7,7 @@ import sys
 
 import torch
 
-from kdexp import ROOT, __version__
+from kdexp import INSTALLED, ROOT, __version__
 from kdexp.config.naming import file_sha256
 from kdexp.config.targets import target
 from kdexp.job import Job
@@ -103,7 +103,9 @@ def device_name(device: torch.device) -> str:
 
 
 def git_commit() -> str | None:
-    """The commit of this checkout, "-dirty" with uncommitted changes; None where there is no git."""
+    """The commit of this checkout, "-dirty" with uncommitted changes; None without git or from a wheel."""
+    if INSTALLED:
+        return None  # site-packages may lie in a repository of the user's
     try:
         done = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12"],

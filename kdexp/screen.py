@@ -1,6 +1,7 @@
-"""What a user sees while runs go: one live block on a terminal, one plain line per epoch and run elsewhere. All of
-it on stderr."""
+"""What a user sees while runs go, on stderr: one live block on a terminal; elsewhere one plain line per epoch and group,
+at most one every ten seconds."""
 
+import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -8,6 +9,8 @@ from collections.abc import Iterator, Sequence
 import rich.progress
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+
+LINE_SECONDS = 10  # in a log, between two lines of one group
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -50,7 +53,7 @@ def track(parts: Sequence, title: str) -> Iterator:
 
 
 class Bar:
-    """Progress of one group of runs: `step()` after each step, `epoch(lines)` after each epoch, `close()` at the end.
+    """Progress of one group of runs: `step()` after each step, `epoch(text)` after each epoch, `close()` at the end.
 
     title: what trains. epochs, steps: of the whole training; start: steps done before. day_hint: said once if it
     will take over a day.
@@ -66,7 +69,7 @@ class Bar:
             day_hint,
         )
         self.began, self.first = time.perf_counter(), start
-        self.progress = None
+        self.progress, self.said = None, -math.inf
         if console.is_terminal:
             columns = (
                 TextColumn("{task.description}", markup=False),
@@ -104,13 +107,14 @@ class Bar:
             text = f"{self.done // self.steps}/{self.epochs}   {self.summary}   {self.left()}"
             self.progress.update(self.task, completed=self.done, text=text)
 
-    def epoch(self, lines: list[str]) -> None:
-        """lines: one for each run that is alive, without the title."""
-        self.summary = lines[0] if len(lines) == 1 else f"{len(lines)} students"
+    def epoch(self, text: str, short: str = "") -> None:
+        """text: how the runs stand after this epoch. short: what the live block shows instead, which has less room."""
+        self.summary = short or text
         self._redraw()
-        if not self.progress:
-            for line in lines:
-                say(f"{self.title}   {self.done // self.steps}/{self.epochs}   {line}   {self.left()}".rstrip())
+        now, last = time.perf_counter(), self.done == self.epochs * self.steps
+        if not self.progress and (last or now - self.said >= LINE_SECONDS):
+            self.said = now
+            say(f"{self.title}   {self.done // self.steps}/{self.epochs}   {text}   {self.left()}".rstrip())
 
     def close(self) -> None:
         if self.progress:

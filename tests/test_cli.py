@@ -251,7 +251,7 @@ def test_no_data(run, tmp_path):
     )
     assert (
         done.returncode == 1
-        and "no download possible" in done.stderr
+        and "cannot be downloaded from here" in done.stderr
         and "dataset=digits" in done.stderr
         and "Traceback" not in done.stderr
     )

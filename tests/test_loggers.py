@@ -52,6 +52,49 @@ def test_wandb_offline_asks_nothing(run, tmp_path, plain):
         assert b"test_acc" in log.read_bytes()
 
 
+@pytest.fixture
+def mlflow():
+    pytest.importorskip("alembic")  # mlflow-skinny comes without what a database needs
+    return pytest.importorskip("mlflow")
+
+
+def runs_of(mlflow, store):
+    """Folder -> the MLflow run."""
+    client = mlflow.MlflowClient(store)
+    experiment = client.get_experiment_by_name("kdexp").experiment_id
+    return client, {run.data.tags["folder"]: run for run in client.search_runs([experiment])}
+
+
+def test_mlflow(mlflow, run, tmp_path, plain):
+    run(*SWEEP, "logger=mlflow", check=0)
+    assert weights(tmp_path) == plain
+    client, logged = runs_of(mlflow, f"sqlite:///{tmp_path}/mlflow.db")
+    folders = [path.parent for path in tmp_path.rglob("epochs.csv")]
+    assert sorted(logged) == sorted(map(str, folders)) and len(folders) == 3
+    for folder in folders:
+        one = logged[str(folder)]
+        assert one.info.status == "FINISHED" and one.data.params["recipe.name"] == "quick"
+        for key in ("test_acc", "train_loss", "lr"):
+            history = [(metric.step, metric.value) for metric in client.get_metric_history(one.info.run_id, key)]
+            assert history == [(int(row["epoch"]), pytest.approx(float(row[key]), rel=1e-6)) for row in rows(folder)]
+
+
+def test_mlflow_goes_on_in_the_run_of_the_folder(mlflow, tmp_path):
+    from kdexp.loggers.mlflow import MLflow
+
+    store = f"sqlite:///{tmp_path}/mlflow.db"
+    for epochs in ((1, 2), (3, 4)):  # stopped between
+        logger = MLflow(tmp_path / "it's, a=folder", "KD seed 1", {"seed": 1}, tracking=store)
+        for epoch in epochs:
+            logger.log({"epoch": epoch, "test_acc": 10.0 * epoch, "val_acc": None})
+        logger.close()
+    client, logged = runs_of(mlflow, store)
+    (one,) = logged.values()
+    history = client.get_metric_history(one.info.run_id, "test_acc")
+    assert [(metric.step, metric.value) for metric in history] == [(1, 10), (2, 20), (3, 30), (4, 40)]
+    assert one.info.run_name == "KD seed 1" and set(one.data.metrics) == {"test_acc"}
+
+
 @pytest.mark.parametrize("name", [name for name in LOGGERS if name != "none"])
 def test_a_logger_that_is_not_installed(run, tmp_path, name):
     (tmp_path / f"{name}.py").write_text("raise ImportError")

@@ -53,7 +53,10 @@ def beside(rows: pd.DataFrame) -> pd.DataFrame:
         if row.n
     ]
     found = []
-    for label, name, mean, n, gain, low, high in [("teacher", BASELINE, labels.teacher_accuracy(rows), *[np.nan] * 4), *ours]:
+    for label, name, mean, n, gain, low, high in [
+        ("teacher", BASELINE, labels.teacher_accuracy(rows), *[np.nan] * 4),
+        *ours,
+    ]:
         student = teacher if label == "teacher" else first.student
         pair = teacher if name != BASELINE else ""
         for row in same[(same.student == student) & (same.teacher == pair) & (same.method == name)].to_dict("records"):

@@ -11,6 +11,7 @@ from analysis.reading.settings import BASELINE
 from analysis.showing.controls import controls
 from analysis.showing.labels import amount, listed, name, names, teacher_of
 from kdexp import CONF
+from kdexp.commands import as_typed
 
 
 def sentences(rows: pd.DataFrame) -> list[str]:
@@ -179,4 +180,6 @@ def _command(row, chosen: str, seeds: str) -> str:
     ):
         return f"distill={chosen} seed={seeds}, with what was typed for the rows above"
     pair = [f"student={row.student}"] if baseline else [f"teacher={row.teacher}", f"student={row.student}"]
-    return " ".join(["python run.py -m", f"distill={chosen}", f"dataset={row.dataset}", *pair, f"seed={seeds}", *parts])
+    return " ".join(
+        [as_typed("python run.py -m"), f"distill={chosen}", f"dataset={row.dataset}", *pair, f"seed={seeds}", *parts]
+    )

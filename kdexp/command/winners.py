@@ -2,6 +2,7 @@
 
 from statistics import fmean
 
+from kdexp.commands import as_typed
 from kdexp.config import hints, naming
 from kdexp.job import Job
 
@@ -39,5 +40,6 @@ def _winner(tried: list[list[Job]]) -> list[str]:
     return [
         f"{best[0].method}   {own or 'as it stands'}   validation {max(scores):.2f} %, best of {len(tried)} "
         f"({min(scores):.2f} to {max(scores):.2f})" + ", at the edge of what was tried" * edge,
-        f"    python run.py -m {' '.join(words)} seed={','.join(str(last + step) for step in (1, 2, 3))}",
+        as_typed("    python run.py -m ")
+        + f"{' '.join(words)} seed={','.join(str(last + step) for step in (1, 2, 3))}",
     ]

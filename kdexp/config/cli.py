@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kdexp import ROOT, SWEEPS
+from kdexp.commands import as_typed
 from kdexp.config import hints, plugins
 from kdexp.config.compose import pair_axis, without_pair
 from kdexp.config.schema import Config, UsageError
@@ -138,5 +139,5 @@ def messages():
             message = str(better)
     else:
         return
-    print(message, file=sys.stderr)
+    print(as_typed(message), file=sys.stderr)
     sys.exit(1)

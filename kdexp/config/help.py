@@ -4,6 +4,7 @@ takes seconds."""
 import textwrap
 
 from kdexp import SWEEPS
+from kdexp.commands import as_typed
 from kdexp.config import plugins
 
 HEAD = """kdexp: knowledge-distillation experiments: a teacher, students, methods, seeds -> the table of a paper.
@@ -37,7 +38,9 @@ Examples
   python run.py distill=sp distill.kd_weight=0.9                     SP+KD
   python analysis/summarize.py                                       the table of what is there
   python -m kdexp.record list status=failed                          records: list, rm, pack, export
+  python -m kdexp.evaluate dataset=cifar10 --on cifar10.1            trained networks on other images
 
+Versions, devices and folders, for a bug report: python run.py --info
 What else Hydra can do: python run.py --hydra-help"""
 
 
@@ -60,4 +63,4 @@ def text() -> str:
         for name, options in groups.items()
         if options
     ]
-    return "\n".join([HEAD, *lines, TAIL])
+    return as_typed("\n".join([HEAD, *lines, TAIL]))

@@ -2,7 +2,6 @@
 checks."""
 
 import tempfile
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -53,10 +52,10 @@ def _fetch(source, root: Path) -> None:
     if not archive.exists():
         try:
             urllib.request.urlopen(urllib.request.Request(source.url, method="HEAD"), timeout=5).close()
-        except (urllib.error.URLError, OSError) as error:
+        except OSError:  # urllib's errors are such: no network, no such host, refused
             raise DatasetError(
-                f"not in {root.resolve()} and no download possible ({getattr(error, 'reason', error)}). "
-                f"Put {source.filename} there, or start with dataset=digits, which needs no download"
+                f"the data are not in {root.resolve()}, and cannot be downloaded from here. Download {source.url} on a machine "
+                "with internet and put the file there, or point paths.data=DIR at a copy. dataset=digits needs no download"
             ) from None
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -64,4 +63,6 @@ def _fetch(source, root: Path) -> None:
             pass
         source(root, download=True)
     except (OSError, RuntimeError) as error:
-        raise DatasetError(f"could not be fetched into {root.resolve()}: {error}") from None
+        raise DatasetError(
+            f"could not be downloaded into {root.resolve()}: {error}. You can put {source.url} there yourself"
+        ) from None

@@ -10,6 +10,7 @@ import torch
 
 import kdexp
 from kdexp import screen
+from kdexp.commands import as_typed
 from kdexp.config.schema import UsageError
 from kdexp.datasets import DatasetError, Images
 from kdexp.datasets.batches import Pixels
@@ -24,6 +25,8 @@ from kdexp.record.files import write_atomically
 
 PARTS = {"test": "test", "held-out": "validation"}  # of the run's own data
 HEAD = f"{'top-1':>7} {'top-5':>7} {'loss':>8} {'ECE':>6} {'Brier':>7}   of"
+USAGE = """python -m kdexp.evaluate [OUTPUTS ...] [KEY=VALUE ...] [--on SET ...]
+       python -m kdexp.evaluate FILE teacher=NETWORK dataset=NAME [--on SET ...]"""
 EXAMPLES = """examples:
   python -m kdexp.evaluate outputs/cifar10/resnet56-resnet20/kd/base/seed1
   python -m kdexp.evaluate dataset=cifar10 distill=kd,sp --on cifar10.1
@@ -32,12 +35,11 @@ EXAMPLES = """examples:
 
 def parser() -> argparse.ArgumentParser:
     line = argparse.ArgumentParser(
-        prog="python -m kdexp.evaluate",
-        usage="python -m kdexp.evaluate [OUTPUTS ...] [KEY=VALUE ...] [--on SET ...]\n"
-        "       python -m kdexp.evaluate FILE teacher=NETWORK dataset=NAME [--on SET ...]",
+        prog=as_typed("python -m kdexp.evaluate"),
+        usage=as_typed(USAGE),
         description="Accuracy (%), loss, expected calibration error (%) and Brier score of trained networks. Of runs, also "
         "written beside them as evaluated-SET.json, for summarize.py --metric SET.acc.",
-        epilog=EXAMPLES,
+        epilog=as_typed(EXAMPLES),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     line.add_argument("words", nargs="*", metavar="OUTPUTS, KEY=VALUE", help=f"{SELECT} FILE: weights, see README")
@@ -162,7 +164,7 @@ def main(typed: list[str] | None = None) -> None:
         if whole != chosen:
             screen.say(f"{len(chosen) - len(whole)} runs were packed without weights and are left out")
     except (UsageError, ValueError) as error:
-        sys.exit(str(error))
+        sys.exit(as_typed(str(error)))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+from kdexp.commands import as_typed
 from kdexp.config.schema import UsageError
 from kdexp.record import listing, remove, runs
 
@@ -23,9 +24,9 @@ WORDS = "[OUTPUTS ...] [KEY=VALUE ...]"
 
 def parser() -> argparse.ArgumentParser:
     line = argparse.ArgumentParser(
-        prog="python -m kdexp.record",
+        prog=as_typed("python -m kdexp.record"),
         description="Records as things: what is there, delete it, pack it for others, take the network out.",
-        epilog=EXAMPLES,
+        epilog=as_typed(EXAMPLES),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = line.add_subparsers(metavar="COMMAND", required=True)
@@ -35,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
             function.__name__.rstrip("_"),
             help=what,
             description=f"{what[0].upper()}{what[1:]}.{more}",
-            usage=f"python -m kdexp.record {function.__name__.rstrip('_')} {usage}",
+            usage=as_typed(f"python -m kdexp.record {function.__name__.rstrip('_')} {usage}"),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         one.set_defaults(function=function)
@@ -61,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("run_folder", metavar="RUN_FOLDER", type=Path, help="the folder of a finished run")
     one.add_argument("--to", metavar="DIR", type=Path, help="where the files go (default: RUN_FOLDER)")
     one.add_argument(
-        "--format", choices=("onnx", "pt"), help='one of the two alone; onnx needs pip install -e ".[onnx]"'
+        "--format", choices=("onnx", "pt"), help=as_typed('one of the two alone; onnx needs pip install -e ".[onnx]"')
     )
     return line
 
@@ -102,7 +103,7 @@ def pack(arguments: argparse.Namespace) -> None:
     outputs, conditions = split([word for word in arguments.words if word not in zips])
     within = pack(runs.select(runs.find(outputs), conditions), Path(to), outputs, arguments.weights)
     print(f"{to}   {listing.states(within)}   {os.path.getsize(to) / 1e6:,.2f} MB")
-    print(f"Open it: python analysis/summarize.py {to}", file=sys.stderr)
+    print(as_typed(f"Open it: python analysis/summarize.py {to}"), file=sys.stderr)
 
 
 def export(arguments: argparse.Namespace) -> None:
@@ -129,7 +130,7 @@ def main(typed: list[str] | None = None) -> None:
     try:
         arguments.function(arguments)
     except UsageError as error:
-        sys.exit(str(error))
+        sys.exit(as_typed(str(error)))
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -1,0 +1,52 @@
+"""`kdexp`, the installed command: the same as `python run.py`, and `kdexp summarize`, `kdexp evaluate`, `kdexp record`."""
+
+import importlib
+import sys
+
+import hydra
+
+from kdexp import CONF, ROOT
+from kdexp.config import cli, help, plugins
+
+COMMANDS = {
+    "summarize": "analysis.summarize",
+    "evaluate": "kdexp.evaluate.__main__",
+    "record": "kdexp.record.__main__",
+}
+
+
+def main() -> None:
+    """What is typed behind `kdexp`."""
+    sys.path.insert(0, str(ROOT))  # as `python run.py` has it: no other package named analysis comes first
+    typed = sys.argv[1:]
+    if typed and typed[0] in COMMANDS:
+        importlib.import_module(COMMANDS[typed[0]]).main(typed[1:])
+    else:
+        run()
+
+
+def run() -> None:
+    """What is typed behind `python run.py`: Hydra composes, kdexp runs."""
+    with cli.messages():
+        cli.register(plugins.typed(sys.argv))
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        return print(help.text())
+    if sys.argv[1:] == ["--info"]:  # with a topic it is Hydra's own: --info defaults-tree
+        from kdexp.command import info  # imports torch
+
+        return print(info.text())
+    with cli.messages():
+        sys.argv[1:] = cli.arguments(sys.argv[1:])
+        _composed()
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def _composed(config) -> None:
+    from kdexp.command.sweep import run_jobs  # imports torch, which --help and tab completion do without
+
+    with cli.messages():  # Hydra would print a heading of its own above the message
+        run_jobs([config])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""`python run.py --info`: what a bug report should say about a machine, without the names of its user or of itself."""
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from kdexp import INSTALLED, __version__
+from kdexp.config.schema import Paths
+from kdexp.record.private import Private, Scrub
+from kdexp.result import git_commit
+
+NEEDED = "torchvision hydra-core omegaconf numpy pillow pandas scipy scikit-learn matplotlib rich filelock".split()
+OPTIONAL = "joblib submitit ray hydra-optuna-sweeper tensorboard wandb mlflow timm onnx onnxscript onnxruntime".split()
+
+
+def text() -> str:
+    """Versions, devices, folders, one line each."""
+    torch_built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
+    lines = {
+        "kdexp": f"{__version__}, {'installed from a wheel' if INSTALLED else ' '.join(['checkout', git_commit() or ''])}",
+        "python": f"{platform.python_version()}, {platform.system()} {platform.release()} {platform.machine()}",
+        "torch": f"{torch.__version__}, built {torch_built}, {torch.backends.cpu.get_cpu_capability()}",
+        "devices": ", ".join(_devices()),
+        "packages": ", ".join(map(_version, NEEDED)),
+        "optional": ", ".join(map(_version, OPTIONAL)),
+        **{f"paths.{key}": _folder(key, default) for key, default in vars(Paths()).items()},
+    }
+    private = Private([])
+    names = dict.fromkeys(private.users, "user") | dict.fromkeys(private.hosts, "host")
+    return Scrub(private.paths, names)("\n".join(f"{name:14}{line}" for name, line in lines.items()))
+
+
+def _devices() -> list[str]:
+    gpus = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
+    found = [f"cuda:{number} {gpu.name} {gpu.total_memory / 2**30:.0f} GiB" for number, gpu in enumerate(gpus)]
+    apple = ["mps"] if torch.backends.mps.is_available() else []
+    return [f"cpu ({os.cpu_count()} cores, {torch.get_num_threads()} threads)", *found, *apple]
+
+
+def _version(package: str) -> str:
+    try:
+        return f"{package} {metadata.version(package)}"
+    except metadata.PackageNotFoundError:
+        return f"{package} -"
+
+
+def _folder(key: str, default: str) -> str:
+    """The folder that paths.KEY means here, and whether it is there."""
+    variable = f"KDEXP_{key.upper()}"
+    folder = os.environ.get(variable, default)
+    there = "" if Path(folder).is_dir() else ", not there yet"
+    return folder + there + (f" (${variable})" if variable in os.environ else "")
