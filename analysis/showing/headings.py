@@ -87,8 +87,8 @@ def listed(words: list[str]) -> str:
 
 def footnotes(rows: pd.DataFrame) -> list[str]:
     """What the methods' own files note about them."""
-    noted = rows[(rows.note != "") & (rows.distill != BASELINE)]
-    return list(dict.fromkeys(f"{row.label}: {row.note}" for row in noted.itertuples()))
+    noted = (rows.note != "") & (rows.distill != BASELINE)
+    return list(dict.fromkeys(f"{label}: {note}" for label, note in zip(rows.label[noted], rows.note[noted])))
 
 
 def amount(value: float, metric: str) -> str:
