@@ -18,7 +18,7 @@ from kdexp.models import Tap, wrap
 from kdexp.models.resnet import ResNet
 from kdexp.models.torchvision import network
 
-SECTION = re.search(r"\n## Bring your own\n(.*?)\n## ", (ROOT / "README.md").read_text(), re.S)[1]
+SECTION = re.search(r"\n## Bring your own\n(.*)", (ROOT / "kdexp/README.md").read_text(), re.S)[1]
 MYLAB = {
     "nets.py": """
 from torch import nn
@@ -86,7 +86,7 @@ flip: true
 
 @pytest.fixture
 def mylab(tmp_path):
-    """The package of README's walk-through, with a network, a data set and one more method."""
+    """The package of kdexp/README.md's walk-through, with a network, a data set and one more method."""
     written = dict(re.findall(r"`mylab/([\w/.]+)`:\n\n```\w+\n(.*?)```", SECTION, re.S))
     assert sorted(written) == ["conf/distill/trust.yaml", "trust.py"]
     for name, text in {**written, **MYLAB}.items():

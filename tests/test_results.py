@@ -1,6 +1,7 @@
-"""The records behind README's tables: what README shows is what summarize.py makes of them."""
+"""The records behind published tables: what their page and README show is what summarize.py makes of them."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -20,7 +21,10 @@ def test_readme_shows_what_the_records_say(folder, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
     assert "left out" not in done.stderr
     table = "\n".join(line.rstrip() for line in done.stdout.strip().splitlines())
-    assert f"```\n{table}\n```" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"```\n{table}\n```" in (folder / "README.md").read_text(encoding="utf-8")
+    if folder.name == "cpu-cifar100":  # README shows the table and its first sentences
+        shown = re.search(r"```\n(cifar100 .*?)\n```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)[1]
+        assert table.startswith(shown) and len(shown.splitlines()) > 12
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: "-".join(run.relative_to(ROOT / "analysis" / "results").parts))
