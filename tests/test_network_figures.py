@@ -23,6 +23,7 @@ from analysis.drawing.style import labelled
 from analysis.page import report
 from analysis.reading import records
 from analysis.reading.logits import logits
+from analysis.reading.published import as_runs
 from analysis.showing import labels
 from kdexp.distill.at import at_loss
 from kdexp.evaluate.measures import calibration
@@ -131,7 +132,10 @@ def test_a_baseline_is_held_against_the_teacher_of_its_seed():
     rows = [("kd", 1, "t", 1), ("kd", 2, "t", 2), ("none", 1, "", None), ("none", 2, "", None), ("none", 3, "", None)]
     mine = pd.DataFrame(rows, columns=["distill", "seed", "teacher", "teacher_seed"])
     mine = mine.assign(student="s", dataset="d", test_acc=50.0, teacher_test_acc=60.0, folder="")
-    own = [{"seed": seed, "teacher": "", "student": "t", "dataset": "d", "test_acc": 60.0, "folder": f"t{seed}"} for seed in (1, 2)]
+    own = [
+        {"seed": seed, "teacher": "", "student": "t", "dataset": "d", "test_acc": 60.0, "folder": f"t{seed}"}
+        for seed in (1, 2)
+    ]
     runs = pd.concat([mine, pd.DataFrame(own)], ignore_index=True)
     assert teachers(mine, runs) == {0: "t1", 1: "t2", 2: "t1", 3: "t2", 4: "t1"}
     assert teachers(mine[mine.teacher == ""], runs) == {}
@@ -192,7 +196,9 @@ def test_attention_maps_slow_and_as_at_trains_them(trained):
     for stage, found in student.items():
         for number, feature in enumerate(features):
             x = feature[stage][0].double().numpy()
-            slow = np.array([[np.mean([channel[i, j] ** 2 for channel in x]) for j in range(x.shape[2])] for i in range(x.shape[1])])
+            slow = np.array(
+                [[np.mean([channel[i, j] ** 2 for channel in x]) for j in range(x.shape[2])] for i in range(x.shape[1])]
+            )
             assert found[number] == pytest.approx(slow / np.sqrt((slow**2).sum()), abs=1e-5)
     theirs = kdexp.load(folder_of(trained, "none", "wrn16_1"))
     pixels = (images / 255 - mean) / std
@@ -215,7 +221,10 @@ def test_the_images_are_the_first_of_their_classes(trained):
 
 def test_each_map_stands_where_it_belongs():
     images = DRAWS.integers(0, 256, (2, 3, 8, 8), dtype=np.uint8)
-    maps = {"a": {"stage1": np.eye(8)[None].repeat(2, 0), "stage2": np.ones((2, 1, 1))}, "b": {"stage2": np.zeros((2, 4, 4))}}
+    maps = {
+        "a": {"stage1": np.eye(8)[None].repeat(2, 0), "stage2": np.ones((2, 1, 1))},
+        "b": {"stage2": np.zeros((2, 4, 4))},
+    }
     picture, stages = mosaic(images, maps)
     step, group = CELL + GAP, 2 * (CELL + GAP) + APART
     cell = lambda line, stage, number: picture[line * step :, stage * group + number * step :][:CELL, :CELL]
@@ -238,7 +247,11 @@ def test_the_page_of_trained_runs(trained, tmp_path):
     assert names[-4:] == ["reliability", "disagreements", "correlations", "attention"] and len(set(names)) == len(names)
     assert len(text) < 700_000 and text.count("<figcaption>") == 4 and "needs" not in text
     part = text.split("<summary>What the networks know</summary>")[1]
-    for name, distill, student in (("teacher wrn16_1", "none", "wrn16_1"), ("none", "none", "resnet8"), ("KD", "kd", "resnet8")):
+    for name, distill, student in (
+        ("teacher wrn16_1", "none", "wrn16_1"),
+        ("none", "none", "resnet8"),
+        ("KD", "kd", "resnet8"),
+    ):
         result = seal.read_json(folder_of(trained, distill, student) / "result.json")
         cells = re.findall(r"<td[^>]*>([^<]*)</td>", re.search(rf"<tr><td>{name}</td>(.*?)</tr>", part).group(1))
         assert cells[:3] == [f"{result['ece']:.2f}", f"{result['brier']:.3f}", f"{result['nll']:.3f}"]
@@ -265,6 +278,14 @@ def test_weights_that_are_gone_cost_their_line(trained, tmp_path):
     (axes,) = found["attention"].axes
     assert [text.get_text() for text in axes.get_yticklabels()] == ["image", "teacher wrn16_1", "none", "KD"]
     assert any(line.startswith("No attention maps of AT: ") and "student.pt" in line for line in lacking)
+
+
+def test_published_tables_have_no_networks(tmp_path):
+    runs = as_runs("RepDistiller README")
+    table, epochs = summarize(runs), records.epochs(runs)
+    drawn = figures.draw(table, runs, epochs)
+    text = report.write(tmp_path / "r.html", table, runs, epochs, drawn, []).read_text()
+    assert drawn.lacking == {} and "What the networks know" not in text and 'alt="gains' in text
 
 
 def test_many_methods_fit(outputs):
