@@ -160,6 +160,7 @@ def test_what_cannot_be_evaluated_is_one_sentence(trained, capsys):
         evaluated(capsys, trained, "--on", "cifar10.1", "--data", trained)
     with pytest.raises(SystemExit, match="no run has sp"):
         evaluated(capsys, trained, "distill=sp")
+    assert capsys.readouterr().out == ""  # the message alone, without the head of an empty table
 
 
 def test_sets_in_their_own_formats(tmp_path, monkeypatch):

@@ -23,6 +23,7 @@ from analysis.drawing.style import labelled
 from analysis.page import report
 from analysis.reading import records
 from analysis.reading.logits import logits
+from analysis.reading.published import as_runs
 from analysis.showing import labels
 from kdexp.distill.at import at_loss
 from kdexp.evaluate.measures import calibration
@@ -277,6 +278,14 @@ def test_weights_that_are_gone_cost_their_line(trained, tmp_path):
     (axes,) = found["attention"].axes
     assert [text.get_text() for text in axes.get_yticklabels()] == ["image", "teacher wrn16_1", "none", "KD"]
     assert any(line.startswith("No attention maps of AT: ") and "student.pt" in line for line in lacking)
+
+
+def test_published_tables_have_no_networks(tmp_path):
+    runs = as_runs("RepDistiller README")
+    table, epochs = summarize(runs), records.epochs(runs)
+    drawn = figures.draw(table, runs, epochs)
+    text = report.write(tmp_path / "r.html", table, runs, epochs, drawn, []).read_text()
+    assert drawn.lacking == {} and "What the networks know" not in text and 'alt="gains' in text
 
 
 def test_many_methods_fit(outputs):

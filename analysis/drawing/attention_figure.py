@@ -27,8 +27,8 @@ def _line(stages: list[list[np.ndarray]]) -> np.ndarray:
 
 
 def _coloured(one: np.ndarray) -> np.ndarray:
-    """A map (H, W) -> a cell, from zero to its own largest value, in 24 steps that keep the file small."""
-    return matplotlib.colormaps["inferno"].resampled(24)(_cell(one / (one.max() or 1)))[..., :3]
+    """A map (H, W) -> a cell, from zero to its own largest value, in 16 steps that keep the file small."""
+    return matplotlib.colormaps["inferno"].resampled(16)(_cell(one / (one.max() or 1)))[..., :3]
 
 
 def _cell(one: np.ndarray) -> np.ndarray:
@@ -47,7 +47,9 @@ def attention_figure(images: np.ndarray, maps: dict[str, dict[str, np.ndarray]],
     step = CELL + GAP
     axes.set_yticks(np.arange(len(maps) + 1) * step + CELL / 2, ["image", *maps])
     group = len(images) * step + APART
-    axes.set_xticks(np.arange(len(stages)) * group + (group - APART) / 2, [stage.replace("stage", "stage ") for stage in stages])
+    axes.set_xticks(
+        np.arange(len(stages)) * group + (group - APART) / 2, [stage.replace("stage", "stage ") for stage in stages]
+    )
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_title(title)

@@ -26,7 +26,9 @@ def of_pair(rows: pd.DataFrame, runs: pd.DataFrame, data: str | None) -> tuple[d
     lacking += _without_logits(both, set(bins))
     if teacher.empty:
         name = labels.teacher_of(rows)
-        lacking.append(f"No run of {name} itself is among these records, and so no student is compared with its teacher.")
+        lacking.append(
+            f"No run of {name} itself is among these records, and so no student is compared with its teacher."
+        )
     apart, related = disagreements(mine, runs), correlations(mine, runs)
     figures |= {"disagreements": disagreement_map(apart, title)} if len(apart) else {}
     figures |= {"correlations": correlation_maps(related, title)} if related else {}
@@ -40,8 +42,12 @@ def _without_logits(both: pd.DataFrame, known: set[str]) -> list[str]:
         return []
     why = "older records, keep_logits=false, or packed without --weights"
     if not known:
-        return [f"No run here kept its test logits ({why}), and so there are no reliability diagrams and no correlations."]
-    return [f"Without test logits ({why}), and so in no reliability diagram and no correlation: {labels.listed(without)}."]
+        return [
+            f"No run here kept its test logits ({why}), and so there are no reliability diagrams and no correlations."
+        ]
+    return [
+        f"Without test logits ({why}), and so in no reliability diagram and no correlation: {labels.listed(without)}."
+    ]
 
 
 def _attention(both: pd.DataFrame, data: str | None, title: str, lacking: list[str]) -> Figure | None:

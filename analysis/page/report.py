@@ -100,7 +100,9 @@ def _pair(rows: pd.DataFrame, runs: pd.DataFrame, images: dict[str, str], lackin
     ]
     networks = report_networks.of_pair(rows, runs, images, lacking)
     apart = {name for name, *_ in networks["figures"]}
-    mine = [(name, source) for name, source in images.items() if name.endswith(labels.place(rows)) and name not in apart]
+    mine = [
+        (name, source) for name, source in images.items() if name.endswith(labels.place(rows)) and name not in apart
+    ]
     return {
         "dataset": rows.dataset[0],
         "teacher": labels.teacher_of(rows),

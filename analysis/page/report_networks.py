@@ -19,9 +19,7 @@ COLUMNS = {
     "agreement_wrong_chance": "by chance, %",
     "test_acc_best_val": "accuracy at best validation, %",
 }
-CALIBRATION = (
-    "ECE is how far confidence and accuracy are apart, in 15 bins; the Brier score and NLL are lower for better probabilities."
-)
+CALIBRATION = "ECE is how far confidence and accuracy are apart, in 15 bins; the Brier score and NLL are lower for better probabilities."
 FIDELITY = (
     "Agreement is how often student and teacher name the same class; where the teacher is wrong, it takes copying to agree more "
     "often than by chance (what another image of the same label would give)."
@@ -67,7 +65,9 @@ def _numbers(mine: pd.DataFrame, runs: pd.DataFrame, teacher: str) -> tuple[list
             lines.append([(name, None), *(_cell(group[key].dropna(), key) for key in there)])
     said = []
     if unknown:
-        said = [f"Trained before kdexp recorded calibration and fidelity, and so not in this table: {labels.listed(unknown)}."]
+        said = [
+            f"Trained before kdexp recorded calibration and fidelity, and so not in this table: {labels.listed(unknown)}."
+        ]
     return ["", *(COLUMNS[key] for key in there)], lines, said
 
 

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -99,18 +100,18 @@ def line_of(numbers: dict, name: str, title: str) -> str:
     )
 
 
-def of_run(folder: Path, sets: list[str], data: Data) -> None:
-    """Measure a run, print it, and write it beside the run."""
+def of_run(folder: Path, sets: list[str], data: Data) -> Iterator[str]:
+    """Measure a run and write it beside the run: a line for each set."""
     network = kdexp.load(folder)
     for name in sets:
         for part, images in data.of(network.config, name).items():
             numbers, predictions = measure(network, network.config, images)
             note = _compared(folder, numbers, predictions) if part == "test" else ""
-            print(line_of(numbers, part, str(folder)) + note)
             result = seal.read_json(folder / "result.json") or {}
             content = {"set": part, **numbers, "student_sha256": result.get("student_sha256")}
             text = json.dumps(content | {"seal": seal.of_result(content)}, indent=1)
             write_atomically(folder / f"evaluated-{part}.json", text.encode())
+            yield line_of(numbers, part, str(folder)) + note
 
 
 def _compared(folder: Path, numbers: dict, predictions: np.ndarray) -> str:
@@ -121,8 +122,8 @@ def _compared(folder: Path, numbers: dict, predictions: np.ndarray) -> str:
     return ", as recorded" if same else f", {other} predictions are not those of the record"
 
 
-def of_file(file: str, words: list[str], sets: list[str], data: Data) -> None:
-    """Measure a file of weights whose network and data set are typed as for run.py."""
+def of_file(file: str, words: list[str], sets: list[str], data: Data) -> Iterator[str]:
+    """Measure a file of weights whose network and data set are typed as for run.py: a line for each set."""
     from hydra import compose
 
     from kdexp.config import cli, plugins, resolve
@@ -137,7 +138,13 @@ def of_file(file: str, words: list[str], sets: list[str], data: Data) -> None:
         network = load_teacher_checkpoint(config)
     for name in sets:
         for part, images in data.of(config, name).items():
-            print(line_of(measure(network, config, images)[0], part, file))
+            yield line_of(measure(network, config, images)[0], part, file)
+
+
+def show(lines: Iterable[str]) -> None:
+    """Each as soon as it is measured. Where nothing could be, no head is printed either."""
+    for number, line in enumerate(lines):
+        print(line if number else f"{HEAD}\n{line}", flush=True)
 
 
 def main(typed: list[str] | None = None) -> None:
@@ -149,18 +156,15 @@ def main(typed: list[str] | None = None) -> None:
     try:
         files = [word for word in words if Path(word).is_file()]
         if files:
-            print(HEAD)
-            for file in files:
-                of_file(file, [word for word in words if word not in files], arguments.on, data)
+            more = [word for word in words if word not in files]
+            show(line for file in files for line in of_file(file, more, arguments.on, data))
             return
         outputs, conditions = split(words)
         chosen = [run for run in runs.select(runs.find(outputs), conditions) if run.state == "done"]
         whole = [run for run in chosen if (run.folder / "student.pt").exists()]
         if not whole:
             raise UsageError(f"{', '.join(outputs)}: no finished run with weights among these")
-        print(HEAD)
-        for run in whole:
-            of_run(run.folder, arguments.on, data)
+        show(line for run in whole for line in of_run(run.folder, arguments.on, data))
         if whole != chosen:
             screen.say(f"{len(chosen) - len(whole)} runs were packed without weights and are left out")
     except (UsageError, ValueError) as error:
