@@ -10,6 +10,9 @@ from kdexp.config.schema import UsageError, label
 from kdexp.record import Record, seal
 from kdexp.teacher_checkpoint import check_teacher_checkpoint
 
+# what all jobs of a group have in common
+SHARED = ("dataset", "recipe", "augment", "epochs", "stop_epoch", "batch_size", "precision", "deterministic")
+
 
 class Job:
     """A resolved configuration and its record. Raises UsageError if it cannot work, before anything is made on disk."""
@@ -53,11 +56,17 @@ class Job:
     @property
     def name(self) -> str:
         """The method with what is special about it: "SP distill.weight=500"."""
-        common = ("recipe", "augment", "epochs", "stop_epoch", "batch_size", "dataset")
-        own = {
-            key: value for key, value in naming.differing(self.config).items() if key.partition(".")[0] not in common
-        }
+        found = naming.differing(self.config)
+        own = {key: value for key, value in found.items() if key.partition(".")[0] not in SHARED}
         return " ".join([self.method, *naming.words(own)])
+
+    @property
+    def shared(self) -> dict:
+        """What all that train beside it have as well, by keys of the command line: names, epochs, what is not the default."""
+        names = {key: self.config[key]["name"] for key in ("dataset", "recipe", "augment")}
+        found = naming.differing(self.config)
+        special = {key: value for key, value in found.items() if key.partition(".")[0] in SHARED}
+        return names | special | {"epochs": self.config["epochs"]}
 
     @property
     def title(self) -> str:

@@ -297,3 +297,14 @@ def test_summarize(run, tmp_path):
         and kd["n"] == "2"
     )
     assert (tmp_path / "outputs/summary.md").read_text().startswith("| dataset")
+
+
+def test_a_plan_tells_recipes_apart(run):
+    """Three rows of one pair and seed say which recipe they are; and nothing more than that."""
+    words = ("dataset=digits", "recipe=quick,crd240,cutmix300", "epochs=1", "distill=none,kd", "seed=1,2", "dry_run=true")
+    planned = run("-m", *words, tiny=False, check=0).stdout.splitlines()
+    told = [re.findall(r"\S+=\S+", line) for line in planned[1:-1]]
+    names = [[f"recipe={name}"] for name in ("quick", "crd240", "cutmix300")]
+    assert told[:3] == names and told[3:] == [name for name in names for _ in ("seed 1", "seed 2")]  # teachers first
+    same = run("-m", *words[:1], *words[2:], tiny=False, check=0).stdout
+    assert "with" not in same and "=" not in same

@@ -6,6 +6,7 @@ from rich.table import Table
 from kdexp import screen
 from kdexp.command.estimate import Pace, epochs_done
 from kdexp.command.plan import grouped, missing_teachers
+from kdexp.config import naming
 from kdexp.config.schema import UsageError
 from kdexp.job import Job
 from kdexp.machine import machine
@@ -15,17 +16,23 @@ def preview(jobs: list[Job]) -> None:
     """Print the plan as a table on stdout. Nothing is started and nothing written."""
     todo = [job for job in jobs if job.to_do]
     pace, groups, teachers = _pace(todo), grouped(todo), missing_teachers(todo)
+    told = _told_apart([*teachers, *(members[0] for members in groups)])
     table = Table(box=None, pad_edge=True, header_style="bold")
-    for name in ("group", "pair", "seed", "runs", "state"):
-        table.add_column(name)
+    for name in ("group", "pair", *["with"] * any(told.values()), "seed", "runs", "state"):
+        table.add_column(name, no_wrap=name == "with")
     table.add_column("about", justify="right")
+
+    def row(number: str, pair: str, runs: str, members: list[Job]) -> None:
+        first = members[0]
+        place = [number, pair, *[told[first]] * any(told.values()), str(first.config["seed"])]
+        table.add_row(*place, runs, _state(members), _time(pace, members))
+
     for one in teachers:
-        table.add_row("-", one.pair, str(one.config["seed"]), "teacher", _state([one]), _time(pace, [one]))
+        row("-", one.pair, "teacher", [one])
     for number, members in enumerate(groups, start=1):
         taught = [job for job in members if job.teacher_key] or members
-        pair = ", ".join(dict.fromkeys(job.pair for job in taught))
-        seed, names = str(members[0].config["seed"]), ", ".join(dict.fromkeys(job.name for job in members))
-        table.add_row(str(number), pair, seed, names, _state(members), _time(pace, members))
+        pair, runs = dict.fromkeys(job.pair for job in taught), dict.fromkeys(job.name for job in members)
+        row(str(number), ", ".join(pair), ", ".join(runs), members)
     console = Console(highlight=False)
     if groups:
         console.print(table)
@@ -37,6 +44,17 @@ def preview(jobs: list[Job]) -> None:
     print(
         f"{counts}{more}{_about(pace, _units(teachers, groups))}.{_other_ways(pace, todo, teachers)}  Nothing was started."
     )
+
+
+def _told_apart(jobs: list[Job]) -> dict[Job, str]:
+    """What tells groups apart beside pair and seed, in as few words as do: "recipe=trivial200", without its images."""
+    words = {job: dict(zip(job.shared, naming.words(job.shared))) for job in jobs}
+    told = {job: () for job in jobs}
+    for key in dict.fromkeys(key for one in words.values() for key in one):
+        finer = {job: (*told[job], words[job].get(key, "")) for job in jobs}
+        if len(set(finer.values())) > len(set(told.values())):
+            told = finer
+    return {job: "\n".join(filter(None, one)) for job, one in told.items()}
 
 
 def about(todo: list[Job]) -> str:
