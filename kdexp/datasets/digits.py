@@ -1,13 +1,15 @@
 """Digits: 1,797 scanned handwritten digits, 8x8 (Alpaydin & Kaynak 1998, UCI), embedded in scikit-learn: nothing to
 download."""
 
+from pathlib import Path
+
 import torch
 from sklearn.datasets import load_digits
 
 from kdexp.datasets import Images
 
 
-def digits(root=None) -> tuple[Images, Images]:
+def digits(root: str | Path | None = None) -> tuple[Images, Images]:
     """1,297 training and 500 test scans in 10 classes, (N, 3, 8, 8) with three equal channels.
 
     The split is the same every time: a permutation from a fixed seed, so that writers are mixed. `root` is not used.
