@@ -5,6 +5,8 @@ Questions, CIFAR-100 shapes: (a) one run, (b) the sweep of the baseline and the 
 The textbook loop is what public toolkits do: PIL transforms in worker processes, one method at a time with the teacher's
 pass in each, eager float32, NST in its broadcast form. Both sides train the same networks with the same losses and
 optimizer. They run in alternating blocks; medians and ranges over blocks are printed and written as CSV.
+
+`--growth 1000,10000` measures something else instead: the commands that read records, over so many of them.
 """
 
 import argparse
@@ -19,6 +21,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from analysis.timing import growth  # noqa: E402
 from analysis.timing.ours import Ours, SeedsAtATime, prepared  # noqa: E402
 from analysis.timing.textbook import Textbook  # noqa: E402
 from kdexp import CONF  # noqa: E402
@@ -63,11 +66,16 @@ def arguments() -> argparse.Namespace:
         "--methods", default=METHODS, help=f"of the sweep, the last one for the single run too (default: {METHODS})"
     )
     line.add_argument("--seeds", type=int, default=1, help="seeds at a time, as engine=joblib has them (default: 1)")
+    line.add_argument(
+        "--growth", metavar="N,N", help="seconds and memory of dry_run, list, summarize and --watch over N records"
+    )
     return line.parse_args()
 
 
 def main() -> None:
     asked = arguments()
+    if asked.growth:
+        return growth.main([int(count) for count in asked.growth.split(",")])
     names = asked.methods.split(",")
     cli.register()
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"), cli.messages():

@@ -90,9 +90,11 @@ def _draw(arguments: argparse.Namespace, runs, table, pages: list, out: Path, le
     rows = epochs(runs)
     published = every_pair(table) if arguments.against else None
     drawn = figures.draw(table, runs, rows, arguments.data, pages, published)
+    for line in dict.fromkeys(line for lines in drawn.lacking.values() for line in lines):
+        print(f"not drawn: {line}", file=sys.stderr)
     if arguments.figures:
-        figures.save(drawn, out / "figures")
-        print(f"{len(drawn)} figures: {out / 'figures'}", file=sys.stderr)
+        figures.save(drawn.figures, out / "figures")
+        print(f"{len(drawn.figures)} figures: {out / 'figures'}", file=sys.stderr)
     if arguments.html:
         page = report.write(out / "report.html", table, runs, rows, drawn, left_out, bool(arguments.against), pages)
         page.write_text(shown(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -107,8 +107,8 @@ def check_objects(config: dict) -> None:
 def _check_objects(chosen: str) -> None:
     config = {"seed": 1} | dict(zip(CHOICES, json.loads(chosen)))
     with torch.device("meta"), ShapesOnly():
-        student = build_network(config["model"]["student"], config["plugins"])
-        teacher = config["model"]["teacher"] and build_network(config["model"]["teacher"], config["plugins"])
+        nodes = (config["model"][role] for role in ("student", "teacher"))
+        student, teacher = (node and _shapes(json.dumps(node), tuple(config["plugins"])) for node in nodes)
         build_method(config, student, teacher)
     constructor(config["optimizer"], 1, config["plugins"])
     if config["logger"]["_target_"]:
@@ -116,6 +116,12 @@ def _check_objects(chosen: str) -> None:
             constructor(config["logger"], 3, config["plugins"]).require()
         except ValueError as error:
             raise UsageError(f"{config['logger']['name']}: {error}") from None
+
+
+@functools.cache
+def _shapes(node: str, plugins: tuple) -> nn.Module:
+    """A network without values, built once for all pairs that have it."""
+    return build_network(json.loads(node), plugins)
 
 
 def build_network(node: dict, plugins=()) -> nn.Module:

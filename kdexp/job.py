@@ -15,6 +15,7 @@ class Job:
     """A resolved configuration and its record. Raises UsageError if it cannot work, before anything is made on disk."""
 
     trained = False  # set when this process has trained it, which is enough under rerun=all
+    taken = False  # set when another process has taken it over
 
     def __init__(self, config: dict):
         check(config)

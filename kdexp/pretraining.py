@@ -71,8 +71,9 @@ class PretrainingRun(RecordedFit):
         job.record.save_checkpoint({"pretraining": learner.state_dict(), "made": made_with(self.where)})
 
     def _after_epoch(self, rows: dict[Job, dict | None]) -> None:
+        self._leave_taken()
         for job, row in rows.items():
-            if row is not None:
+            if row is not None and job in self.rows:
                 row = {"epoch": row["epoch"], "lr": row["lr"], "loss": row["train_loss"], "seconds": row["seconds"]}
                 self.rows[job].append(row)
                 job.record.save_rows(self.rows[job], "pretraining.csv", PRETRAINING_COLUMNS)

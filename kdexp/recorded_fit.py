@@ -21,6 +21,7 @@ from kdexp.train import fit
 
 SAVE_SECONDS = 300
 LOGITS_AT_MOST = 100e6  # bytes, with keep_logits=auto
+TAKEN = "this process stood still for so long that another one has taken the run over"
 QUICKER = "epochs=2 dataset.limit=5000, dataset=digits, or a GPU"
 
 
@@ -62,8 +63,10 @@ class RecordedFit:
         finally:
             for job in self.loggers:
                 self._to_logger(job, "close")
-        for job in self.rows:
-            self._finish(job, self.members[job], teacher if job.teacher_key else None)
+        for job in [*self.rows]:
+            self._leave_taken()
+            if job in self.rows:
+                self._finish(job, self.members[job], teacher if job.teacher_key else None)
 
     def _follow(self, training: Iterator[list[dict | None]]) -> None:
         """To the end of a training, or to where it is stopped; all is saved then."""
@@ -87,6 +90,7 @@ class RecordedFit:
         now = time.monotonic()
         if now - self.beaten > HEARTBEAT:
             self.beaten = now
+            self._leave_taken()
             for job, _ in self._alive():
                 job.record.heartbeat()
         if now - self.saved > SAVE_SECONDS:
@@ -94,6 +98,7 @@ class RecordedFit:
 
     def _save(self) -> None:
         self.saved = time.monotonic()
+        self._leave_taken()
         for job, learner in self._alive():
             self._save_job(job, learner)
 
@@ -102,7 +107,8 @@ class RecordedFit:
         job.record.save_checkpoint(state)
 
     def _after_epoch(self, rows: dict[Job, dict | None]) -> None:
-        rows = {job: row for job, row in rows.items() if row is not None}
+        self._leave_taken()
+        rows = {job: row for job, row in rows.items() if row is not None and job in self.rows}
         for job, row in rows.items():
             self.rows[job].append(row)
             self._to_logger(job, "log", row)
@@ -127,6 +133,13 @@ class RecordedFit:
             screen.say(
                 f"{job.title}   its logger failed and gets no more rows ({type(error).__name__}: {first_line(error)})"
             )
+
+    def _leave_taken(self) -> None:
+        """Drop what another process has taken over: this one was stopped, or its machine slept, and it writes no more."""
+        for job, learner in self._alive():
+            if job in self.rows and not job.record.held:
+                learner.fail("taken", TAKEN)
+        self._note_failures()
 
     def _note_failures(self) -> None:
         for job in [job for job in self.rows if self.members[job].failure]:
@@ -173,6 +186,9 @@ def keeps_logits(config: dict, logits: torch.Tensor) -> bool:
 
 def note_failure(job: Job, state: str, line: str, trace: str) -> None:
     """Record and say how a job ended. Raises Stopped under on_error=stop."""
+    if not job.record.held:
+        job.taken = True
+        return screen.say(f"left    {job.title}   {TAKEN}   {job.record.folder}")
     job.record.fail(state, line, trace)
     screen.say(f"failed  {job.title}   {line}   {job.record.folder / 'run.log'}")
     if job.config["on_error"] == "stop":

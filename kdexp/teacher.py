@@ -97,6 +97,9 @@ class Teachers:
                 train(teacher)
         finally:
             teacher.record.unlock()
+        if teacher.taken:
+            teacher.taken = False
+            self._make(teacher, train, interrupted)
 
     def _made(self, job: Job, teacher: Job) -> tuple[torch.nn.Module, Score]:
         """The teacher's network, whose file is as it was written (see Job.done) and scores what its record says."""

@@ -33,12 +33,14 @@ distill:
   kd_weight: 0.0
   kd_temperature: 4.0
 {more}recipe:
-  name: crd240
+  name: {recipe}
   epochs: 240
   batch_size: 64
   lr: {lr}
   drops:
   - 0.6
+augment:
+  name: {augment}
 optimizer:
   name: sgd
   _target_: torch.optim.SGD
@@ -79,6 +81,7 @@ def record(
             "weight": 1.0,
         },
         **{"lr": 0.05, "teacher_seed": 1, "device": "auto", "precision": "auto", "more": "", "outputs": "outputs"},
+        **{"recipe": "crd240", "augment": "crop_flip"},
         **{"target": f"kdexp.distill.{distill}.Method" if taught else "null", "teacher_node": node},
         **{"student": student, "distill": distill, "seed": seed, **changes},
     }
@@ -86,7 +89,9 @@ def record(
     variant = (
         changes.get("variant")
         or ",".join(
-            f"{key}={value}" for key, value in changes.items() if key in ("lr", "weight", "limit", "teacher_seed")
+            f"{key}={value}"
+            for key, value in changes.items()
+            if key in ("lr", "weight", "limit", "teacher_seed", "recipe", "augment")
         )
         or "base"
     )

@@ -87,6 +87,14 @@ def test_digits():
     assert len(rows) == 0
 
 
+def test_enlarged_digits_are_the_same_scans():
+    (small, test), (large, large_test) = digits(), digits(size=32)
+    assert large.images.shape == (1297, 3, 32, 32) and large_test.images.shape == (500, 3, 32, 32)
+    assert torch.equal(large.labels, small.labels) and torch.equal(large_test.labels, test.labels)
+    theirs = v2.functional.resize(small.images[:50].float(), [32, 32], antialias=False)
+    assert (large.images[:50] - theirs).abs().max() <= 1  # which enlarges pixels that are already rounded
+
+
 def test_validation_split_is_stratified_and_fixed():
     labels = torch.tensor([0] * 500 + [1] * 300 + [2] * 200)
     data = Images(torch.arange(1000).view(-1, 1, 1, 1).to(torch.int64), labels)

@@ -172,7 +172,7 @@ def test_the_page_begins_with_all_pairs(pages, outputs, tmp_path):
     assert 'class="answer">SP has the highest mean gain over none' in first and "2/2^4 = 0.125" in first
     assert first.count("<img") == 3 and rest.count('alt="matrix') == 0
     assert "wrn16_4 (77.00)<br>resnet20" in first
-    alone = report.write(tmp_path / "r.html", table, runs, rows, {}, left_out).read_text()
+    alone = report.write(tmp_path / "r.html", table, runs, rows, figures.Drawn({}, {}), left_out).read_text()
     assert "Pair by pair" not in alone and "Which method won, by how much" in alone
 
 

@@ -229,7 +229,7 @@ def test_students_of_a_teacher(hydra, tmp_path):
     of = {run.folder: {one.folder for one in students_of(run, found)} for run in found}
     teachers = {folder: resolve.teacher_of(config) for folder, config in where.items()}
     expected = {folder: {s for s, t in teachers.items() if t and naming.folder(t) == folder} for folder in where}
-    assert of == expected and sum(map(bool, of.values())) == 7 and max(map(len, of.values())) == 3
+    assert of == expected and sum(map(bool, of.values())) == 8 and max(map(len, of.values())) == 3
 
 
 def test_rm_says_whose_teacher_goes(tmp_path, capsys):

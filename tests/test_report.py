@@ -148,21 +148,24 @@ def test_agreement_and_classes(drawn):
         labels_of(pd.Series({"dataset": "mine", "dataset._target_": "os.system"}), "data")
 
 
-def test_a_data_set_that_cannot_be_read_costs_one_figure(drawn, tmp_path, capsys):
+def test_a_data_set_that_cannot_be_read_costs_one_figure(drawn, tmp_path):
     runs, table, _, epochs = drawn
-    assert figures.draw(table, runs, epochs, str(tmp_path)).keys() == figures.draw(table, runs, epochs).keys()
-    assert "no figure of gains per class: --data" in capsys.readouterr().err
+    with_data, without = (figures.draw(table, runs, epochs, data) for data in (str(tmp_path), None))
+    assert with_data.figures.keys() == without.figures.keys()
+    (said,) = with_data.lacking.values()
+    assert said[0].startswith("No gains per class: --data")
 
 
 def test_figures_are_saved_twice(drawn, tmp_path):
     runs, table, _, epochs = drawn
-    found = figures.draw(table, runs, epochs)
+    found = figures.draw(table, runs, epochs).figures
     assert {name.partition("_cifar100")[0] for name in found} == {
         "accuracy",
         "curves",
         "cost",
         "agreement",
         "agreement_per_class",
+        "disagreements",
         "gains",
     }
     figures.save({"gains": found["gains"]}, tmp_path / "f")
@@ -174,7 +177,7 @@ def test_figures_are_saved_twice(drawn, tmp_path):
 def page(outputs, **options):
     runs, left_out = records.read(outputs)
     table, epochs = summarize(runs), records.epochs(runs)
-    drawn = figures.draw(table, runs, epochs) if options.get("figures", True) else {}
+    drawn = figures.draw(table, runs, epochs) if options.get("figures", True) else figures.Drawn({}, {})
     return report.write(outputs / "report.html", table, runs, epochs, drawn, left_out)
 
 

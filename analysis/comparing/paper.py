@@ -30,13 +30,14 @@ def papers(table: pd.DataFrame, rope: float | None = None) -> list[pd.DataFrame]
                 for key, value in json.loads(rows.shared_settings.iloc[0]).items()
                 if not key.startswith(NETWORK)
             }
-            found.setdefault((rows.dataset.iloc[0], json.dumps(shared, sort_keys=True)), []).append(_named(rows))
+            found.setdefault((rows.dataset.iloc[0], json.dumps(shared, sort_keys=True)), []).append(named(rows))
     if rope is None:
         rope = ROPE if len(table) and is_percent(table.metric.iloc[0]) else 0.0
-    return [_joined(blocks).assign(rope=rope) for blocks in found.values()]
+    return [joined(blocks).assign(rope=rope) for blocks in found.values()]
 
 
-def _named(rows: pd.DataFrame) -> pd.DataFrame:
+def named(rows: pd.DataFrame) -> pd.DataFrame:
+    """A block with `method`, `of_teacher` and `family`."""
     columns, several = method_setting_columns(rows), rows.label.value_counts()
     names = [
         " ".join([row["label"], *(f"{key}={row[key]}" for key in columns if pd.notna(row[key]))])
@@ -56,8 +57,8 @@ def _kind(settings: dict, network: str) -> tuple:
     return settings.get(f"{network}._target_"), letters and letters.group()
 
 
-def _joined(blocks: list[pd.DataFrame]) -> pd.DataFrame:
-    """Pairs of one family first; in each part in the order of the table."""
+def joined(blocks: list[pd.DataFrame]) -> pd.DataFrame:
+    """Blocks in one frame, each with its number as `pair`: pairs of one family first; in each part in the order of the table."""
     blocks = sorted(blocks, key=lambda rows: rows.family.iloc[0] != "same")
     rows = pd.concat([rows.assign(pair=number) for number, rows in enumerate(blocks)], ignore_index=True)
     first = {name: index for index, name in reversed(list(enumerate(rows.method)))}

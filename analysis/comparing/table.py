@@ -180,9 +180,7 @@ def setting_columns(table: pd.DataFrame) -> list[str]:
 
 
 def method_setting_columns(rows: pd.DataFrame) -> list[str]:
-    """The settings that differ among the rows of a block: columns of their own."""
-    return [
-        column
-        for column in setting_columns(rows)
-        if any(group[column].nunique(dropna=False) > 1 for _, group in rows.groupby("distill"))
-    ]
+    """The settings that differ among the rows of one method in a block: columns of their own."""
+    varying = [column for column in setting_columns(rows) if rows[column].nunique(dropna=False) > 1]
+    methods = [group for _, group in rows.groupby("distill")] if varying else []
+    return [column for column in varying if any(group[column].nunique(dropna=False) > 1 for group in methods)]

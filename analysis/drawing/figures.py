@@ -1,14 +1,14 @@
 """Figures for print: every function takes frames and returns a matplotlib Figure; `draw` makes all of a table."""
 
-import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.comparing.agreement import agreement_per_class, gain_per_class, labels_of
-from analysis.drawing import pairs
+from analysis.drawing import networks, pairs
 from analysis.drawing.accuracies import accuracy, cost, gains
 from analysis.drawing.agreement_figures import agreement_figure, per_class
 from analysis.drawing.curves import learning_curves
@@ -21,6 +21,13 @@ from analysis.showing import labels
 from analysis.showing.overall import many
 
 
+class Drawn(NamedTuple):
+    """figures: by the name of their file. lacking: by the place of a pair (`labels.place`), sentences on what is not drawn."""
+
+    figures: dict[str, Figure]
+    lacking: dict[str, list[str]]
+
+
 def draw(
     table: pd.DataFrame,
     runs: pd.DataFrame,
@@ -28,27 +35,31 @@ def draw(
     data: str | None = None,
     papers: list[pd.DataFrame] = (),
     published: pd.DataFrame | None = None,
-) -> dict[str, Figure]:
-    """Every figure of a table by the name of its file. data: the folder of the data sets, for gains per class. papers: whose
-    pairs are looked at together. published: our cells beside published ones."""
-    figures = {}
+) -> Drawn:
+    """Every figure of a table. data: the folder of the data sets, for gains per class and attention maps. papers: whose pairs
+    are looked at together. published: our cells beside published ones."""
+    figures, lacking = {}, {}
     with matplotlib.rc_context(STYLE):
         for rows in labels.pairs(table) if len(epochs) else ():  # a published table has no epochs
-            figures |= {f"{name}_{labels.place(rows)}": one for name, one in of_pair(rows, runs, epochs, data).items()}
+            place = labels.place(rows)
+            found, lacking[place] = of_pair(rows, runs, epochs, data)
+            figures |= {f"{name}_{place}": one for name, one in found.items()}
         if any(rows.gain.notna().any() for rows in labels.pairs(table)):
             figures["gains"] = gains(table)
         if published is not None:
             figures["gains_against_published"] = gains_against(published)
         for number, paper in enumerate(papers):
             figures |= {f"{name}_{paper.dataset.iloc[0]}_{number}": one for name, one in of_pairs(paper).items()}
-    return {name: figure for name, figure in figures.items() if figure}
+    return Drawn({name: figure for name, figure in figures.items() if figure}, lacking)
 
 
-def of_pair(rows: pd.DataFrame, runs: pd.DataFrame, epochs: pd.DataFrame, data: str | None) -> dict[str, Figure | None]:
-    """The figures of one pair by name."""
+def of_pair(
+    rows: pd.DataFrame, runs: pd.DataFrame, epochs: pd.DataFrame, data: str | None
+) -> tuple[dict[str, Figure | None], list[str]]:
+    """(the figures of one pair by name, sentences on what is not drawn)."""
     mine, title = labelled(rows, runs), labels.title(rows)
     if mine.empty:
-        return {}
+        return {}, []
     figures = {
         "accuracy": accuracy(rows, runs),
         "curves": learning_curves(rows, runs, epochs),
@@ -58,10 +69,14 @@ def of_pair(rows: pd.DataFrame, runs: pd.DataFrame, epochs: pd.DataFrame, data: 
     classes = agreement_per_class(pd.concat([mine, runs[(runs.teacher == "") & ~runs.index.isin(mine.index)]]))
     if len(classes):
         figures["agreement_per_class"] = per_class(classes, "agreement with the teacher, %", title)
-    gained = _gains_per_class(mine, data) if data else []
+    more, lacking = networks.of_pair(rows, runs, data)
+    try:
+        gained = gain_per_class(mine, labels_of(mine.iloc[0], data)) if data else []
+    except ValueError as error:
+        gained, lacking = [], [f"No gains per class: {error}", *lacking]
     if len(gained):
         figures["gain_per_class"] = per_class(gained, "gain over none, points", title)
-    return figures
+    return figures | more, lacking
 
 
 def of_pairs(paper: pd.DataFrame) -> dict[str, Figure]:
@@ -69,15 +84,6 @@ def of_pairs(paper: pd.DataFrame) -> dict[str, Figure]:
     if not many(paper):
         return {}
     return {"matrix": pairs.matrix(paper), "over_pairs": pairs.over_pairs(paper), "heat_map": pairs.heat_map(paper)}
-
-
-def _gains_per_class(mine: pd.DataFrame, data: str) -> pd.DataFrame:
-    """Empty, with a line that says why, where the data set cannot be read: this figure alone is lost."""
-    try:
-        return gain_per_class(mine, labels_of(mine.iloc[0], data))
-    except ValueError as error:
-        print(f"no figure of gains per class: {error}", file=sys.stderr)
-        return pd.DataFrame()
 
 
 def save(figures: dict[str, Figure], folder: Path) -> None:

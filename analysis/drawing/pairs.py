@@ -9,7 +9,7 @@ from analysis.comparing.paper import baseline, every_two_of, gains, means, names
 from analysis.comparing.table import is_percent
 from analysis.drawing.style import GREY, new_figure, style
 from analysis.showing import labels
-from analysis.showing.output import probability
+from analysis.showing.labels import probability
 from analysis.showing.overall import sorted_by_gain
 
 

@@ -15,11 +15,14 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from analysis.drawing.figures import Drawn
 from analysis.drawing.style import STYLE
-from analysis.page import report_overall
+from analysis.page import report_networks, report_overall
 from analysis.page.report_runs import COLUMNS, as_json, data, plain, text
 from analysis.showing import beside, findings, labels
-from analysis.showing.output import display, number, paragraph, probability
+from analysis.showing.labels import number, probability
+from analysis.showing.output import display, paragraph
+from analysis.showing.recipes import sections
 from kdexp import __version__
 
 HERE = Path(__file__).parent
@@ -31,7 +34,7 @@ def write(
     table: pd.DataFrame,
     runs: pd.DataFrame,
     epochs: pd.DataFrame,
-    figures: dict[str, Figure],
+    drawn: Drawn,
     left_out: list[str],
     against: bool = False,
     papers: list[pd.DataFrame] = (),
@@ -40,10 +43,11 @@ def write(
     together, before each is."""
     page = Environment(loader=FileSystemLoader(HERE), autoescape=True).get_template("report.html")
     script = (HERE / "report.js").read_text(encoding="utf-8")
-    drawn = {name: _image(figure) for name, figure in figures.items()}
-    pairs = [_pair(rows, drawn) | _published(rows, against) for rows in labels.pairs(table)]
-    over_pairs = report_overall.papers(papers, drawn)
-    shown = [name for one in (*pairs, *over_pairs) for name, _ in one["figures"]]
+    images = {name: _image(figure) for name, figure in drawn.figures.items()}
+    pairs = [_pair(rows, runs, images, drawn.lacking) | _published(rows, against) for rows in labels.pairs(table)]
+    over_pairs = report_overall.papers(papers, images)
+    parts = [*pairs, *over_pairs, *(pair["networks"] for pair in pairs)]
+    shown = [name for part in parts for name, *_ in part["figures"]]
     states = runs.status.value_counts()
     content = page.render(
         title=", ".join(dict.fromkeys(f"{pair['teacher']} -> {pair['student']}" for pair in pairs)) or "runs",
@@ -52,7 +56,8 @@ def write(
         date=time.strftime("%Y-%m-%d %H:%M"),
         pairs=pairs,
         papers=over_pairs,
-        figures=[one for one in drawn.items() if len(pairs) > 1 and one[0] not in shown],
+        recipes=sections(table),
+        figures=[one for one in images.items() if len(pairs) > 1 and one[0] not in shown],
         failed=[_failed(run) for run in runs[runs.status != "done"].head(200).itertuples()],
         left_out=left_out,
         run_columns=COLUMNS,
@@ -70,12 +75,12 @@ def write(
 def _image(figure: Figure) -> str:
     """A figure as a data URI: an image cannot run anything."""
     file = io.BytesIO()
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE | {"svg.fonttype": "none"}):  # letters as outlines would double the page
         figure.savefig(file, format="svg", metadata={"Date": None})
     return "data:image/svg+xml;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def _pair(rows: pd.DataFrame, drawn: dict[str, str]) -> dict:
+def _pair(rows: pd.DataFrame, runs: pd.DataFrame, images: dict[str, str], lacking: dict[str, list[str]]) -> dict:
     metric = rows.metric.iloc[0]
     best, sentence = findings.verdict(rows)
     shown = display(rows)
@@ -93,7 +98,9 @@ def _pair(rows: pd.DataFrame, drawn: dict[str, str]) -> dict:
         [(text, plain(numbers[column][index]) if column in numbers else None) for column, text in row.items()]
         for index, row in shown.iterrows()
     ]
-    mine = [(name, source) for name, source in drawn.items() if name.endswith(labels.place(rows))]
+    networks = report_networks.of_pair(rows, runs, images, lacking)
+    apart = {name for name, *_ in networks["figures"]}
+    mine = [(name, source) for name, source in images.items() if name.endswith(labels.place(rows)) and name not in apart]
     return {
         "dataset": rows.dataset[0],
         "teacher": labels.teacher_of(rows),
@@ -111,6 +118,7 @@ def _pair(rows: pd.DataFrame, drawn: dict[str, str]) -> dict:
         "rows": [{"best": bool(is_best), "cells": row} for is_best, row in zip(rows.best, cells)],
         "said": [*paragraph(rows), *findings.commands(rows)],
         "figures": mine,
+        "networks": networks,
         "text": " ".join([labels.heading(rows), labels.circumstances(rows), *rows.label, *rows.distill]),
     }
 

@@ -207,9 +207,13 @@ def epochs(runs: pd.DataFrame) -> pd.DataFrame:
 
 def predictions(folder: str | os.PathLike) -> np.ndarray | None:
     """The last epoch's class of each test image, (N,) uint8; None if the file is not there or damaged."""
-    if "predictions.npy" in seal.damaged(Path(folder), ("predictions.npy",)):
-        return None
+    whole = "predictions.npy" not in seal.damaged(Path(folder), ("predictions.npy",))
+    return array(folder, "predictions.npy") if whole else None
+
+
+def array(folder: str | os.PathLike, name: str) -> np.ndarray | None:
+    """A run's .npy file, as numpy can read it; else None."""
     try:
-        return np.load(Path(folder, "predictions.npy"), allow_pickle=False)
+        return np.load(Path(folder, name), allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None

@@ -9,11 +9,12 @@ from analysis.comparing.multivariate_t import LEVEL, units_needed
 from analysis.comparing.table import lower_is_better
 from analysis.reading.settings import BASELINE
 from analysis.showing.controls import controls
-from analysis.showing.labels import amount, listed, name, names, teacher_of
+from analysis.showing.labels import amount, listed, name, names, once, teacher_of
 from kdexp import CONF
 from kdexp.commands import as_typed
 
 
+@once
 def sentences(rows: pd.DataFrame) -> list[str]:
     """Sentences: who is better and worse than the baseline, who may be best, what these seeds resolve, what was compared
     otherwise and what the intervals do not cover."""

@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 
 from analysis.comparing.images import COLUMNS as IMAGES
+from analysis.comparing.recipes import places
 from analysis.comparing.table import FIRST, HIDDEN, LAST, method_setting_columns, setting_columns
 from analysis.showing import findings, image_findings, labels
 from analysis.showing.output import display, paragraph
+from analysis.showing.recipes import Section, sections
 
 
 def columns(table: pd.DataFrame) -> pd.DataFrame:
@@ -45,8 +47,17 @@ def markdown(table: pd.DataFrame) -> str:
     frame = pd.concat(parts, ignore_index=True) if parts else columns(table)[FIRST]
     frame = frame.dropna(axis="columns", how="all").astype(object).fillna("").astype(str)
     lines = "\n\n".join(line.replace("*  may", "Bold: may").replace("_", "\\_") for line in text)
-    frame = frame.map(lambda value: value.replace("|", "\\|"))
-    return f"{frame.to_markdown(index=False, disable_numparse=True)}\n\n{lines}\n"
+    return "\n\n".join([_markdown(frame), lines, *map(_section, sections(table))]) + "\n"
+
+
+def _markdown(frame: pd.DataFrame) -> str:
+    return frame.map(lambda value: value.replace("|", "\\|")).to_markdown(index=False, disable_numparse=True)
+
+
+def _section(section: Section) -> str:
+    lines = [f"**{section.heading}**", section.answer, _markdown(section.gains)]
+    lines += [_markdown(section.changed)] if len(section.changed) else []
+    return "\n\n".join(line.replace("_", "\\_") for line in [*lines, *section.reasons])
 
 
 def latex(table: pd.DataFrame) -> str:
@@ -100,10 +111,12 @@ def escape(text: str) -> str:
 
 
 def to_json(table: pd.DataFrame) -> str:
-    """A list of blocks: what they are, their rows as plain numbers, and the sentences."""
-    found = []
+    """A list of blocks: what they are, their rows as plain numbers, and the sentences; in the last block of a pair under several
+    recipes also what holds over these (`recipes`)."""
+    found, below = [], {section.block: section for section in sections(table)}
     for rows in labels.blocks(table):
         plain = _known(rows).drop(columns=[name for name in HIDDEN if name not in ("ranked", "wide", "apart")])
+        section = below.get(rows.block[0])
         found.append(
             {
                 "heading": labels.heading(rows) if (rows.teacher != "").any() else None,
@@ -112,9 +125,20 @@ def to_json(table: pd.DataFrame) -> str:
                 "findings": [*findings.sentences(rows), *image_findings.sentences(rows)],
                 "notes": labels.footnotes(rows),
                 "missing": findings.commands(rows),
+                **({"recipes": _numbers(section)} if section else {}),
             }
         )
     return json.dumps(found, indent=1, ensure_ascii=False)
+
+
+def _numbers(section: Section) -> dict:
+    """What holds over the recipes of a pair: of the block in which it is the last one."""
+    frames = {"changes": section.changes, "order": section.order, "pairs": places(section.order)}
+    return {
+        "recipes": section.recipes,
+        **{name: json.loads(frame.to_json(orient="records", double_precision=15)) for name, frame in frames.items()},
+        "findings": [section.answer, *section.reasons],
+    }
 
 
 def write(table: pd.DataFrame, out: Path) -> list[Path]:

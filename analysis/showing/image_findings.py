@@ -3,9 +3,10 @@
 import pandas as pd
 
 from analysis.reading.settings import BASELINE
-from analysis.showing.labels import amount, listed, names
+from analysis.showing.labels import amount, listed, names, once
 
 
+@once
 def sentences(rows: pd.DataFrame) -> list[str]:
     """Sentences: what each interval claims, what stays certain over other images, what no number of seeds shrinks. None
     where it is not known which images the runs got right."""

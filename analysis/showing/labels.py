@@ -1,7 +1,10 @@
 """What things of the table are called: blocks and their headings, rows, numbers."""
 
+import functools
 import json
+import pickle
 import textwrap
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -14,6 +17,16 @@ def blocks(table: pd.DataFrame):
     """The rows of each block, as frames with rows counted from 0."""
     for _, rows in table.groupby("block", sort=False):
         yield rows.reset_index(drop=True)
+
+
+def once(sentences: Callable[[pd.DataFrame], list[str]]) -> Callable[[pd.DataFrame], list[str]]:
+    """Work out the sentences of a block once, for the screen and for the files."""
+
+    @functools.cache
+    def known(rows: bytes) -> list[str]:
+        return sentences(pickle.loads(rows))
+
+    return functools.wraps(sentences)(lambda rows: [*known(pickle.dumps(rows))])
 
 
 def pairs(table: pd.DataFrame) -> list[pd.DataFrame]:
@@ -80,10 +93,21 @@ def listed(words: list[str]) -> str:
 
 def footnotes(rows: pd.DataFrame) -> list[str]:
     """What the methods' own files note about them."""
-    noted = rows[(rows.note != "") & (rows.distill != BASELINE)]
-    return list(dict.fromkeys(f"{row.label}: {row.note}" for row in noted.itertuples()))
+    noted = (rows.note != "") & (rows.distill != BASELINE)
+    return list(dict.fromkeys(f"{label}: {note}" for label, note in zip(rows.label[noted], rows.note[noted])))
 
 
 def amount(value: float, metric: str) -> str:
     """0.53 points, or 1.2e+03 (of a metric that is no percentage)."""
     return f"{value:.2f} points" if is_percent(metric) else f"{value:.3g}"
+
+
+def number(value, metric: str, sign: str = "") -> str:
+    """Two decimals for percentages, four digits for the rest; empty for none."""
+    if pd.isna(value):
+        return ""
+    return f"{round(value, 2) + 0.0:{sign}.2f}" if is_percent(metric) else f"{value:{sign}.4g}"
+
+
+def probability(p: float) -> str:
+    return "" if pd.isna(p) else "<0.001" if p < 0.001 else f"{p:.3f}"

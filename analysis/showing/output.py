@@ -9,23 +9,14 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.comparing.block import natural
-from analysis.comparing.table import is_percent, method_setting_columns, setting_columns
+from analysis.comparing.table import method_setting_columns, setting_columns
 from analysis.showing import findings, image_findings, labels
+from analysis.showing.labels import number, probability
+from analysis.showing.recipes import sections
 
 LEGEND = "may be the best (Hsu's MCB, 95 %).   Interval, p and † (differs from KD): Dunnett, 95 %."
 OPEN = "far behind the best mean, but too uneven to be ruled out."
 WIDTH = 1000  # a table takes the width it needs: a narrow terminal wraps it, and nothing is cut off
-
-
-def number(value, metric: str, sign: str = "") -> str:
-    """Two decimals for percentages, four digits for the rest; empty for none."""
-    if pd.isna(value):
-        return ""
-    return f"{round(value, 2) + 0.0:{sign}.2f}" if is_percent(metric) else f"{value:{sign}.4g}"
-
-
-def probability(p: float) -> str:
-    return "" if pd.isna(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def display(rows: pd.DataFrame) -> pd.DataFrame:
@@ -115,7 +106,8 @@ def screen(text: pd.DataFrame, title: str | None, styles: list[str | None] | Non
 
 
 def print_table(table: pd.DataFrame, runs: pd.DataFrame, by: str = "distill") -> None:
-    """Every pair on stdout: its rows, what they say, its footnotes, and what is missing with the command that makes it."""
+    """Every pair on stdout: its rows, what they say, its footnotes, and what is missing with the command that makes it; then
+    what holds over recipes."""
     console = Console(highlight=False, soft_wrap=True)
     for title, grid in grids(table, by) if by != "distill" else ():
         console.print(screen(grid, title), width=WIDTH, crop=False)
@@ -132,6 +124,7 @@ def print_table(table: pd.DataFrame, runs: pd.DataFrame, by: str = "distill") ->
         for line in findings.commands(rows):  # in one piece, to be pasted
             console.print(f"  {line}", markup=False)
         console.print("")
+    print_sections(table, console)
     taught = {(rows.dataset[0], labels.teacher_of(rows)) for rows in labels.pairs(table)}
     for rows in labels.blocks(table):
         if (rows.teacher == "").all() and (rows.dataset[0], rows.student[0]) not in taught and rows.n[0]:
@@ -140,6 +133,18 @@ def print_table(table: pd.DataFrame, runs: pd.DataFrame, by: str = "distill") ->
             console.print(f"{place}: {mean} (n={rows.state[0]})   {labels.circumstances(rows)}", markup=False)
     for row in runs[runs.status != "done"].itertuples():
         console.print(f"{row.status}: {row.folder}", markup=False)
+
+
+def print_sections(table: pd.DataFrame, console: Console) -> None:
+    """The same methods under several recipes, on stdout."""
+    for section in sections(table):
+        console.print(section.heading, style="bold", markup=False)
+        for text in filter(len, (section.gains, section.changed)):
+            console.print(screen(text, None), width=WIDTH, crop=False)
+            console.print("")
+        for line in (section.answer, *section.reasons):
+            console.print(textwrap.fill(line, console.width, initial_indent="  ", subsequent_indent="  "), markup=False)
+        console.print("")
 
 
 def paragraph(rows: pd.DataFrame) -> list[str]:

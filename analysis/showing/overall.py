@@ -8,8 +8,7 @@ import pandas as pd
 from analysis.comparing.across import LEVEL, against, pairs_needed, smallest_p
 from analysis.comparing.paper import baseline, every_two_of, gains, shared
 from analysis.comparing.table import is_percent
-from analysis.showing.labels import amount, listed
-from analysis.showing.output import number, probability
+from analysis.showing.labels import amount, listed, number, probability
 
 
 def many(paper: pd.DataFrame) -> bool:

@@ -9,7 +9,8 @@ from analysis.comparing.paper import baseline, gains, names
 from analysis.comparing.table import lower_is_better
 from analysis.reading.settings import BASELINE
 from analysis.showing import labels
-from analysis.showing.output import LEGEND, OPEN, number
+from analysis.showing.labels import number
+from analysis.showing.output import LEGEND, OPEN
 
 ABSENT = "–"
 

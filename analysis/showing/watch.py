@@ -20,9 +20,9 @@ QUIET = 3  # redraws without a living run that end the watch: between two groups
 def snapshot(runs: pd.DataFrame, rows: pd.DataFrame, now: float) -> pd.DataFrame:
     """A row per unfinished run: name, status, epoch, epochs, test_acc (percent), left (seconds, from its last five epochs),
     silent (seconds since its heartbeat), alive, error, folder."""
-    found = []
+    found, rows_of = [], dict([*rows.groupby("run")])
     for run in runs[runs.status != "done"].itertuples():
-        mine = rows[rows.run == run.Index]
+        mine = rows_of.get(run.Index, rows.iloc[:0])
         silent = now - float(run.heartbeat) if pd.notna(run.heartbeat) else float("inf")
         epoch = int(mine.epoch.max()) if len(mine) else 0
         pace = mine.seconds.tail(5).mean() if len(mine) else float("nan")

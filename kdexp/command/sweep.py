@@ -42,6 +42,7 @@ def train(jobs: list[Job]) -> None:
     for job in jobs:
         if job.done:
             job.set_damaged_aside()
+            job.record.tidy()
             again = "      (again: rerun=all)" if len(jobs) == 1 else ""
             screen.say(
                 f"done before   {job.title}   test {job.record.result['test_acc']:.2f} %   {job.record.folder}{again}"

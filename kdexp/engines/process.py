@@ -25,6 +25,7 @@ class Process:
             mine = [job for job in members if job.record.lock()]
             busy += [job for job in members if job not in mine]
             Group(mine, self.teachers, interrupted, title(members, number, len(groups))).train()
+            busy += [job for job in mine if job.taken]
         for job in busy:
             screen.say(f"waiting for {job.title}: {job.holder} is training it   {job.record.folder}")
             wait_for(job.record, interrupted)

@@ -56,8 +56,28 @@ class Record:
             return False
         return True
 
+    @property
+    def held(self) -> bool:
+        """Whether the folder is still this process's, or was never locked."""
+        return self._lease is None or lease.is_held(self._lease)
+
     def unlock(self) -> None:
+        if (self.folder / "result.json").exists() and self.held:
+            self._take_leftovers_away()
         self._lease.release()
+
+    def tidy(self) -> None:
+        """Take away what a killed process has left of a finished run: its lease, its checkpoint, a file half-written."""
+        left = [*self._leftovers(), self.folder.with_name(f".{self.folder.name}.lock")]
+        if any(path.exists() for path in left) and os.access(self.folder.parent, os.W_OK) and self.lock():
+            self.unlock()
+
+    def _leftovers(self) -> list[Path]:
+        return [*self.folder.glob(".*"), self.folder / "checkpoint.pt"]
+
+    def _take_leftovers_away(self) -> None:
+        for path in self._leftovers():
+            path.unlink(missing_ok=True)
 
     @property
     def status(self) -> dict:
@@ -76,11 +96,12 @@ class Record:
     def set_aside(self, name: str, why: str) -> None:
         """Rename a damaged file to NAME.damaged, and say so."""
         line = f"{self.folder / name} is not there any more"
-        with writing(self.folder / name), contextlib.suppress(FileNotFoundError):
-            os.replace(self.folder / name, self.folder / f"{name}.damaged")
+        if (self.folder / name).exists():
             line = f"{self.folder / name} is damaged ({why}) and was set aside as {name}.damaged"
         screen.say(line)
-        self.log(line)
+        self.log(line)  # first: what lies there under another name is named, also where the disk is full
+        with writing(self.folder / name), contextlib.suppress(FileNotFoundError):
+            os.replace(self.folder / name, self.folder / f"{name}.damaged")
 
     def start(self, config: dict, fingerprint: str) -> None:
         """Begin or go on: nothing of an earlier end is left, nor what a kill left half-written."""

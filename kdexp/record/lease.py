@@ -1,5 +1,6 @@
 """Who works on a run: one process at a time, on one machine or on several that share a file system."""
 
+import contextlib
 import os
 import socket
 import time
@@ -16,6 +17,16 @@ def of(folder: Path) -> SoftFileLease:
     this host, and that of another host's which is not touched for ten minutes, is taken over."""
     path = folder.with_name(f".{folder.name}.lock")
     return SoftFileLease(path, lease_duration=SILENT, heartbeat_interval=HEARTBEAT)
+
+
+def is_held(claim: SoftFileLease) -> bool:
+    """Whether this process's claim still stands: another one takes it over when this one has stood still for too long."""
+    for _ in range(3):  # who looks whether a claim is dead moves its file away for a moment
+        with contextlib.suppress(OSError):
+            if claim.token and claim.token in Path(claim.lock_file).read_text():
+                return True
+        time.sleep(0.05)
+    return False
 
 
 def is_live(status: dict) -> bool:

@@ -1,7 +1,10 @@
 """Hydra's way into kdexp for sweeps. Imported whenever Hydra starts: nothing heavy at the top."""
 
+import copy
+import functools
 from dataclasses import dataclass
 
+from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -35,12 +38,27 @@ class KdexpSearchPath(SearchPathPlugin):
             search_path.append(provider="kdexp", path=f"file://{folder}")
 
 
+class ReadOnce(ConfigRepository):
+    """Hydra's configuration files, kept for all jobs of a sweep: Hydra reads each file again for every job."""
+
+    def __init__(self, hydras: ConfigRepository):
+        self.sources = hydras.sources
+        self._read = functools.cache(super().load_config)
+
+    def load_config(self, config_path):
+        return copy.deepcopy(self._read(config_path))  # Hydra merges other files into what it gets
+
+    def __deepcopy__(self, memo):
+        return self  # Hydra copies its repository, with all that is stored, for every job
+
+
 class KdexpLauncher(Launcher):
     """Composes all jobs before the first starts and hands them over together, so that kdexp can share their
     teachers."""
 
     def setup(self, *, hydra_context, task_function, config):
         loader = hydra_context.config_loader
+        loader.repository = ReadOnce(loader.repository)
 
         def by_hydra(words):
             composed = loader.load_sweep_config(config, words)

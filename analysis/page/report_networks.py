@@ -1,0 +1,84 @@
+"""What a pair's networks know, on the page: calibration and fidelity in numbers, figures with their captions, what is missing."""
+
+import pandas as pd
+
+from analysis.comparing.networks import teachers
+from analysis.comparing.table import is_percent
+from analysis.drawing.style import labelled
+from analysis.page.report_runs import plain
+from analysis.showing import labels
+
+COLUMNS = {
+    "ece": "ECE, %",
+    "brier": "Brier",
+    "nll": "NLL",
+    "kl_teacher": "KL to teacher",
+    "kl_teacher_t4": "KL, T = 4",
+    "agreement": "agreement, %",
+    "agreement_wrong": "teacher wrong, %",
+    "agreement_wrong_chance": "by chance, %",
+    "test_acc_best_val": "accuracy at best validation, %",
+}
+CALIBRATION = (
+    "ECE is how far confidence and accuracy are apart, in 15 bins; the Brier score and NLL are lower for better probabilities."
+)
+FIDELITY = (
+    "Agreement is how often student and teacher name the same class; where the teacher is wrong, it takes copying to agree more "
+    "often than by chance (what another image of the same label would give)."
+)
+CAPTIONS = {
+    "reliability": "Reliability diagrams. Bars above the line: the network is right more often than it is sure; below: it is too "
+    "sure. The images of all seeds together; pale bars hold fewer than 10.",
+    "disagreements": "The most frequent disagreements with the teacher, as teacher's class → student's class: of 1,000 test "
+    "images, how many. Ordered by the median over the methods.",
+    "correlations": "How alike the logits of two classes are (Pearson's correlation over the test images), student less teacher. "
+    "Blue: more alike for the student than for its teacher; white: the same. Mean over seeds.",
+    "attention": "Where the networks look: the mean over the channels of the squared activations, each map from black to its own "
+    "largest value. First seed; the first test images of six classes, none picked by hand.",
+}
+
+
+def of_pair(rows: pd.DataFrame, runs: pd.DataFrame, images: dict[str, str], lacking: dict[str, list[str]]) -> dict:
+    """What report.html shows. images: figures as data URIs by name. lacking: see `figures.Drawn`."""
+    place = labels.place(rows)
+    if place not in lacking:  # nothing was drawn of it: published numbers have no networks
+        return {"figures": []}
+    mine = labelled(rows, runs)
+    columns, table, unknown = _numbers(mine, runs, labels.teacher_of(rows))
+    names = {f"{name}_{place}": caption for name, caption in CAPTIONS.items()}
+    return {
+        "figures": [(name, images[name], caption) for name, caption in names.items() if name in images],
+        "columns": columns,
+        "rows": table,
+        "said": [*_said(columns), *unknown, *lacking.get(place, [])],
+    }
+
+
+def _numbers(mine: pd.DataFrame, runs: pd.DataFrame, teacher: str) -> tuple[list[str], list[list[tuple]], list[str]]:
+    """(heads, lines of (text, value), sentences on what the records lack). The teacher comes first."""
+    own = runs[runs.folder.isin(teachers(mine, runs).values())]
+    both = pd.concat([own.assign(row=f"teacher {teacher}"), mine])
+    there = [key for key in COLUMNS if key in both and both[key].notna().any()]
+    lines, unknown = [], []
+    for name, group in both.groupby("row", sort=False):
+        if "ece" not in there or group.ece.isna().all():
+            unknown.append(name)
+        else:
+            lines.append([(name, None), *(_cell(group[key].dropna(), key) for key in there)])
+    said = []
+    if unknown:
+        said = [f"Trained before kdexp recorded calibration and fidelity, and so not in this table: {labels.listed(unknown)}."]
+    return ["", *(COLUMNS[key] for key in there)], lines, said
+
+
+def _cell(values: pd.Series, metric: str) -> tuple:
+    """(mean ± standard deviation, mean): two decimals for percentages, three for the rest."""
+    if values.empty:
+        return "", None
+    numbers = [values.mean(), values.std()][: len(values)]
+    return " ± ".join(f"{value:.{2 if is_percent(metric) else 3}f}" for value in numbers), plain(values.mean())
+
+
+def _said(columns: list[str]) -> list[str]:
+    known = {COLUMNS["ece"]: CALIBRATION, COLUMNS["agreement"]: FIDELITY}
+    return [sentence for column, sentence in known.items() if column in columns]

@@ -1,0 +1,134 @@
+"""How commands grow with the records below outputs/: seconds and peak memory over 1,000 and 10,000 runs.
+
+The records are written by kdexp's own writers, with made-up numbers: six pairs, fourteen methods and five seeds for each
+batch size, 240 epochs, 10,000 test images; every 47th run is not finished. The 420 runs of the first batch size
+are those of the command: their weights (1 MB) and logits (2 MB) have their size, as dry_run reads them. Of the others
+nobody reads these: their weights are 1 kB.
+"""
+
+import collections
+import itertools
+import json
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from tabulate import tabulate
+
+from kdexp import CONF, ROOT
+from kdexp.config import cli, naming
+from kdexp.config.compose import without_pair
+from kdexp.config.resolve import plain
+from kdexp.record import COLUMNS, Record, seal
+from kdexp.record.files import write_atomically
+
+PAIRS = "wrn40_2-wrn16_2,wrn40_2-wrn40_1,resnet56-resnet20,resnet110-resnet32,resnet32x4-resnet8x4,vgg13-vgg8"
+METHODS = "none,kd,fn,at,sp,cc,vid,rkd,pkt,ab,ft,nst,crd,od"
+SEEDS = (1, 2, 3, 4, 5)
+RUNS = 420
+IMAGES, CLASSES = 10_000, 100
+ONE_REFRESH = "from analysis.showing import watch; watch.QUIET = 1; watch.watch(['{}'])"
+
+
+def commands(outputs: Path) -> dict[str, list[str]]:
+    """Name -> what is typed. Nobody works on these records, so --watch would end after three equal drawings."""
+    axes = ("-m", f"pair={PAIRS}", f"distill={METHODS}", f"seed={','.join(map(str, SEEDS))}")
+    return {
+        "`run.py ... dry_run=true`, 420 runs": ["run.py", *axes, f"paths.outputs={outputs}", "dry_run=true"],
+        "`kdexp.record list`": ["-m", "kdexp.record", "list", str(outputs)],
+        "`summarize.py`": ["analysis/summarize.py", str(outputs)],
+        "`summarize.py --watch`, one drawing": ["-c", ONE_REFRESH.format(outputs)],
+    }
+
+
+def main(counts: list[int]) -> None:
+    """Print a Markdown table: a row for each command; seconds, seconds of CPU and MB for each of `counts` records."""
+    rows: dict[str, list[str]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        outputs, records = Path(folder, "outputs"), written(Path(folder, "outputs"))
+        for more in np.diff([0, *counts]):
+            with patch("os.fsync"):  # the disk's part, which is no part of the measurement
+                collections.deque(itertools.islice(records, int(more)), maxlen=0)
+            for name, words in commands(outputs).items():
+                rows.setdefault(name, []).extend(measured(words))
+    heads = [f"{count:,} runs: {unit}" for count in counts for unit in ("s", "s of CPU", "MB")]
+    print(tabulate([[name, *cells] for name, cells in rows.items()], ["", *heads], "github", disable_numparse=True))
+
+
+# a process that is forked counts its parent's memory as its own until then: this parent is small
+MEASURED = """
+import resource, subprocess, sys, time
+began = time.perf_counter()
+subprocess.run([sys.executable, *sys.argv[1:]], stdout=subprocess.DEVNULL, check=True)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+"""
+
+
+def measured(words: list[str]) -> list[str]:
+    """Of `python ...`: seconds on the clock, seconds of CPU, MB at the peak. Raises CalledProcessError."""
+    command = [sys.executable, "-c", MEASURED, *words]
+    told = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    clock, processor, memory = map(float, told.stdout.split())
+    return [f"{clock:.1f}", f"{processor:.1f}", f"{memory:.0f}"]
+
+
+def written(outputs: Path) -> Iterator[None]:
+    """Write a record at each step, without end: first those of the command."""
+    cli.register()
+    pairs, methods = PAIRS.split(","), METHODS.split(",")
+    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+        chosen = [_composed(f"pair={pair}", f"distill={name}") for pair in pairs for name in methods]
+        chosen = [config | {"paths": config["paths"] | {"outputs": str(outputs)}} for config in chosen]
+        texts = [OmegaConf.to_yaml(OmegaConf.create(config)) for config in chosen]  # slow: once for each choice
+        sizes = itertools.count(chosen[0]["batch_size"])
+        runs = ((size, *one) for size in sizes for one in itertools.product(zip(chosen, texts), SEEDS))
+        for number, (size, (config, text), seed) in enumerate(runs):
+            own = {"seed": seed, "batch_size": size}
+            for key, value in own.items():
+                text = text.replace(f"\n{key}: {config[key]}\n", f"\n{key}: {value}\n")
+            yield _write(config | own, text, number)
+
+
+def _composed(*words: str) -> dict:
+    return plain(compose("config", without_pair(list(words))))
+
+
+def _write(config: dict, text: str, number: int) -> None:
+    """The record of a run, whose config.yaml is `text`."""
+    record, draw = Record(naming.folder(config)), random.Random(number)
+    fingerprint = naming.fingerprint(config)
+    record.folder.mkdir(parents=True)
+    write_atomically(record.folder / "config.yaml", text.encode())
+    epochs = range(1, config["epochs"] + 1)
+    rows = [{name: draw.random() for name in COLUMNS} | {"epoch": epoch, "val_acc": None} for epoch in epochs]
+    if number % 47 == 0:
+        record.save_rows(rows[:120])
+        return record.heartbeat(fingerprint=fingerprint, heartbeat=0.0)
+    record.save_rows(rows)
+    record.heartbeat(fingerprint=fingerprint, started="2026-01-01 00:00:00")
+    if full_size := number < RUNS:
+        record.save_logits(np.zeros((IMAGES, CLASSES)))
+    right = np.random.default_rng(number).random(IMAGES) < 0.7
+    record.save_right(np.packbits(right))
+    weights = draw.randbytes(10**6 if full_size else 1000)
+    record.finish(weights, np.zeros(IMAGES, "int64"), _result(config, fingerprint, 100 * right.mean(), weights))
+    record.log("done")
+
+
+def _result(config: dict, fingerprint: str, accuracy: float, weights: bytes) -> dict:
+    """As kdexp.result.result_of makes it: that of a published run, with this one's names and accuracy."""
+    run = "cifar100/wrn16_2-resnet8/kd/dataset.limit=10000,epochs=12/seed1/result.json"
+    published = json.loads((ROOT / "analysis/results/cpu-cifar100" / run).read_text())
+    names = {role: node and node["name"] for role, node in config["model"].items()}
+    names |= {key: config[key]["name"] for key in ("dataset", "distill", "recipe")}
+    own = {key: config[key] for key in ("seed", "teacher_seed", "epochs", "batch_size")}
+    own |= {"test_acc": accuracy, "limit": None, "fingerprint": fingerprint, "student_sha256": seal.sha256(weights)}
+    return {key: value for key, value in published.items() if key != "seal"} | names | own
