@@ -53,8 +53,8 @@ def load_data(config: dict, device: torch.device) -> Data:
         )
     if node["validation"]:
         train, validation = split_validation(train, node["validation"])
-    parts = [part and part.to(device) for part in (train, validation, test)]
-    return Data(*parts, Pixels(node["mean"], node["std"], device), tuple(remarks))
+    train, validation, test = (part and part.to(device) for part in (train, validation, test))
+    return Data(train, validation, test, Pixels(node["mean"], node["std"], device), tuple(remarks))
 
 
 def _reader(config: dict) -> Callable:

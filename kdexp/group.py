@@ -83,7 +83,7 @@ class Group:
         """Side by side, or in two halves where they turn out not to fit; runs that were stopped at different places
         go on one after the other."""
         standing: dict[tuple, dict[Job, Learner]] = {}
-        rows = {}
+        rows: dict[Job, list[dict]] = {}
         for job in part:
             if (learner := self._learner(job, rows)) is not None:
                 standing.setdefault((learner.epoch, learner.step), {})[job] = learner
@@ -133,7 +133,7 @@ class Group:
             screen.say(f"{job.title} goes on at epoch {learner.epoch + 1}   {job.record.folder}")
             return state["rows"]
         if learner.method is not None and (plan := learner.method.pretraining()):
-            PretrainingRun(job, learner, plan, self.data, self.where).train(state, self.views, self.interrupted)
+            PretrainingRun(job, learner, plan, self.data, self.where).pretrain(state, self.views, self.interrupted)
         return []
 
     def _remark(self, job: Job, learner: Learner) -> None:

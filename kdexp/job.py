@@ -95,8 +95,8 @@ class Job:
     @cached_property
     def batch_key(self) -> str:
         """Equal for jobs that see the same batches on the same terms."""
-        keys = ("dataset", "recipe", "augment", "epochs", "stop_epoch", "batch_size", "seed")
-        keys += ("precision", "deterministic", "compile", "device")
+        what = ("dataset", "recipe", "augment", "epochs", "stop_epoch", "batch_size", "seed")
+        keys = (*what, "precision", "deterministic", "compile", "device")
         return json.dumps([self.config[key] for key in keys])
 
     @cached_property

@@ -51,7 +51,7 @@ class PretrainingRun(RecordedFit):
         self.job, self.learner, self.plan = job, learner, plan
         super().__init__({job: Pretrainer(learner, plan)}, {job: learner.pretraining_rows}, data, where)
 
-    def train(self, state: dict | None, views: dict, interrupted) -> None:
+    def pretrain(self, state: dict | None, views: dict, interrupted) -> None:
         """To its end, from the checkpoint `state` if there is one. Raises Stopped."""
         (learner,) = self.members.values()
         if state is not None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +35,7 @@ class RecordedFit:
     def __init__(self, members: dict[Job, Learner], rows: dict[Job, list[dict]], data: experiment.Data, where: Machine):
         self.members, self.rows, self.data, self.where = members, rows, data, where
         self.saved = self.beaten = time.monotonic()
-        self.loggers = {}
+        self.loggers: dict[Job, Any] = {}
 
     def train(self, views: dict, teacher: Score | None, interrupted, title: str, may_split: bool) -> None:
         """To the end of all members. Raises Stopped, and OutOfMemory if `may_split`."""

@@ -25,7 +25,7 @@ class Cutout(Augmentation):
         columns = self._covered(batch, width, images.device)[:, None, None, :]
         return images.masked_fill(rows & columns, 0.0), labels
 
-    def _covered(self, batch: int, side: int, device) -> Tensor:
+    def _covered(self, batch: int, side: int, device: torch.device) -> Tensor:
         """(batch, side): which rows, or columns, the squares cover."""
         half = int(self.size * side / 2)
         centres = torch.randint(side, (batch, 1)).to(device)

@@ -18,11 +18,11 @@ OPTIONAL = "joblib submitit ray hydra-optuna-sweeper tensorboard wandb mlflow ti
 
 def text() -> str:
     """Versions, devices, folders, one line each."""
-    torch_built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
+    torch_built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
     lines = {
         "kdexp": f"{__version__}, {'installed from a wheel' if INSTALLED else ' '.join(['checkout', git_commit() or ''])}",
         "python": f"{platform.python_version()}, {platform.system()} {platform.release()} {platform.machine()}",
-        "torch": f"{torch.__version__}, built {torch_built}, {torch.backends.cpu.get_cpu_capability()}",
+        "torch": f"{torch.__version__}, {torch_built}, {torch.backends.cpu.get_cpu_capability()}",
         "devices": ", ".join(_devices()),
         "packages": ", ".join(map(_version, NEEDED)),
         "optional": ", ".join(map(_version, OPTIONAL)),
@@ -37,7 +37,7 @@ def _devices() -> list[str]:
     gpus = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
     found = [f"cuda:{number} {gpu.name} {gpu.total_memory / 2**30:.0f} GiB" for number, gpu in enumerate(gpus)]
     apple = ["mps"] if torch.backends.mps.is_available() else []
-    return [f"cpu ({os.cpu_count()} cores, {torch.get_num_threads()} threads)", *found, *apple]
+    return [f"cpu ({os.cpu_count()} cores, threads={torch.get_num_threads()})", *found, *apple]
 
 
 def _version(package: str) -> str:

@@ -1,6 +1,7 @@
 """Configurations to jobs, and jobs to groups: what is done, what will train, side by side with what."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from kdexp import screen
 from kdexp.config import resolve
@@ -11,7 +12,9 @@ from kdexp.job import Job
 def plan(configs: Iterable) -> list[Job]:
     """The distinct jobs of a command, checked. A method that does some pairs of a command is left out of those that it
     cannot do, which is said. Raises UsageError with every mistake of every job."""
-    jobs, errors, unfit = {}, {}, {}
+    jobs: dict[Path, Job] = {}
+    errors: dict[str, None] = {}
+    unfit: dict[tuple[str, str], dict] = {}
     for config in configs:
         try:
             config = resolve.plain(config)
@@ -59,7 +62,7 @@ def side_by_side(jobs: list[Job]) -> list[list[Job]]:
         groups.setdefault(home, []).append(job)
     parts = []
     for members in groups.values():
-        members.sort(key=order.get)
+        members.sort(key=order.__getitem__)
         cap = members[0].config["share"] or len(members)
         parts += [members[i : i + cap] for i in range(0, len(members), cap)]
     return sorted(parts, key=lambda members: order[members[0]])

@@ -91,7 +91,7 @@ def _pace(todo: list[Job]) -> Pace | None:
 
 
 def _time(pace: Pace | None, members: list[Job]) -> str:
-    seconds = pace and pace.seconds(members)
+    seconds = pace.seconds(members) if pace else None
     return "?" if seconds is None else screen.duration(seconds)
 
 

@@ -1,5 +1,6 @@
 """What the types of a configuration cannot say: keys that must be there, ranges, choices."""
 
+import dataclasses
 import functools
 import json
 import math
@@ -67,7 +68,7 @@ DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
 def check_keys(config: dict) -> None:
     """Refuse a configuration that lacks a key (`~seed`) or that has a value where a section belongs. Raises UsageError."""
     sections = {"": Config, "dataset": Dataset, "recipe": Recipe, "model": Models, "paths": Paths}
-    expected = {name: list(schema.__dataclass_fields__) for name, schema in sections.items()} | {
+    expected = {name: [field.name for field in dataclasses.fields(schema)] for name, schema in sections.items()} | {
         "distill": list(DISTILL),
         "augment": list(AUGMENT),
     }

@@ -5,6 +5,7 @@ import os
 import re
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
@@ -43,13 +44,13 @@ def of_folder(key: str, *, _parent_, _root_):
         raise UsageError(f"{_parent_.name}: {error}") from None
 
 
-def register(packages: list[str] = ()) -> None:
+def register(packages: Sequence[str] = ()) -> None:
     """Call before Hydra starts. packages: of plugins=. Raises UsageError for one that is not there."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions come to `messages` instead of being printed by Hydra
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     if str(ROOT) not in paths:  # for the processes that engines start
         os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, paths)])
-    plugins.use(packages)
+    plugins.use(list(packages))
     _register_resolvers()
     _register_groups()
 

@@ -127,7 +127,7 @@ def _no_option(key: str, value: str, known: list[str]) -> str:
     correction, more = " or ".join(f"{key}={lowered[name]}" for name in near), f"There are: {', '.join(known)}"
     typed = re.fullmatch(rf"({'|'.join(FAMILIES)})[_-]?(\d+)(?:[_x-](\d+))?", value.lower())
     if KIND[key] == "network" and typed:
-        correction, more = _network(key, *typed.groups(), lowered, correction)
+        correction, more = _network(key, typed[1], typed[2], typed[3], lowered, correction)
     return f"{key}={value}: no such {KIND[key]}. {_meant(correction)}{more}"
 
 
@@ -146,11 +146,11 @@ def _network(
 ) -> tuple[str, str]:
     """(what was meant, the rule): resnet26 and wrn22_3 exist without a file of their own, resnet31 does not."""
     rest, rule, spelt = FAMILIES[family]
-    role, depth = key.rpartition("/")[2], int(depth)
-    name, words = spelt(depth, factor)
+    role, layers = key.rpartition("/")[2], int(depth)
+    name, words = spelt(layers, factor)
     if name in known:
         return f"{key}={name}", f"There are: {', '.join(known.values())}"
-    if depth % 6 == rest and depth > rest:
+    if layers % 6 == rest and layers > rest:
         return f"{key}={words.replace('ROLE', role)}", f"{rule}, and any of them works this way"
-    fitting = max(6 * round((depth - rest) / 6) + rest, 6 + rest)
+    fitting = max(6 * round((layers - rest) / 6) + rest, 6 + rest)
     return near, f"{rule}: for instance {key}={spelt(fitting, factor)[1].replace('ROLE', role)}"

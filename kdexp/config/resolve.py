@@ -85,10 +85,10 @@ def teacher_of(config: dict) -> dict | None:
 
 @functools.cache
 def _teacher(network: str, seed: int, shared: str) -> str:
-    shared = json.loads(shared)
-    options = {"dataset": shared["dataset"]["name"], "recipe": shared["recipe"]["name"]}
+    settings = json.loads(shared)
+    options = {"dataset": settings["dataset"]["name"], "recipe": settings["recipe"]["name"]}
     teacher = _chosen(**options, distill="none", optimizer="sgd")
-    teacher.update(shared)
+    teacher.update(settings)
     teacher.model.student, teacher.seed = json.loads(network), seed
     return json.dumps(plain(teacher))
 
@@ -109,11 +109,11 @@ def _network(option: str) -> str:
 def defaults_of(changed: str, **options: str) -> dict:
     """The flat values of these options' own files. What a file computes follows what it is computed from as `changed`,
     the run's recipe, dataset and paths, has it: epochs the recipe, the mean of a folder of images this folder."""
-    chosen, changed, own = _chosen(**options), json.loads(changed), {}
+    chosen, run, own = _chosen(**options), json.loads(changed), {}
     for section in ("dataset", "recipe"):
         node, values = chosen[section], OmegaConf.to_container(chosen[section])
         own[section] = {key: value for key, value in values.items() if not OmegaConf.is_interpolation(node, key)}
-        node.update({key: value for key, value in changed[section].items() if key in own[section]})
-    chosen.paths = changed["paths"]
+        node.update({key: value for key, value in run[section].items() if key in own[section]})
+    chosen.paths = run["paths"]
     usual = {"recipe.name": "crd240", "optimizer.name": "sgd", "augment.name": "crop_flip"}
     return flatten(plain(chosen)) | flatten(own) | usual

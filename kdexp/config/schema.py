@@ -146,7 +146,7 @@ def without_places(flat: dict[str, Any]) -> dict[str, Any]:
 
 def flatten(node: dict, prefix: str = "") -> dict[str, Any]:
     """Nested dict -> {"a.b": value}; lists stay values."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, value in node.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat

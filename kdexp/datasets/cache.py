@@ -7,7 +7,9 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,7 +71,7 @@ def statistics(images: torch.Tensor) -> dict[str, list[float]]:
 
 
 @contextlib.contextmanager
-def alone(place: Path):
+def alone(place: Path) -> Iterator[None]:
     """Inside, this process is the only one that makes this folder."""
     with writing(place, CURE):
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -109,13 +111,18 @@ def make(place: Path, source: Path, size: int, listing: Listing) -> dict:
 
 
 def _fill(place: Path, source: Path, size: int, listing: Listing) -> dict:
-    index = {"root": str(source), "size": size, "classes": listing.classes, "num_classes": len(listing.classes)}
+    index: dict[str, Any] = {
+        "root": str(source),
+        "size": size,
+        "classes": listing.classes,
+        "num_classes": len(listing.classes),
+    }
     unreadable, index["images"] = [], {}
     for split in SPLITS:
         labels, here = [], []
         with open(place / f"{split}.images", "wb") as file:
             for images, classes, bad in decoded(listing.files[split], size, f"decoding {split}/"):
-                file.write(images)
+                file.write(images.tobytes())
                 labels += classes
                 here += [f"{os.path.relpath(path, source)} ({why})" for path, why in bad]
             file.flush()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 import torchvision.datasets
+from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import check_integrity
 
 from kdexp.datasets import DatasetError, Images
@@ -22,7 +23,7 @@ def cifar100(root: str | Path) -> tuple[Images, Images]:
     return _read(torchvision.datasets.CIFAR100, Path(root))
 
 
-def _read(source, root: Path) -> tuple[Images, Images]:
+def _read(source: type[CIFAR10], root: Path) -> tuple[Images, Images]:
     folder = root / source.base_folder
     files = [
         (folder / name, md5)
@@ -35,14 +36,14 @@ def _read(source, root: Path) -> tuple[Images, Images]:
             raise DatasetError(
                 f"{path} is damaged: its md5 is not the original's. Delete {folder} and start again to fetch it anew"
             )
-    return tuple(_tensors(source(root, train=train)) for train in (True, False))
+    return _tensors(source(root, train=True)), _tensors(source(root, train=False))
 
 
-def _tensors(split) -> Images:
+def _tensors(split: CIFAR10) -> Images:
     return Images(torch.from_numpy(split.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(split.targets))
 
 
-def _fetch(source, root: Path) -> None:
+def _fetch(source: type[CIFAR10], root: Path) -> None:
     """Unpack or download the archive; nothing is written where neither is possible."""
     archive = root / source.filename
     if archive.exists() and not check_integrity(archive, source.tgz_md5):

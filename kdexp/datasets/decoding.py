@@ -42,7 +42,8 @@ def list_images(root: Path) -> Listing:
     both = set.intersection(*map(set, classes.values()))
     if odd := [f"{name} is only in {split}/" for split in SPLITS for name in classes[split] if name not in both]:
         raise DatasetError(f"{root}: train/ and test/ must have the same classes, and {first_of(odd)}")
-    numbers, others, files = {name: number for number, name in enumerate(classes["train"])}, Counter(), {}
+    numbers, files = {name: number for number, name in enumerate(classes["train"])}, {}
+    others: Counter[str] = Counter()
 
     def is_image(path: str) -> bool:
         known = has_file_allowed_extension(path, IMG_EXTENSIONS)

@@ -1,6 +1,8 @@
 """Digits: 1,797 scanned handwritten digits, 8x8 (Alpaydin & Kaynak 1998, UCI), embedded in scikit-learn: nothing to
 download."""
 
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits
@@ -8,7 +10,7 @@ from sklearn.datasets import load_digits
 from kdexp.datasets import Images
 
 
-def digits(root=None, size: int = 8) -> tuple[Images, Images]:
+def digits(root: str | Path | None = None, size: int = 8) -> tuple[Images, Images]:
     """1,297 training and 500 test scans in 10 classes, (N, 3, size, size) with three equal channels.
 
     size: bilinear interpolation from 8 pixels to this many. The split is the same every time: a permutation from a fixed

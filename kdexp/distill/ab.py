@@ -44,7 +44,12 @@ class AB(DistillMethod):
     reads = ("stage*_pre",)
 
     def __init__(
-        self, student_taps, teacher_taps, margin: float = 1.0, pretrain_epochs: int = 30, pretrain_lr: float = 0.05
+        self,
+        student_taps: dict[str, Tap],
+        teacher_taps: dict[str, Tap],
+        margin: float = 1.0,
+        pretrain_epochs: int = 30,
+        pretrain_lr: float = 0.05,
     ):
         super().__init__(student_taps, teacher_taps)
         self.margin, self.pretrain_epochs, self.pretrain_lr = margin, pretrain_epochs, pretrain_lr

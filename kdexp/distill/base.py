@@ -2,7 +2,7 @@
 
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -138,7 +138,7 @@ def full_precision(loss):
     return in_full_precision
 
 
-def _device(values) -> str:
+def _device(values: Iterable) -> str:
     """The device type of the first tensor among values, which may be lists of tensors."""
     flat = itertools.chain.from_iterable(value if isinstance(value, (list, tuple)) else [value] for value in values)
     return next(value.device.type for value in flat if isinstance(value, Tensor))

@@ -12,7 +12,7 @@ code: (2) a batch of one has no neighbors and loss 0; there it is NaN.
 from torch import Tensor, nn
 
 from kdexp.distill.base import DistillMethod, full_precision
-from kdexp.models import Output
+from kdexp.models import Output, Tap
 
 
 @full_precision
@@ -27,7 +27,7 @@ class CC(DistillMethod):
 
     reads = ("embedding",)
 
-    def __init__(self, student_taps, teacher_taps, dim: int = 128):
+    def __init__(self, student_taps: dict[str, Tap], teacher_taps: dict[str, Tap], dim: int = 128):
         super().__init__(student_taps, teacher_taps)
         self.embed_student = nn.Linear(student_taps["embedding"].channels, dim)
         self.embed_teacher = nn.Linear(teacher_taps["embedding"].channels, dim)

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdexp.distill.base import Batch, DistillMethod, full_precision
-from kdexp.models import Output
+from kdexp.models import Output, Tap
 
 EPS = 1e-7
 
@@ -41,8 +41,8 @@ class CRD(DistillMethod):
 
     def __init__(
         self,
-        student_taps,
-        teacher_taps,
+        student_taps: dict[str, Tap],
+        teacher_taps: dict[str, Tap],
         dim: int = 128,
         negatives: int = 16384,
         temperature: float = 0.07,

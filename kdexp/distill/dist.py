@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from kdexp.distill.base import DistillMethod, full_precision
-from kdexp.models import Output
+from kdexp.models import Output, Tap
 
 
 def correlation(student: Tensor, teacher: Tensor) -> Tensor:
@@ -34,7 +34,14 @@ def dist_loss(student_logits: Tensor, teacher_logits: Tensor, beta: float, gamma
 class DIST(DistillMethod):
     """On the logits."""
 
-    def __init__(self, student_taps, teacher_taps, beta: float = 1.0, gamma: float = 1.0, temperature: float = 4.0):
+    def __init__(
+        self,
+        student_taps: dict[str, Tap],
+        teacher_taps: dict[str, Tap],
+        beta: float = 1.0,
+        gamma: float = 1.0,
+        temperature: float = 4.0,
+    ):
         super().__init__(student_taps, teacher_taps)
         if not temperature > 0:
             raise ValueError(f"temperature={temperature}: must be greater than 0")

@@ -15,7 +15,7 @@ from torch import Tensor
 from kdexp.distill.base import Batch, DistillMethod, full_precision, warmed_up
 from kdexp.distill.kd import kd_loss
 from kdexp.distill.ls import standardise
-from kdexp.models import Output
+from kdexp.models import Output, Tap
 
 
 def decoupled(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -44,8 +44,8 @@ class DKD(DistillMethod):
 
     def __init__(
         self,
-        student_taps,
-        teacher_taps,
+        student_taps: dict[str, Tap],
+        teacher_taps: dict[str, Tap],
         alpha: float = 1.0,
         beta: float = 8.0,
         temperature: float = 4.0,

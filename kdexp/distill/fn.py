@@ -65,8 +65,8 @@ class FN(DistillMethod):
 
     def __init__(
         self,
-        student_taps,
-        teacher_taps,
+        student_taps: dict[str, Tap],
+        teacher_taps: dict[str, Tap],
         relu: bool | str = "auto",
         stages: int = 1,
         pretrain_epochs: int = 30,
@@ -79,7 +79,7 @@ class FN(DistillMethod):
         if relu not in ("auto", True, False):
             raise ValueError(f"relu={relu}: must be auto, true or false")
         student, teacher = student_taps["stage2"], teacher_taps["stage2"]
-        self.regressor = Regressor(student, teacher, relu=not teacher.signed if relu == "auto" else relu)
+        self.regressor = Regressor(student, teacher, relu=not teacher.signed if relu == "auto" else bool(relu))
         if student.size != teacher.size:
             self.remarks.append(
                 f"stage2: the regressor takes the student's {student.size}x{student.size} map to the teacher's "

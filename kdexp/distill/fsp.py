@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from kdexp.distill.base import DistillMethod, Pretraining, check_widths, full_precision, same_size
-from kdexp.models import Output
+from kdexp.models import Output, Tap
 
 
 def flow(maps: Sequence[Tensor]) -> list[Tensor]:
@@ -44,7 +44,13 @@ class FSP(DistillMethod):
 
     reads = ("stem", "stage*")
 
-    def __init__(self, student_taps, teacher_taps, pretrain_epochs: int = 30, pretrain_lr: float = 0.05):
+    def __init__(
+        self,
+        student_taps: dict[str, Tap],
+        teacher_taps: dict[str, Tap],
+        pretrain_epochs: int = 30,
+        pretrain_lr: float = 0.05,
+    ):
         super().__init__(student_taps, teacher_taps)
         taps = zip(*((student_taps[ours], teacher_taps[theirs]) for ours, theirs in self.pairs))
         check_widths(*([tap.channels for tap in one] for one in taps))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from kdexp.distill.at import attention
 from kdexp.distill.base import BatchNorm, DistillMethod, Pretraining, full_precision, same_size
-from kdexp.models import Output
+from kdexp.models import Output, Tap
 
 
 @full_precision
@@ -44,7 +44,13 @@ class FT(DistillMethod):
     reads = ("last_stage",)
     pools = True
 
-    def __init__(self, student_taps, teacher_taps, pretrain_epochs: int = 30, pretrain_lr: float = 0.01):
+    def __init__(
+        self,
+        student_taps: dict[str, Tap],
+        teacher_taps: dict[str, Tap],
+        pretrain_epochs: int = 30,
+        pretrain_lr: float = 0.01,
+    ):
         super().__init__(student_taps, teacher_taps)
         ((ours, theirs),) = self.pairs
         wide, wider = student_taps[ours].channels, teacher_taps[theirs].channels
@@ -57,7 +63,7 @@ class FT(DistillMethod):
     def pretraining(self) -> Pretraining:
         return Pretraining(self.pretrain_epochs, self.pretrain_lr, self.reconstruction, trains_student=False)
 
-    def reconstruction(self, student: None, teacher: Output) -> Tensor:
+    def reconstruction(self, student: Output | None, teacher: Output) -> Tensor:
         """Mean squared error of the paraphraser on the teacher's map."""
         target = teacher.features[self.pairs[0][1]]
         with torch.autocast(target.device.type, enabled=False):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kdexp.distill.base import DistillMethod, full_precision
 from kdexp.distill.ls import standardise
-from kdexp.models import Output
+from kdexp.models import Output, Tap
 
 
 @full_precision
@@ -25,7 +25,13 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) 
 class KD(DistillMethod):
     """Softened logits; no connector, no taps but the logits. standardise: of standardised logits, see ls.py."""
 
-    def __init__(self, student_taps, teacher_taps, temperature: float = 4.0, standardise: bool = False):
+    def __init__(
+        self,
+        student_taps: dict[str, Tap],
+        teacher_taps: dict[str, Tap],
+        temperature: float = 4.0,
+        standardise: bool = False,
+    ):
         super().__init__(student_taps, teacher_taps)
         if not temperature > 0:
             raise ValueError(f"temperature={temperature}: must be greater than 0")

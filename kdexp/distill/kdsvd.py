@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from kdexp.distill.base import DistillMethod, check_widths, full_precision
-from kdexp.models import Output
+from kdexp.models import Output, Tap
 
 ALIKE = 4  # vectors of the student that may be taken
 
@@ -86,7 +86,7 @@ class KDSVD(DistillMethod):
 
     reads = ("stage*",)
 
-    def __init__(self, student_taps, teacher_taps):
+    def __init__(self, student_taps: dict[str, Tap], teacher_taps: dict[str, Tap]):
         super().__init__(student_taps, teacher_taps)
         taps = zip(*((student_taps[ours], teacher_taps[theirs]) for ours, theirs in self.pairs))
         check_widths(*([tap.channels for tap in one] for one in taps))

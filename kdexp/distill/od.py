@@ -60,7 +60,7 @@ class OD(DistillMethod):
     reads = ("stage*_pre",)
     pools = True
 
-    def __init__(self, student_taps, teacher_taps, teacher_mode: str = "batch_stats"):
+    def __init__(self, student_taps: dict[str, Tap], teacher_taps: dict[str, Tap], teacher_mode: str = "batch_stats"):
         super().__init__(student_taps, teacher_taps)
         if teacher_mode not in ("eval", "batch_stats"):
             raise ValueError(f"teacher_mode={teacher_mode}: must be eval or batch_stats")

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdexp.distill.base import Batch, BatchNorm, DistillMethod, full_precision, warmed_up
-from kdexp.models import Output
+from kdexp.models import Output, Tap
 
 WIDEST = 512  # channels inside an ABF at most
 
@@ -72,7 +72,7 @@ class ReviewKD(DistillMethod):
 
     reads = (("stage*", "stage*_pre"), "embedding")
 
-    def __init__(self, student_taps, teacher_taps, warmup: float = 20 / 240):
+    def __init__(self, student_taps: dict[str, Tap], teacher_taps: dict[str, Tap], warmup: float = 20 / 240):
         super().__init__(student_taps, teacher_taps)
         self.warmup, inside = warmup, min(WIDEST, student_taps["embedding"].channels)
         self.fusions = nn.ModuleList()  # the deepest first

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kdexp.distill.base import DistillMethod, full_precision, unit_rows
-from kdexp.models import Output
+from kdexp.models import Output, Tap
 
 
 def differences(embedding: Tensor) -> Tensor:
@@ -53,7 +53,13 @@ class RKD(DistillMethod):
 
     reads = ("embedding",)
 
-    def __init__(self, student_taps, teacher_taps, distance_weight: float = 25.0, angle_weight: float = 50.0):
+    def __init__(
+        self,
+        student_taps: dict[str, Tap],
+        teacher_taps: dict[str, Tap],
+        distance_weight: float = 25.0,
+        angle_weight: float = 50.0,
+    ):
         super().__init__(student_taps, teacher_taps)
         self.distance_weight, self.angle_weight = distance_weight, angle_weight
 

@@ -58,7 +58,7 @@ class VID(DistillMethod):
     reads = ("stage*",)
     pools = True
 
-    def __init__(self, student_taps, teacher_taps, variance: float = 5.0):
+    def __init__(self, student_taps: dict[str, Tap], teacher_taps: dict[str, Tap], variance: float = 5.0):
         super().__init__(student_taps, teacher_taps)
         if not variance > EPS:
             raise ValueError(f"variance={variance}: must be greater than {EPS}")

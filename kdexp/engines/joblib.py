@@ -13,7 +13,7 @@ from kdexp.engines import worker
 from kdexp.engines.dispatch import Dispatch, check_data
 from kdexp.job import Job
 
-held = []  # the slot of this process, for as long as it lives
+held: list = []  # the slot of this process, for as long as it lives
 
 
 class Joblib:
@@ -24,7 +24,7 @@ class Joblib:
             raise ValueError(f"workers={workers}: must be auto or a number greater than 0")
         self.loky = needed("joblib").externals.loky
         self.gpus = _gpus()
-        self.workers = workers if workers != "auto" else len(self.gpus) or max(1, os.cpu_count() // 2)
+        self.workers = len(self.gpus) or max(1, os.cpu_count() // 2) if workers == "auto" else int(workers)
         if 0 < len(self.gpus) < self.workers:
             raise ValueError(f"workers={workers}: this machine has {len(self.gpus)} GPUs, one for each")
 

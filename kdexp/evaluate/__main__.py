@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,7 +61,8 @@ class Data:
     """The sets of one command, read once each."""
 
     def __init__(self, root: Path | None):
-        self.root, self.read = root, {}
+        self.root = root
+        self.read: dict[str, Any] = {}
 
     def of(self, config: dict, name: str) -> dict[str, Images]:
         """The images of a set for this run's networks, by name. Raises UsageError."""

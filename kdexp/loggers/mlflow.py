@@ -5,6 +5,7 @@ import os
 import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 from kdexp.config.schema import flatten
 from kdexp.config.targets import needed
@@ -19,7 +20,7 @@ class MLflow:
         self.folder, self.name, self.config, self.experiment = str(folder.resolve()), name, config, experiment
         self.tracking = tracking or os.environ.get("MLFLOW_TRACKING_URI") or LOCAL
         self.id = uuid.uuid5(uuid.NAMESPACE_URL, self.folder).hex  # a folder may have quotes, which a search refuses
-        self.client = None
+        self.client: Any = None
 
     @staticmethod
     def require() -> None:

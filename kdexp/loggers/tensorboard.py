@@ -11,7 +11,8 @@ class TensorBoard:
     def __init__(self, folder: Path, name: str, config: dict):
         from torch.utils.tensorboard import SummaryWriter
 
-        self.folder, self.make, self.writer = folder / "tensorboard", SummaryWriter, None
+        self.folder, self.make = folder / "tensorboard", SummaryWriter
+        self.writer: SummaryWriter | None = None
 
     @staticmethod
     def require() -> None:

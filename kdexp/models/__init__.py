@@ -1,6 +1,6 @@
 """Networks for small images. Every network returns an Output and describes its taps before any batch is seen."""
 
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -26,13 +26,18 @@ class Tap(NamedTuple):
     channels: int
     size: int
     norm: nn.BatchNorm2d | None = None
-    signed = False
+
+    @property
+    def signed(self) -> bool:
+        return False
 
 
 class SignedTap(Tap):
     """A tap whose values may be negative."""
 
-    signed = True
+    @property
+    def signed(self) -> bool:
+        return True
 
 
 def initialise(network: nn.Module) -> None:
@@ -55,7 +60,7 @@ class Taps(dict):
         super().__init__(taps)
         self.owner = owner
 
-    def __missing__(self, tap: str):
+    def __missing__(self, tap: str) -> NoReturn:
         raise ValueError(f"needs the tap {tap}, which {self.owner} does not have. It has: {', '.join(self) or 'none'}")
 
 
@@ -85,7 +90,8 @@ class Wrapped(nn.Module):
 
     def __init__(self, net: nn.Module, taps: dict[str, str], image_size: int):
         super().__init__()
-        self.net, self.seen = net, {}
+        self.net = net
+        self.seen: dict[str, Tensor] = {}
         modules = dict(net.named_modules())
         for module in modules.values():
             if getattr(module, "inplace", False):

@@ -8,6 +8,8 @@ Taps: RepDistiller's feat[0] is `stem`, feat[1] to feat[4] are stage1 to stage4;
 stage its feat[-2].
 """
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -48,7 +50,7 @@ class BottleneckResNet(nn.Module):
     # of RepDistiller and mdistiller (mdistiller/models/cifar/resnetv2.py), which compute the same
     names_elsewhere = (*ResNet.names_elsewhere, (r"^layer4\.", "stages.3."))
 
-    def __init__(self, num_classes: int = 100, image_size: int = 32, blocks=(3, 4, 6, 3)):
+    def __init__(self, num_classes: int = 100, image_size: int = 32, blocks: Sequence[int] = (3, 4, 6, 3)):
         super().__init__()
         self.num_classes, self.image_size, self.widths = num_classes, image_size, (64, 256, 512, 1024, 2048)
         self.conv = nn.Conv2d(3, 64, 3, padding=1, bias=False)

@@ -4,6 +4,8 @@ Differs from the paper: (1) shortcuts that change shape are type B (1x1 convolut
 otherwise, as in RepDistiller and the attention-transfer code; the paper's CIFAR networks have type A (shortcut="A").
 """
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -77,7 +79,7 @@ class ResNet(nn.Module):
         self,
         depth: int = 32,
         num_classes: int = 100,
-        widths=(16, 16, 32, 64),
+        widths: Sequence[int] = (16, 16, 32, 64),
         image_size: int = 32,
         shortcut: str = "B",
     ):

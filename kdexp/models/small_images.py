@@ -66,7 +66,7 @@ def last_of_each_size(net: nn.Module, image_size: int) -> dict[str, str]:
     _, outputs = outputs_of(net, shallow, image_size)
     by_size: dict[int, str] = {}
     for name, (output, version) in outputs.items():
-        shape = getattr(output, "shape", ())
+        shape: tuple = getattr(output, "shape", ())
         if len(shape) == 4 and shape[2] == shape[3] > 1 and output._version == version:
             by_size[shape[2]] = name
     last = [by_size[size] for size in sorted(by_size)[:3]]  # the smallest first

@@ -7,7 +7,9 @@ from kdexp.models import Wrapped
 from kdexp.models.small_images import adapted, check_name
 
 
-def network(arch: str, num_classes: int = 100, image_size: int = 32, stem: str = "small", taps=None) -> Wrapped:
+def network(
+    arch: str, num_classes: int = 100, image_size: int = 32, stem: str = "small", taps: dict | None = None
+) -> Wrapped:
     """arch: any of timm.list_models(), untrained. stem, taps: see `adapted`. Raises ValueError."""
     timm = needed("timm")
     check_name(arch, timm.list_models(), "timm")

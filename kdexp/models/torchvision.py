@@ -8,7 +8,9 @@ from kdexp.models import Wrapped
 from kdexp.models.small_images import adapted, check_name
 
 
-def network(arch: str, num_classes: int = 100, image_size: int = 32, stem: str = "small", taps=None) -> Wrapped:
+def network(
+    arch: str, num_classes: int = 100, image_size: int = 32, stem: str = "small", taps: dict | None = None
+) -> Wrapped:
     """arch: any of torchvision.models.list_models(torchvision.models), untrained. stem, taps: see `adapted`. Raises
     ValueError."""
     check_name(arch, models.list_models(models), "torchvision")

@@ -39,7 +39,7 @@ class Record:
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
-        self._lease = None
+        self._lease: lease.SoftFileLease | None = None
 
     def lock(self) -> bool:
         """Take the folder for this process; False if another one is at it."""

@@ -23,7 +23,8 @@ LEAVE = {"running": "it is running", "stopped": "it has not come to its end", "d
 def pack(runs: list[Run], file: Path, outputs: list[str], weights: bool) -> list[Run]:
     """Write the finished and the failed runs into a zip in the layout of outputs/, always the same bytes; names what
     is left out. Returns those within. Raises UsageError."""
-    private, within, left = Private(outputs), {}, set()
+    private, left = Private(outputs), set()
+    within: dict[Path, Run] = {}
     for run in sorted(runs, key=lambda run: run.state != "done"):  # of two of the same, the finished one
         if why := _why_not(run, within):
             screen.say(f"left out: {run.folder}: {why}")
