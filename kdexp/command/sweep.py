@@ -90,9 +90,8 @@ def report(jobs: list[Job]) -> None:
         screen.say(f"{len(jobs) - len(bad)} of {len(jobs)} done" + (f", {len(bad)} not:" if bad else ""))
     for job in bad:
         status = job.record.status
-        screen.say(
-            f"    {job.title}   {status.get('error') or 'not trained'}   {job.record.folder / 'run.log'}      (again: rerun=failed)"
-        )
+        again = "again: rerun=failed" if status.get("error") else "go on: the same command"
+        screen.say(f"    {job.title}   {status.get('error') or 'not trained'}   {job.record.folder / 'run.log'}      ({again})")
     if won := winners(jobs):
         print("\n".join(["Chosen on held-out images; the test images are for the runs that follow:", *won]))
     elif len(jobs) > 1 and len(bad) < len(jobs):

@@ -22,6 +22,10 @@ from kdexp.recorded_fit import note_failure
 POLL_SECONDS = 0.5
 
 
+class WorkerLost(Exception):
+    """A worker was ended from outside; the message says it all."""
+
+
 def check_data(jobs: list[Job]) -> None:
     """Download and check the data of the jobs, once each. Raises UsageError."""
     for job in {job.data_key: job for job in jobs}.values():
@@ -32,11 +36,20 @@ class Dispatch:
     """submit(configs, title) -> a handle with done() and result(), which raises what the worker raised.
 
     threads: of a worker whose jobs leave them open. cancel(handle): have it not begin, or be told to stop. at_a_time:
-    groups handed over at most, where those that wait there would be lost with those that run.
+    groups handed over at most, where those that wait there would be lost with those that run. handed_over: the word for
+    a group that was.
     """
 
-    def __init__(self, submit: Callable, threads: int, cancel: Callable, at_a_time: float = math.inf):
+    def __init__(
+        self,
+        submit: Callable,
+        threads: int,
+        cancel: Callable,
+        at_a_time: float = math.inf,
+        handed_over: str = "started",
+    ):
         self.submit, self.threads, self.cancel, self.at_a_time = submit, threads, cancel, at_a_time
+        self.handed_over = handed_over
         self.running: dict = {}  # handle -> (jobs, title)
         self.told: set[Job] = set()
         self.lost: set[str] = set()  # the folders of runs that failed: no teachers
@@ -74,7 +87,7 @@ class Dispatch:
             threads = [self.threads if job.config["threads"] == "auto" else job.config["threads"] for job in todo]
             configs = [job.config | {"threads": count} for job, count in zip(todo, threads)]
             self.running[self.submit(configs, name)] = (todo, name)
-            screen.say(f"started {name}   {' '.join(job.name for job in todo)}")
+            screen.say(f"{self.handed_over} {name}   {' '.join(job.name for job in todo)}")
         busy = [job for job in jobs if job not in free]
         return (busy, name) if busy else None
 
@@ -83,6 +96,11 @@ class Dispatch:
         (jobs, name), taken = self.running.pop(handle), []
         try:
             handle.result()
+        except WorkerLost as error:
+            screen.say(f"{name}: {error}")
+            for job in jobs:  # some may have ended before
+                job.inspect()
+                job.trained = job.done
         except Exception as error:  # whatever a worker may die of
             last = "".join(str(error).strip().splitlines()[-1:])
             screen.say(f"{name}: its worker ended early ({type(error).__name__}: {last})")

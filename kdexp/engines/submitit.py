@@ -1,12 +1,20 @@
 """engine=submitit: every group a job of SLURM; with engine.cluster=local a process of this machine, to try it out."""
 
+import contextlib
+import io
+import os
+import sys
 from pathlib import Path
 
 from kdexp import screen
 from kdexp.config.targets import needed
-from kdexp.engines import worker
+from kdexp.engines import slurm, worker
 from kdexp.engines.dispatch import Dispatch, check_data
+from kdexp.interrupt import Stopped
 from kdexp.job import Job
+
+CPUS = 4  # of a job at most, unless engine.parameters.cpus_per_task asks for more
+WARNINGS = 1000  # times that a job may save and queue again; submitit gives up after three
 
 
 class Submitit:
@@ -15,35 +23,58 @@ class Submitit:
 
     def __init__(self, cluster: str | None, folder: str, parameters: dict):
         self.submitit = needed("submitit", extra="slurm")
-        self.folder, self.threads = Path(folder), parameters.get("cpus_per_task") or 1
+        given = {key: value for key, value in parameters.items() if value is not None}
         try:
-            self.executor = self.submitit.AutoExecutor(folder=self.folder / "%j", cluster=cluster)
-            self.executor.update_parameters(**{key: value for key, value in parameters.items() if value is not None})
+            self.executor = self.submitit.AutoExecutor(
+                folder=Path(folder, "%j"), cluster=cluster, slurm_max_num_timeout=WARNINGS
+            )
+            self.queue = slurm.Queue() if self.executor.cluster == "slurm" else None
+            fits = slurm.cpus_that_fit(given.get("slurm_partition"), CPUS) if self.queue else 1
+            self.threads = given.setdefault("cpus_per_task", fits)
+            self.executor.update_parameters(**given)
         except (NameError, RuntimeError, OSError) as error:
             raise ValueError(f"cluster={cluster}: {error}") from None
 
     def check(self, jobs: list[Job]) -> list[str]:
         check_data(jobs)
-        return [f"submitit, {self.executor.cluster}"]
+        return [f"submitit, {self.executor.cluster}, {self.threads} CPU{'s' * (self.threads != 1)} a job"]
 
     def run(self, groups: list[list[Job]], interrupted) -> None:
-        Dispatch(self._submit, self.threads, self._cancel).run(groups, interrupted)
+        cancel = slurm.Handle.cancel if self.queue else lambda job: None  # a process of this machine is told by its signal
+        word = "queued " if self.queue else "started"
+        Dispatch(self._submit, self.threads, cancel, handed_over=word).run(groups, interrupted)
 
     def _submit(self, configs: list[dict], title: str):
-        job = self.executor.submit(Restartable(), configs, title)
-        screen.say(f"        {title} is job {job.job_id}   {job.paths.stderr}")
-        return job
+        job, again = self._queued_before(configs), " already"
+        if job is None:
+            job, again = self._submit_new(configs, title), ""
+        screen.say(f"        {title} is job {job.job_id}{again}   {job.paths.stderr}")
+        return slurm.Handle(self.queue, job, title) if self.queue else job
 
-    def _cancel(self, job) -> None:
-        if self.executor.cluster == "slurm":  # a process of this machine is told by its own signal
-            job.cancel()
+    def _submit_new(self, configs: list[dict], title: str):
+        try:
+            with contextlib.redirect_stderr(io.StringIO()):  # submitit prints what it raises, too
+                return self.executor.submit(Restartable(), configs, title)
+        except self.submitit.core.utils.FailedJobError as error:
+            raise Stopped(f"{title} was not taken: {error}; what else was under way is", 1) from None
+
+    def _queued_before(self, configs: list[dict]):
+        """The job that pends or runs for these runs, of a command that was killed or of one in another terminal."""
+        if self.queue:
+            self.queue.look(now=True)
+            for number in self.queue.active():
+                job = self.submitit.SlurmJob(self.executor.folder, number)
+                if job.paths.submitted_pickle.exists() and job.submission().args[0] == configs:
+                    return job
+        return None
 
 
 class Restartable:
     """A worker that the cluster may move: after its warning signal it has saved, and starts again where it was."""
 
     def __call__(self, configs: list[dict], title: str) -> None:
-        worker.train(configs, title)
+        if not worker.train(configs, title) and "SLURM_JOB_ID" in os.environ:
+            sys.exit("stopped")  # without a result, as SLURM may start this job again: scontrol requeue, preemption
 
     def checkpoint(self, configs: list[dict], title: str):
         again = [config | {"rerun": "none"} for config in configs]  # rerun=all was obeyed when it began
