@@ -23,3 +23,14 @@ def test_benchmark_writes_both_sides(tmp_path):
     for row in rows:
         median, low, high = (float(row[key]) for key in ("textbook", "textbook_min", "textbook_max"))
         assert 0 < low <= median <= high and float(row["factor"]) == median / float(row["ours"])
+
+
+@pytest.mark.slow
+def test_growth_is_a_table():
+    """Of the same commands over few records, which kdexp reads as its own."""
+    command = [sys.executable, ROOT / "analysis/benchmark.py", "--growth", "50,100"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    head, line, *rows = done.stdout.splitlines()
+    assert "50 runs: s of CPU" in head and "100 runs: MB" in head and set(line) <= {*"|:-"} and len(rows) == 4
+    assert all(float(cell) > 0 for row in rows for cell in row.split("|")[2:-1])

@@ -332,3 +332,46 @@ def test_plans_start_nothing(run, tmp_path):
     assert re.search(
         r"6 runs: 3 done, 3 to run, about [\d.]+ s\.  One by one \(share=1\): about [\d.]+ s\.", known.stdout
     )
+
+
+def test_a_run_that_was_taken_over_is_left_alone(tiny, capsys):
+    """A process that stood still for longer than a lease lasts finds another one's claim: it writes nothing more."""
+    job, steps = Job(tiny("distill=none", "epochs=3")), []
+    assert job.record.lock()
+    claim = job.record.folder.with_name(f".{job.record.folder.name}.lock")
+
+    def interrupted():
+        steps.append(None)
+        if len(steps) == 6:  # in the second epoch
+            claim.write_text(claim.read_text().replace("token=", "token=0"))
+            before.extend((path.name, path.read_bytes()) for path in sorted(job.record.folder.iterdir()))
+
+    before = []
+    Group([job], Teachers(), interrupted, "").train()
+    assert "another one has taken the run over" in capsys.readouterr().err and job.taken and not job.trained
+    assert len(steps) == 8 and before == [
+        (path.name, path.read_bytes()) for path in sorted(job.record.folder.iterdir())
+    ]
+
+
+def _claim(folder):
+    record = Record(folder)
+    record.lock()
+    os._exit(0)  # as a killed process ends
+
+
+def test_what_a_killed_process_leaves_of_a_finished_run(forked, tmp_path):
+    """Killed behind its result.json: the same command takes away its checkpoint, its claim and a file half-written."""
+    from conftest import Forked
+
+    forked("distill=none", "threads=1").wait(check=0)
+    (folder,) = (path.parent for path in (tmp_path / "outputs").rglob("result.json"))
+    whole = sorted(path.name for path in folder.iterdir())
+    for name in ("checkpoint.pt", ".status.json.4194305"):
+        (folder / name).write_bytes(b"left")
+    killed = Forked.context.Process(target=_claim, args=(folder,))
+    killed.start()
+    killed.join()
+    assert len(list(folder.parent.iterdir())) == 2
+    assert "done before" in forked("distill=none", "threads=1").wait(check=0).stderr
+    assert sorted(path.name for path in folder.iterdir()) == whole and list(folder.parent.iterdir()) == [folder]

@@ -23,7 +23,7 @@ def is_held(claim: SoftFileLease) -> bool:
     """Whether this process's claim still stands: another one takes it over when this one has stood still for too long."""
     for _ in range(3):  # who looks whether a claim is dead moves its file away for a moment
         with contextlib.suppress(OSError):
-            if claim.token and claim.token in Path(claim.lock_file).read_text():
+            if claim.token and f"token={claim.token}\n" in Path(claim.lock_file).read_text():
                 return True
         time.sleep(0.05)
     return False
