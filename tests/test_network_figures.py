@@ -267,7 +267,7 @@ def test_code_of_records_is_not_run_for_a_picture(trained, tmp_path):
         config = folder_of(tmp_path / "outputs", "kd") / "config.yaml"
         config.write_text(config.read_text().replace(old, new))
     for ask in (lambda: attention_maps(config.parent, images), lambda: images_of_classes(config.parent, "", 6)):
-        with pytest.raises(ValueError, match="is not part of kdexp, and code of records is not run"):
+        with pytest.raises(ValueError, match="is not part of kdexp; code that a record names is not run"):
             ask()
 
 
