@@ -109,7 +109,7 @@ def _measured(runs: pd.DataFrame, metric: str, over: str) -> list[dict]:
         or not pd.to_numeric(runs[metric], errors="coerce").notna().any()
     ):
         numbers = [name for name in runs.select_dtypes("number") if runs[name].notna().any() and "seed" not in name]
-        raise ValueError(f"--metric {metric}: no run has this number. Available: {', '.join(numbers)}")
+        raise ValueError(f"--metric {metric}: no run has this number. There are: {', '.join(numbers)}")
     value = pd.to_numeric(runs[metric], errors="coerce").replace([np.inf, -np.inf], np.nan).astype(float)
     teacher_acc = pd.to_numeric(runs.get("teacher_test_acc"), errors="coerce") if "teacher_test_acc" in runs else np.nan
     variant = runs.variant.fillna("") if "variant" in runs else ""
