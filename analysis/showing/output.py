@@ -101,9 +101,7 @@ def screen(text: pd.DataFrame, title: str | None, styles: list[str | None] | Non
         shown.add_column(column.strip(), justify="left" if left else "right", no_wrap=True, min_width=widest)
     for row, style in zip(text.itertuples(index=False), styles or [None] * len(text)):
         shown.add_row(*(Text(cell) for cell in row), style=style)
-    shown.width = sum(widths) + 2 * (
-        len(widths) - 1
-    )  # else a narrow terminal drops the last column, which has the stars
+    shown.width = sum(widths) + 2 * (len(widths) - 1)  # else a narrow terminal drops the column of stars
     return shown
 
 
