@@ -5,7 +5,7 @@ import runpy
 import sys
 import time
 
-if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # each worker has its part of the cores; before anything imports torch
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # each worker gets its share of the cores
     os.environ["OMP_NUM_THREADS"] = str(max(1, os.cpu_count() // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])))
 
 import pytest
@@ -36,7 +36,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    """What the parametrised tests go through: every file of conf/, and of the packages' conf/."""
+    """What the parametrized tests iterate over: every file in conf/ and in the packages' conf/."""
     PACKAGES[:] = plugins.typed([f"plugins={config.getoption('packages')}"])
     cli.register(PACKAGES)
     DISTILL[:] = [file.stem for file in plugins.options("distill")]
@@ -56,7 +56,7 @@ def hydra():
 
 
 def short(*overrides):
-    """The override that makes a pretraining short, if the chosen method has one."""
+    """The override that shortens pretraining, if the chosen method has any."""
     name = next((word.removeprefix("distill=") for word in overrides if word.startswith("distill=")), "kd")
     (file,) = (file for file in plugins.options("distill") if file.stem == name)
     return ["distill.pretrain_epochs=6"] if "pretrain_epochs:" in file.read_text() else []
@@ -69,7 +69,7 @@ def tiny(hydra, tmp_path):
 
 
 def _run_py(arguments, folder, files, file_size, environment):
-    """In a new process: run.py as the command line starts it, its output in files."""
+    """Runs in a new process: run.py as started from the command line, with its output in files."""
     os.chdir(folder)
     os.environ.update(environment)
     sys.path[:0] = [environment["PYTHONPATH"]] if "PYTHONPATH" in environment else []
@@ -82,8 +82,8 @@ def _run_py(arguments, folder, files, file_size, environment):
 
 
 class Forked:
-    """`python run.py ...` on TINY as a process of its own, with torch imported before it was forked: it starts at
-    once. Records go below folder/outputs."""
+    """`python run.py ...` on TINY in a process of its own, forked after torch was imported, so that it starts
+    immediately. Records go below folder/outputs."""
 
     cli.register()  # sets PYTHONPATH
     context = multiprocessing.get_context("forkserver")
@@ -97,7 +97,7 @@ class Forked:
         self.process.start()
 
     def wait(self, check=None):
-        """Until its end: returncode, stdout and stderr, as of subprocess.run. check: the exit code expected."""
+        """Wait until it ends: returncode, stdout and stderr, as from subprocess.run. check: the expected exit code."""
         self.process.join(300)
         self.returncode = self.process.exitcode
         self.stdout, self.stderr = (file.read_text() if file.exists() else "" for file in self.files)
@@ -113,5 +113,5 @@ def forked(tmp_path):
 
 @pytest.fixture
 def run(forked):
-    """`run(*arguments)` is one from its start to its end."""
+    """`run(*arguments)` starts one and waits for it."""
     return lambda *arguments, check=None, **options: forked(*arguments, **options).wait(check)

@@ -9,7 +9,7 @@ COLORS = {"blue": (40, 60, 220), "green": (60, 200, 80), "red": (230, 50, 40)}
 
 
 def make(folder, train=40, test=20, broken=("truncated.png", "empty.png", "text.png"), seed=0):
-    """train, test: images of each class. The broken ones, of these names, lie in train/red. Returns their paths."""
+    """train, test: images per class. The broken ones, with these names, are in train/red. Returns their paths."""
     draw = random.Random(seed)
     for split, count in (("train", train), ("test", test)):
         for name, colour in COLORS.items():

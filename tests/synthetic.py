@@ -1,4 +1,4 @@
-"""Records made by hand: folders as kdexp writes them, with numbers of the test's choosing."""
+"""Synthetic records: folders as kdexp writes them, with numbers that the test chooses."""
 
 import json
 from pathlib import Path

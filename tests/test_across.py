@@ -1,5 +1,5 @@
-"""analysis/comparing/across.py and paper.py: what is said across pairs equals other ways to the same numbers, and repeated draws
-from a known truth."""
+"""analysis/comparing/across.py and paper.py: comparisons across pairs, checked against other ways to compute the same numbers
+and against simulations with a known truth."""
 
 import itertools
 
@@ -81,7 +81,7 @@ def test_bayesian_signed_rank_agrees_with_baycomp(values, rope):
 
 
 def test_a_comparison_depends_on_its_two_methods_alone(values):
-    """What mean ranks do not give (Benavoli et al. 2016); Holm's factor is the only thing that the others change."""
+    """Mean ranks lack this property (Benavoli et al. 2016); here, other methods change only Holm's factor."""
     all_five, two = across.every_two(values, "none"), across.every_two(values.loc[["none", "sp"]], "none")
     row = all_five[(all_five["first"] == "none") & (all_five["second"] == "sp")].drop(columns="holm")
     pd.testing.assert_frame_equal(row.reset_index(drop=True), two.drop(columns="holm"))
@@ -143,8 +143,8 @@ def test_power():
 
 
 def test_what_the_bayesian_probabilities_do_not_promise():
-    """They are no error rates: of two equal methods, one is "better by more than 0.2 points" with a probability above 0.95 in some
-    tables of four pairs, where Wilcoxon's test is silent."""
+    """They are not error rates: one of two equal methods is "better by more than 0.2 points" with a probability above 0.95 in
+    some tables of four pairs, where Wilcoxon's test finds nothing."""
     found = [across.signed_rank_probabilities(rows[1] - rows[0], 0.2) for rows in draws(300, 4, seed=3)]
     assert np.isnan(across.signed_rank_probabilities(np.array([3.0, 2.0]), 0.2)).all()  # two pairs: nothing at all
     loud = np.mean([max(better, worse) > 0.95 for better, _, worse in found])

@@ -1,4 +1,4 @@
-"""Augmentations: their distribution, labels of mixed images, and the same view alone, in a group and after a stop."""
+"""Augmentations: their distribution, the labels of mixed images, and equal views alone, in a group and after a resume."""
 
 import copy
 
@@ -47,7 +47,7 @@ def test_none_leaves_the_images(tiny):
 
 
 def test_cutout_by_hand():
-    """Every pixel is as likely the centre; rows and columns -2 to +1 around it are zero, the rest is untouched."""
+    """Every pixel is equally likely to be the center; rows and columns -2 to +1 around it are zero, the rest is untouched."""
     images = torch.rand(6400, 3, 8, 8) + 1
     torch.manual_seed(0)
     cut, labels = Cutout(10, size=0.5)(images, torch.arange(6400))
@@ -79,7 +79,7 @@ def test_mixing_is_torchvisions(ours, theirs):
 
 @pytest.mark.parametrize("name, most", [(name, 2e-4 if name == "Color" else 0) for name in OPERATIONS])
 def test_operations_are_torchvisions(name, most):
-    """Every image with an amount of its own, against torchvision image by image; a color may be rounded elsewhere."""
+    """Each image has its own magnitude; compared with torchvision image by image. Colors may be rounded differently."""
     torch.manual_seed(0)
     theirs, nothing = v2.TrivialAugmentWide(), {torch.Tensor: None, "others": None}
     for side in (32, 9):
@@ -106,7 +106,7 @@ def test_operations_are_torchvisions(name, most):
     ids=["trivial", "rand", "rand-1-25", "auto"],
 )
 def test_policies_have_torchvisions_distribution(ours, theirs):
-    """On one image: what comes out is as frequent in both; each image of a batch has a draw of its own."""
+    """On one image, each outcome is equally frequent in both; each image of a batch is drawn independently."""
     torch.manual_seed(0)
     image = torch.randint(0, 256, (3, 9, 9), dtype=torch.uint8)
     count = 4000

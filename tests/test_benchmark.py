@@ -1,4 +1,4 @@
-"""The benchmark runs and says what it measured. How fast it was is no test."""
+"""The benchmark runs and says what it measured. Its speed is not tested."""
 
 import csv
 import subprocess
@@ -27,7 +27,7 @@ def test_benchmark_writes_both_sides(tmp_path):
 
 @pytest.mark.slow
 def test_growth_is_a_table():
-    """Of the same commands over few records, which kdexp reads as its own."""
+    """The same commands with a few records, which kdexp reads as its own."""
     command = [sys.executable, ROOT / "analysis/benchmark.py", "--growth", "50,100"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -1,6 +1,6 @@
-"""A sweep in which everything goes wrong at once: three processes type the same command while a monkey stops, kills and
-interrupts them, fills the disk, truncates files and moves the times that leases go by. One plain command then finishes
-it, to the bits of an undisturbed sweep.
+"""A sweep in which everything goes wrong at once: three processes run the same command while a chaos monkey stops, kills
+and interrupts them, fills the disk, truncates files and shifts the timestamps that leases rely on. Then one plain command
+finishes the sweep, and the result is bitwise that of an undisturbed sweep.
 
 KDEXP_CHAOS_SECONDS=600 KDEXP_CHAOS_SEEDS=1,2,3 python -m pytest -m slow tests/test_chaos.py     (60 seconds of seed 1)
 """
@@ -41,7 +41,7 @@ def _command(arguments, folder, files, environment):
 
 
 def processes(sessions):
-    """The living processes of these sessions: commands, their workers and what they left behind."""
+    """The live processes of these sessions: commands, their workers and orphans."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -52,7 +52,7 @@ def processes(sessions):
 
 
 class Monkey:
-    """Three commands on one sweep below `folder`, and what befalls them, drawn from `seed`."""
+    """Three commands on one sweep below `folder`, and the faults they suffer, drawn from `seed`."""
 
     def __init__(self, folder, seed, small_disk):
         self.folder, self.outputs, self.draw = folder, folder / "outputs", random.Random(seed)
@@ -91,7 +91,7 @@ class Monkey:
             return pid
 
     def stop(self):
-        """For longer than a heartbeat, and at times for longer than a lease lasts."""
+        """For longer than a heartbeat, and sometimes for longer than a lease."""
         if pid := self.send(signal.SIGSTOP, processes(self.sessions)):
             self.asleep[pid] = time.monotonic() + self.draw.uniform(2 * QUICK["HEARTBEAT"], 2 * QUICK["SILENT"])
 
@@ -140,7 +140,7 @@ class Monkey:
                 file.write(self.draw.choice([b"0", b"9"]))
 
     def end(self):
-        """Kill all that still runs."""
+        """Kill everything that is still running."""
         while left := processes(self.sessions):
             for pid in left:
                 self.send(signal.SIGKILL, [pid])
@@ -156,7 +156,7 @@ def calm(tmp_path_factory):
 
 @pytest.fixture
 def disk(tmp_path):
-    """A folder on a small disk of its own where this user may mount one; (folder, whether it is one)."""
+    """A folder on its own small disk, if this user may mount one; (folder, whether it is)."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", folder], capture_output=True)
@@ -191,8 +191,8 @@ def test_chaos(tmp_path, calm, disk, seed):
 
 
 def check(outputs, calm, damaged, again):
-    """The undisturbed sweep's numbers, each run finished once, and no more again than files of it were truncated;
-    nothing else is left."""
+    """The numbers are those of the undisturbed sweep; each run finished once, and was repeated at most as often as one of
+    its files was truncated; nothing else is left over."""
     assert numbers(outputs) == calm, again
     assert states(outputs) == ["done"] * len(calm), again
     for result in outputs.rglob("result.json"):

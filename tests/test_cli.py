@@ -1,4 +1,4 @@
-"""The command line as a user has it: real processes on a few digits."""
+"""The command line as users run it: real processes on a few digits."""
 
 import csv
 import json
@@ -131,7 +131,7 @@ def undisturbed(tmp_path_factory):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_stop_and_go_on(undisturbed, tmp_path, forked, run, number):
-    """Interrupted, terminated or killed in the middle, the same command goes on to the numbers of an undisturbed
+    """Interrupted, terminated or killed in the middle, the same command resumes and gets the numbers of an undisturbed
     run."""
     started, outputs = forked(*LONG, tiny=False), tmp_path / "outputs"
     deadline = time.time() + 120
@@ -172,7 +172,7 @@ def test_a_teacher_of_ones_own(run, tmp_path):
 
 
 def test_a_stopped_teacher(run, tmp_path):
-    """Stopped after an epoch it is what a whole training was after its first; after none, what the seed has drawn."""
+    """Stopped after one epoch, it equals a full training after its first epoch; after none, the initial weights."""
     done = run("-m", "distill=none,kd", "teacher_epoch=0,1,null", check=0)
     assert re.search(r"KD +0 .*KD +1 ", done.stdout, re.S) and "4 of 4 done" in done.stderr
     runs = {
@@ -240,7 +240,7 @@ def test_a_mistake_in_one_job_of_a_sweep_stops_it_before_the_first(run, tmp_path
 
 
 def test_no_data(run, tmp_path):
-    """No data and no network: seconds, one message, nothing made."""
+    """Without data or a network connection: it takes seconds, prints one message, and creates nothing."""
     began = time.time()
     done = run(
         "dataset=cifar100",
@@ -300,7 +300,7 @@ def test_summarize(run, tmp_path):
 
 
 def test_a_plan_tells_recipes_apart(run):
-    """Three rows of one pair and seed say which recipe they are; and nothing more than that."""
+    """Three rows with the same pair and seed say which recipe they use, and nothing more."""
     words = ("dataset=digits", "recipe=quick,crd240,cutmix300", "epochs=1", "distill=none,kd", "seed=1,2", "dry_run=true")
     planned = run("-m", *words, tiny=False, check=0).stdout.splitlines()
     told = [re.findall(r"\S+=\S+", line) for line in planned[1:-1]]

@@ -1,4 +1,4 @@
-"""Whatever is typed is planned or refused with one message, never a traceback; nothing is written."""
+"""Whatever is typed is either planned or rejected with one message, never a traceback; nothing is written."""
 
 import contextlib
 import io
@@ -90,7 +90,7 @@ LINES = st.tuples(st.booleans(), st.lists(st.one_of(WORDS, WORDS, WORDS, WORDS, 
 
 @pytest.fixture
 def no_hydra():
-    """As in a new process; the session's own Hydra is back afterwards."""
+    """As in a new process; restores the session's own Hydra afterwards."""
     before = Singleton.get_state()
     GlobalHydra.instance().clear()
     yield
@@ -98,7 +98,7 @@ def no_hydra():
 
 
 def judge(code, out, err):
-    """Planned, or refused with a message of few lines that are no traceback."""
+    """Either planned, or rejected with a message of a few lines and no traceback."""
     assert "Traceback" not in out + err, err
     if code == 0:
         assert "Nothing was started." in out, (out, err)

@@ -57,7 +57,7 @@ def test_every_sweep_names_real_options(hydra, file):
 
 @pytest.mark.parametrize("name, more, runs, teachers", [("same", ",fsp", 57, 5), ("cross", "", 30, 4)])
 def test_the_pairs_of_repdistillers_tables(run, name, more, runs, teachers):
-    """Seven pairs with six different students, six pairs with four; FSP has no number for one of them there."""
+    """Seven pairs with six different students, six pairs with four; FSP has no published number for one of the seven."""
     done = run(f"sweep=repdistiller-{name}", f"distill=none,kd{more}", "dry_run=true", tiny=False, check=0)
     assert f"{runs} runs: 0 done, {runs} to run, and {teachers} teachers first" in done.stdout
     assert ("optimizer.lr=0.01" in done.stdout) == (name == "cross")
@@ -77,7 +77,7 @@ def test_words_behind_a_pair_are_the_students(hydra):
 
 
 def test_a_method_is_left_out_of_a_pair_that_it_cannot_do(run):
-    """Said once; refused where it can do none, which may be its values' fault."""
+    """Warns once; rejected if it cannot work at all, which may be due to its values."""
     words = ("dataset=digits", "distill=kd,od", "seed=1,2", "dry_run=true")
     done = run("-m", *words, "pair=wrn16_1-resnet8,shufflenetv2-resnet8", tiny=False, check=0)
     assert done.stderr.splitlines() == [
@@ -127,7 +127,7 @@ def test_both_cases_are_one_method(hydra, name):
 
 
 def test_no_method_is_named_in_code():
-    """Behaviour differs by constructor arguments and methods of objects, never by asking for a name."""
+    """Behavior differs by constructor arguments and methods of objects, never by comparing names."""
     for file in [*ROOT.glob("kdexp/**/*.py"), ROOT / "run.py"]:
         assert not re.search(r"(if|elif)\b.*(==|in)\s*\(?['\"](%s)['\"]" % "|".join(METHODS), file.read_text()), file
 
@@ -161,7 +161,7 @@ def test_folders(hydra):
 
 
 def test_a_baseline_is_the_run_of_distill_none(hydra):
-    """Whatever the method and its teacher are, it is the same."""
+    """It is the same for every method and teacher."""
     shared = ("dataset=digits", "epochs=3", "student=wrn16_1", "optimizer.lr=0.5", "seed=2", "tag=mine")
     asked = hydra(*shared, "distill=sp", "distill.weight=7", "teacher=wrn16_2", "teacher_seed=5")
     direct = hydra(*shared, "distill=none")
@@ -169,7 +169,7 @@ def test_a_baseline_is_the_run_of_distill_none(hydra):
 
 
 def test_a_teacher_is_the_run_of_distill_none(hydra):
-    """Student-side settings do not reach it; the run's data and recipe do."""
+    """Student-side settings do not affect it; the run's data and recipe do."""
     shared = ("dataset=digits", "dataset.limit=100", "recipe=quick", "epochs=3", "batch_size=8", "precision=fp32")
     asked = hydra(
         *shared,
@@ -298,7 +298,7 @@ def test_values_of_a_data_set_have_their_types(hydra):
 
 
 def refused(hydra, *arguments):
-    """What a user reads for a command line that cannot be."""
+    """The message a user gets for an invalid command line."""
     try:
         Job(hydra(*arguments))
     except UsageError as error:

@@ -1,4 +1,4 @@
-"""The same promises on CUDA, where there is one: a group within a tolerance of its single runs, bitwise when deterministic."""
+"""The same promises on CUDA, if available: a group matches its single runs within a tolerance, bitwise if deterministic."""
 
 import pytest
 import torch

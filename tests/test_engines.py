@@ -1,4 +1,4 @@
-"""Where groups run: two terminals at once, joblib, submitit's local executor and ray give the records of this process."""
+"""Where groups run: two terminals at once, joblib, submitit's local executor and ray give the same records as this process."""
 
 import json
 import os
@@ -60,7 +60,7 @@ def test_an_engine(run, tmp_path, expected, name):
 
 @pytest.mark.slow
 def test_an_engine_stops_and_goes_on(tmp_path):
-    """SIGTERM to the command alone: its workers save and leave."""
+    """SIGTERM to the command alone: its workers save and exit."""
     pytest.importorskip("joblib")
     outputs = tmp_path / "outputs"
     sweep = ("-m", "distill=none", "seed=1,2,3", "epochs=40", "batch_size=4", "threads=1", *ENGINES["joblib"])
@@ -124,7 +124,7 @@ def test_a_teacher_that_fails_fails_its_students(run, tmp_path):
 
 
 def test_a_run_that_another_process_takes_first_is_waited_for(tiny, monkeypatch, capsys):
-    """Between the look and the worker's lock: no failure, and tried again where the other left it."""
+    """Between the check and the worker's lock: not a failure, and resumed where the other process left off."""
     submitted, free = [], iter((True, False, False, True, True))
     monkeypatch.setattr(dispatch, "POLL_SECONDS", 0)
     monkeypatch.setattr(dispatch, "_is_free", lambda job: next(free))

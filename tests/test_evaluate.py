@@ -1,4 +1,4 @@
-"""Evaluation: measures against slow ones, the command, other data sets in their own formats, metrics of the table."""
+"""Evaluation: measures against slow references, the command, other data sets in their own formats, metrics of the table."""
 
 import json
 
@@ -164,7 +164,7 @@ def test_what_cannot_be_evaluated_is_one_sentence(trained, capsys):
 
 
 def test_sets_in_their_own_formats(tmp_path, monkeypatch):
-    """Files made as the authors' are: names, shapes, orders of axes, first labels."""
+    """Files like the authors': names, shapes, axis orders, first labels."""
     draws = np.random.default_rng(0)
     images, labels = draws.integers(0, 256, (10, 32, 32, 3), dtype=np.uint8), np.arange(10)
     np.save(tmp_path / "cifar10.1_v6_data.npy", images)

@@ -1,4 +1,4 @@
-"""dataset=folder: images of the user's own, decoded once, what cannot be read named and left out."""
+"""dataset=folder: the user's own images are decoded once; unreadable ones are reported and left out."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def root(made, tmp_path):
-    """A copy to be changed, in whose place measurements are new."""
+    """A copy that may be changed, and whose mean and std are computed anew."""
     measure.cache_clear()
     return shutil.copytree(made, tmp_path / "pictures")
 
@@ -48,8 +48,8 @@ def result(tmp_path):
 
 
 def test_a_run_on_images_of_ones_own(train, root, tmp_path):
-    """It trains; what is broken is named, on stderr and in its log; its images are decoded once; mapped images give
-    the same weights; its network loads when the images are gone."""
+    """It trains; broken files are reported on stderr and in the log; images are decoded once; memory-mapped images give
+    the same weights; the network still loads after the images are deleted."""
     first = train(check=0)
     assert "decoding 183 images" in first.stderr
     assert "decoded 120 training and 60 test images of 3 classes" in first.stderr
@@ -119,7 +119,7 @@ def test_mapped_images_stay_on_the_disk(root, tmp_path):
 
 
 def test_names_follow_from_what_the_folder_holds(hydra, root, tmp_path):
-    """Never from where it is, nor from how it is read."""
+    """Never from where it is or how it is read."""
 
     def named(place, *more):
         measure.cache_clear()

@@ -2,7 +2,7 @@
 
 tests/data/golden.npz holds losses and gradients that the public reference codes (RepDistiller, attention-transfer, RKD,
 overhaul-distillation in float64, the official NST in MXNet) produced on random inputs. Every array of it is used: the
-last test fails for one that no test has read.
+last test fails if any was not read.
 """
 
 import numpy as np
@@ -101,8 +101,7 @@ def test_rkd(case, dtype):
 
 @both
 def test_rkd_duplicate_embeddings(dtype):
-    """The losses as the reference has them; its angle gradient of 3e9 is the one golden array that we must not
-    match."""
+    """The losses match the reference; its angle gradient of 3e9 is the only golden array that ours must not match."""
     student, teacher = golden("rkd/dup/emb_s", dtype, grad=True), golden("rkd/dup/emb_t", dtype)
     distance, angle = rkd_distance_loss(student, teacher), rkd_angle_loss(student, teacher)
     check_loss(distance, "rkd/dup/dist")

@@ -114,8 +114,8 @@ def test_crd_loss(case, dtype):
 
 @both
 def test_crd_two_steps(dtype):
-    """Heads, scores, their normaliser (set in the first step, kept in the second), both sides' losses, all gradients, and the
-    memories after each step, whose other rows stay."""
+    """Heads, scores, their normalizer (set in the first step, kept in the second), both sides' losses, all gradients, and the
+    memories after each step, whose other rows do not change."""
     single = 1e-4 if dtype == torch.float32 else 1e-9
     near = lambda ours, key: torch.testing.assert_close(
         ours.double(), golden(key).view_as(ours), rtol=single, atol=1e-7
@@ -229,9 +229,9 @@ def test_kdsvd(case, dtype):
 
 
 def test_kdsvd_dead_channels():
-    """Two channels of zeros: the reference's gradient is NaN, ours is that of its loss by differences. In dead channels
-    the reference's loss may jump, as soon as they are not, since one of their vectors may be most like the teacher's;
-    differences are no gradient there."""
+    """With two all-zero channels, the reference's gradient is NaN; ours equals finite differences of its loss. The check
+    skips the dead channels: the reference's loss may jump once they are nonzero, because one of their vectors may become
+    the most similar to the teacher's, so finite differences give no gradient there."""
     key = "kdsvd/dead"
     s, t = numbered(key, "s", torch.float64, True), numbered(key, "t", torch.float64)
     loss = svd_loss(s, t)

@@ -1,4 +1,4 @@
-"""Intervals over seeds and images, against other ways to the same numbers and against repeated draws from a known truth."""
+"""Intervals over seeds and images, against other ways to compute the same numbers and simulations with a known truth."""
 
 import json
 
@@ -29,7 +29,7 @@ def drawn(random, rows, seeds, images, image=0.5, run=0.1, rest=1.0, gap=0.0):
 
 
 def finds(right):
-    """Which rows are told from row 0: by the interval over seeds, over seeds and images, over images alone."""
+    """Which rows are told apart from row 0: by the interval over seeds, over seeds and images, over images alone."""
     rows, seeds, images = right.shape
     differences = right[1:] - right[0]
     components, errors = [parts(one) for one in differences], bound(images, rows - 1)
@@ -91,7 +91,7 @@ def test_one_seed_is_a_paired_test_over_images():
 
 
 def test_components_of_a_known_truth():
-    """Differences of normal components: 400 estimates have their mean at the truth, and the widened variance counts the rest once."""
+    """Differences of normal components: the mean of 400 estimates is the truth, and the widened variance counts the rest once."""
     random, sizes, truth = np.random.default_rng(1), (3, 200), {"image": 4.0, "run": 0.5, "rest": 9.0}
     means, found = [], []
     for _ in range(400):

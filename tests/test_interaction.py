@@ -1,4 +1,4 @@
-"""analysis/comparing/recipes.py against other ways to the same numbers and repeated draws from a known truth; and its words."""
+"""analysis/comparing/recipes.py against other ways to compute the same numbers and simulations with a known truth; its text."""
 
 import functools
 import itertools
@@ -145,7 +145,7 @@ def coarse(correlation, count, sides):
 
 
 def frame(values):
-    """A family without a table behind it: what `changes` and `order` read."""
+    """A family made without a table: just what `changes` and `order` read."""
     found = []
     for recipe, block in enumerate(values):
         model = fit(block)
@@ -168,7 +168,7 @@ def test_equal_gains_change_in_one_of_twenty_tables(sigmas, seeds, monkeypatch):
 
 
 def test_a_row_that_varies_far_more_has_its_own_noise():
-    """Its changes get Welch's wide intervals, and nobody else's move."""
+    """Its changes get Welch's wide intervals, and the others' stay the same."""
     values = drawn(np.random.default_rng(4), np.zeros((2, 5)), (0.2, 0.2))
     before = recipes.changes(frame(values)).set_index("method")
     values[1, 2] += [-9, 11, 1]

@@ -1,4 +1,4 @@
-"""Every method of conf/distill: against the formula written slowly, its properties, its edges, and between any two
+"""Every method of conf/distill: against a slow version of its formula, its properties, edge cases, and between any two
 networks."""
 
 import copy
@@ -144,7 +144,7 @@ def test_rkd_and_sp_slow(seed, batch, d_s, d_t):
 @draws
 @given(st.floats(-3, 3), st.floats(0.05, 2))
 def test_od_margin_slow(mean, deviation):
-    """Against the integral of the truncated normal, where it is not cut off."""
+    """Against the integral of the truncated normal, where no clipping applies."""
     x = np.linspace(mean - 12 * deviation, 0, 200_001) if mean < 12 * deviation else np.zeros(1)
     density = np.exp(-(((x - mean) / deviation) ** 2) / 2) / (deviation * math.sqrt(2 * math.pi))
     mass = np.trapezoid(density, x) if len(x) > 1 and x[0] < 0 else 0.0
@@ -318,7 +318,7 @@ LABELS = torch.arange(12) % 10  # of the training images
 
 
 def whole_loss(method, student, teacher):
-    """What is minimised, in the training and in a pretraining."""
+    """The loss that is minimized, in training and in pretraining."""
     count = len(student.logits)
     loss = method.loss(student, teacher, Batch(LABELS[:count], torch.arange(count), 1.0))
     if plan := method.pretraining():
@@ -359,7 +359,7 @@ def test_any_pair(hydra, name, teacher, student):
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 @pytest.mark.parametrize("name", METHODS)
 def test_spatial_mismatch(hydra, name, sizes):
-    """Maps of other sizes work, and what is done about them is remarked."""
+    """Feature maps of different sizes work, and a remark says how they were matched."""
     student, teacher, method = pair(
         hydra("dataset=cifar10", f"distill={name}", "teacher=wrn16_1", "student=resnet8"), sizes
     )
@@ -393,7 +393,7 @@ def test_another_number_of_classes_is_refused(hydra):
 
 
 def test_batch_statistics_view():
-    """The view normalises with the batch's statistics as train mode does, and no buffer of teacher or view changes."""
+    """The view normalizes with batch statistics, as in train mode, and no buffer of the teacher or the view changes."""
     from kdexp.models.wrn import WideResNet
 
     teacher, images = WideResNet(10, 1, 10), torch.randn(8, 3, 32, 32)

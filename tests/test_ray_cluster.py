@@ -1,4 +1,4 @@
-"""A Ray cluster of two nodes on this machine: the same records, also when one of them dies in mid-run."""
+"""A Ray cluster of two nodes on this machine: the same records, even if a node dies mid-run."""
 
 import contextlib
 import os

@@ -1,5 +1,5 @@
-"""What a recipe can have beside steps: schedules against torch's own, smoothing, clipping and averaging by hand; exact
-alone, in a group, and after a stop."""
+"""Recipe options beyond step schedules: schedules against torch's own; smoothing, clipping and averaging by hand; exact
+alone, in a group, and after a resume."""
 
 import copy
 

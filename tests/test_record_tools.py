@@ -41,7 +41,7 @@ def told(capsys, *arguments):
 
 
 def live(folder, **changes):
-    """Have a run belong to a process that lives: the one that started this."""
+    """Make a run belong to a live process: this one's parent."""
     state = json.loads((folder / "status.json").read_text()) | LIVE | {"heartbeat": time.time(), **changes}
     (folder / "status.json").write_text(json.dumps(state))
     return folder
@@ -248,7 +248,7 @@ PRIVATE = ("jdoe", "alice", "nodeseven", "bignode", "secretlab", "Windfall")
 
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch):
-    """A sweep in the home of a user who is not to be known: 3 seeds, one diverged, one failed, one running."""
+    """A sweep in the home of a user whose name must not leak: 3 seeds, one diverged, one failed, one running."""
     home = tmp_path / "home/jdoe"
     home.mkdir(parents=True)
     monkeypatch.setenv("HOME", str(home)), monkeypatch.setenv("LOGNAME", "jdoe"), monkeypatch.chdir(home)

@@ -37,7 +37,7 @@ def expected(tmp_path_factory):
 
 @pytest.fixture
 def typed(forked, slurm):
-    """`typed(*words)` starts a command with engine=submitit; what is left of it after a failed test is killed."""
+    """`typed(*words)` starts a command with engine=submitit; anything left over after a failed test is killed."""
     started = []
     yield lambda *words: started.append(forked(*SUBMITIT, *words, env=slurm)) or started[-1]
     for one in started:
@@ -59,7 +59,7 @@ def until(condition, seconds=90):
 
 
 def held(outputs, count=1):
-    """The processes that train there, each halted after its first checkpoint: what comes then, comes in mid-run."""
+    """The processes training there, each halted after its first checkpoint, so that whatever follows happens mid-run."""
     pids = set()
 
     def halt():
@@ -161,7 +161,7 @@ def test_the_command_is_killed_and_typed_again(typed, slurm, tmp_path, expected)
 
 
 def test_ctrl_c(typed, tmp_path, expected):
-    """Its jobs save and leave, and the command ends, though nobody keeps accounts of what was cancelled."""
+    """Its jobs save and exit, and the command ends, even though no accounting records what was canceled."""
     outputs, words = tmp_path / "outputs", ("-m", "distill=none", "seed=1,2,3")
     going = typed(*words)
     pids = held(outputs, 2)

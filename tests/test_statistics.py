@@ -1,4 +1,4 @@
-"""analysis/comparing/comparisons.py against other ways to the same numbers, and against repeated draws from a known truth."""
+"""analysis/comparing/comparisons.py against other ways to compute the same numbers and simulations with a known truth."""
 
 import numpy as np
 import pandas as pd
@@ -233,7 +233,7 @@ def test_the_true_best_is_starred_in_at_least_95_percent_of_tables():
 
 
 def test_a_wide_row_costs_the_others_nothing():
-    """Ten times the noise in one row: the others are found as often as without it, and without false finds."""
+    """One row with ten times the noise: the others are found as often as without it, and without false finds."""
     false, power = [], []
     for values in draws(300, 8, 3, wide=10, gap=0.8, seed=4):
         found = finds(values)
@@ -244,7 +244,7 @@ def test_a_wide_row_costs_the_others_nothing():
 
 
 def test_what_is_not_promised():
-    """A row of five times the noise is not always seen to be wide; false finds, nearly all about that row, stay below 20 %."""
+    """A row with five times the noise is not always detected as wide; false finds, nearly all on that row, stay below 20 %."""
     false = np.mean([finds(values).any() for values in draws(400, 8, 3, wide=5, seed=5)])
     assert 0.06 < false < 0.2
 

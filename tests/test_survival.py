@@ -1,5 +1,5 @@
-"""What befalls a sweep: kills, full disks, damaged files, two terminals, failing runs. Nothing is lost, nothing
-trained twice, nothing wrong used."""
+"""What can happen to a sweep: kills, full disks, corrupt files, two terminals, failing runs. Nothing is lost, nothing
+is trained twice, and nothing corrupt is used."""
 
 import csv
 import json
@@ -37,7 +37,7 @@ def states(outputs):
 
 
 def read_all(outputs):
-    """As a reader would at this moment: every file there is, is whole."""
+    """Read as another process would at this moment: every file that exists is complete."""
     for path in outputs.rglob("*.*"):
         try:
             if path.suffix == ".json":
@@ -114,7 +114,7 @@ def rows_of(outputs):
 
 
 def test_a_full_disk(forked, tmp_path, undisturbed):
-    """No file may grow beyond 50 kB: one message, and room enough goes on to the same numbers."""
+    """No file may grow beyond 50 kB: one message; with enough room it resumes and gets the same numbers."""
     full = forked(*ONE, file_size=50_000)
     full.wait(check=1)
     assert "Traceback" not in full.stderr
@@ -154,7 +154,7 @@ def finished(tmp_path_factory):
 
 @pytest.mark.parametrize("damage", [truncated, flipped, lambda content: b""], ids=["truncated", "flipped", "empty"])
 def test_damaged_files_of_a_finished_run(forked, tmp_path, finished, damage):
-    """Each is named, set aside and never used; the run is whole again after the same command."""
+    """Each is reported, set aside and never used; the same command makes the run complete again."""
     forked("distill=none", "threads=1").wait(check=0)
     (folder,) = (path.parent for path in (tmp_path / "outputs").rglob("result.json"))
     for name in ("config.yaml", "epochs.csv", "predictions.npy", "student.pt", "result.json", "status.json"):
@@ -335,7 +335,7 @@ def test_plans_start_nothing(run, tmp_path):
 
 
 def test_a_run_that_was_taken_over_is_left_alone(tiny, capsys):
-    """A process that stood still for longer than a lease lasts finds another one's claim: it writes nothing more."""
+    """A process that was suspended for longer than its lease finds another's claim and writes nothing more."""
     job, steps = Job(tiny("distill=none", "epochs=3")), []
     assert job.record.lock()
     claim = job.record.folder.with_name(f".{job.record.folder.name}.lock")
@@ -361,7 +361,7 @@ def _claim(folder):
 
 
 def test_what_a_killed_process_leaves_of_a_finished_run(forked, tmp_path):
-    """Killed behind its result.json: the same command takes away its checkpoint, its claim and a file half-written."""
+    """Killed right after result.json: the same command removes its checkpoint, its claim and a half-written file."""
     from conftest import Forked
 
     forked("distill=none", "threads=1").wait(check=0)

@@ -81,7 +81,7 @@ CELL = st.sampled_from([70.0, 70.1, 70.4, 71.3, 72.2, None, "nan", "failed", "di
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(CELL, min_size=1, max_size=4), min_size=1, max_size=4))
 def test_any_records_against_least_squares(tmp_path, cells):
-    """none always has three runs; methods have any mixture of accuracies, failures, half-written and missing runs."""
+    """none always has three runs; methods have any mix of accuracies, failures, half-written and missing runs."""
     shutil.rmtree(tmp_path / "o", ignore_errors=True)
     cells = {name: line for name, line in zip(("kd", "fn", "at", "sp"), cells)} | {"none": [69.0, 69.4, 69.1]}
     values, states = {}, {}
