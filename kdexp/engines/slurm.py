@@ -30,7 +30,7 @@ WHY = {  # squeue's reasons in plain words; the others are shown as they are
 
 
 class Queue:
-    """The user's jobs, by their ids: state, how often SLURM has restarted it, reason. Asked for at most every few seconds."""
+    """The user's jobs, by their ids: state, restarts, reason. Asked for at most every few seconds."""
 
     def __init__(self):
         self.jobs: dict[str, tuple[str, int, str]] = {}
