@@ -20,7 +20,7 @@ import pytest
 from conftest import TINY, Forked, _run_py
 from test_survival import numbers, states
 
-from kdexp import lockstep
+from kdexp import recorded_fit
 from kdexp.record import lease, seal
 
 SECONDS = float(os.environ.get("KDEXP_CHAOS_SECONDS", "60"))
@@ -38,7 +38,7 @@ def _command(arguments, folder, files, environment):
     """In a new process: run.py in a session of its own, whose leases expire sooner."""
     os.setsid()
     vars(lease).update(QUICK)
-    lockstep.HEARTBEAT = QUICK["HEARTBEAT"]
+    recorded_fit.HEARTBEAT = QUICK["HEARTBEAT"]
     _run_py(arguments, folder, files, None, environment)
 
 
