@@ -9,12 +9,12 @@ from kdexp.engines import worker
 from kdexp.engines.dispatch import Dispatch, check_data
 from kdexp.job import Job
 
-RETRIES = 3  # of a group whose node or process has died: it goes on from its checkpoints on another one
-PATIENCE = 5  # seconds that a cluster has to answer
+RETRIES = 3  # of a group whose node or process died: it resumes from its checkpoints on another one
+PATIENCE = 5  # seconds to wait for a cluster's answer
 
 
 class Ray:
-    """address: of a running cluster, None to start one here. cpus, gpus: of a group; gpus may be a fraction."""
+    """address: a running cluster's, or None to start one here. cpus, gpus: per group; gpus may be a fraction."""
 
     def __init__(self, address: str | None = None, cpus: int = 1, gpus: float = 0):
         self.ray, self.address, self.cpus, self.gpus = needed("ray"), address, cpus, gpus
@@ -23,17 +23,17 @@ class Ray:
         if self.address and ":" in self.address:
             self._knock()
         check_data(jobs)
-        return [f"ray, {self.cpus} CPUs and {self.gpus} GPUs a group"]
+        return [f"ray, {self.cpus} CPUs and {self.gpus} GPUs per group"]
 
     def _knock(self) -> None:
-        """Raises UsageError where nobody answers: Ray itself tries for minutes."""
+        """Raises UsageError if nothing answers there; Ray itself would keep trying for minutes."""
         host, _, port = self.address.removeprefix("ray://").rpartition(":")
         try:
             socket.create_connection((host, int(port)), timeout=PATIENCE).close()
         except (OSError, ValueError) as error:
             raise UsageError(
                 f"engine.address={self.address}: no Ray cluster answers there ({error}). Start one with `ray start --head`, "
-                "or leave engine.address out and one is started here"
+                "or leave out engine.address to start one here"
             ) from None
 
     def run(self, groups: list[list[Job]], interrupted) -> None:
