@@ -11,7 +11,7 @@ from kdexp.job import Job
 
 def plan(configs: Iterable) -> list[Job]:
     """The distinct jobs of a command, checked. A method that works for only some of the pairs is left out of the
-    others,     with a line that says so. Raises UsageError with every mistake in every job."""
+    others, with a line that says so. Raises UsageError with every mistake in every job."""
     jobs: dict[Path, Job] = {}
     errors: dict[str, None] = {}
     unfit: dict[tuple[str, str], dict] = {}

@@ -143,8 +143,7 @@ class Record:
 
     def save_right(self, bits) -> None:
         """bits: from np.packbits, whether each test image was classified correctly, eight images per byte; the number
-        of         images is that of predictions.npy. This lets runs be compared image by image without the data
-        set."""
+        of images is that of predictions.npy. This lets runs be compared image by image without the data set."""
         write_atomically(self.folder / "right.npy", npy_bytes(bits))
 
     def save_checkpoint(self, state: dict) -> None:

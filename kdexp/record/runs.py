@@ -92,7 +92,7 @@ def folders(outputs) -> dict[str, set[str]]:
 
 def find(outputs: list[str]) -> list[Run]:
     """The runs below these folders, in the order of a table. One file alone is not a record: a folder of
-    configurations     has a config.yaml too. Raises UsageError if there is no such folder or no run."""
+    configurations has a config.yaml too. Raises UsageError if there is no such folder or no run."""
     for folder in outputs:
         if not os.path.isdir(folder):
             raise UsageError(f"{folder}: there is no such folder. {MAKE}")
