@@ -136,7 +136,7 @@ class Config:
 WHERE = ("keep_logits", "device", "compile", "threads", "share", "engine", "logger", "plugins", "paths")
 CIRCUMSTANCES = (*WHERE, "rerun", "on_error", "dry_run", "prepare", "describe")
 
-# Where a data set's own files are and how they are read. If there is `dataset.content`, a hash of what they hold, it counts instead.
+# Where a data set's own files are and how they are read. `dataset.content`, a hash of what they hold, replaces these.
 PLACES = ("dataset.root", "dataset.in_memory_mb")
 
 
