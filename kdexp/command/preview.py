@@ -50,7 +50,7 @@ def _told_apart(jobs: list[Job]) -> dict[Job, str]:
     """What tells groups apart besides pair and seed, in as few words as possible: "recipe=trivial200" and nothing
     more."""
     words = {job: dict(zip(job.shared, naming.words(job.shared))) for job in jobs}
-    told = {job: () for job in jobs}
+    told: dict[Job, tuple] = {job: () for job in jobs}
     for key in dict.fromkeys(key for one in words.values() for key in one):
         finer = {job: (*told[job], words[job].get(key, "")) for job in jobs}
         if len(set(finer.values())) > len(set(told.values())):

@@ -13,7 +13,7 @@ FIELDS = "JobID:20,State:20,RestartCnt:10,Reason:200"
 OVER = "BOOT_FAIL CANCELLED COMPLETED DEADLINE FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED REVOKED TIMEOUT".split()
 GONE = ("not in the queue", 0, "")  # SLURM forgets a job a few minutes after it ends
 NEVER = "it will never start: "
-WHY = {  # squeue's reasons, in plain words where they need them
+WHY = {  # squeue's reasons in plain words; the others are shown as they are
     "None": "SLURM has not looked at it yet",
     "Resources": "no node is free",
     "Priority": "other jobs are ahead of it",
