@@ -238,7 +238,7 @@ def test_describe(run, tmp_path):
     done = run("describe=true", "teacher=resnet32x4", "student=torchvision", "dataset=cifar100", check=0)
     assert re.search(r"parameters +7,433,860 +2,351,972", done.stdout)
     assert re.search(r"stage3 +256 x 8 x 8 +1280 x 2 x 2", done.stdout)
-    assert re.search(r"OD +cannot, see below", done.stdout) and "od: needs the tap stage1_pre" in done.stdout
+    assert re.search(r"OD +not possible, see below", done.stdout) and "od: needs the tap stage1_pre" in done.stdout
     assert re.search(r"AT   stage3: the teacher's 8x8 map is average-pooled to 2x2", done.stdout)
     assert not (tmp_path / "outputs").exists()
 

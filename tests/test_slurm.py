@@ -108,7 +108,7 @@ def test_requeued_by_the_scheduler(typed, slurm, tmp_path, expected):
     held(tmp_path / "outputs")
     shell(slurm, f"scontrol requeue {shell(slurm, 'squeue --noheader --format=%A').strip()}")
     going.wait(check=0)
-    assert re.search(r"requeued .* job \d+ goes on where it was saved", going.stderr)
+    assert re.search(r"requeued .* job \d+ resumes from its checkpoint", going.stderr)
     assert same(tmp_path / "outputs", expected, 1)
     (log,) = (tmp_path / "outputs/.submitit").rglob("*.err")
     assert "goes on at epoch" in log.read_text()
@@ -195,5 +195,5 @@ def test_a_job_that_cannot_start(typed):
 def test_what_a_job_asks_for(forked, slurm):
     """As many CPUs as the smallest node has; a partition that is not there is one message."""
     going = forked("distill=none", "engine=submitit", "+engine.parameters.slurm_partition=gpu", env=slurm).wait(check=1)
-    assert "submitit, slurm, 1 CPU a job" in going.stderr and "Traceback" not in going.stderr
+    assert "submitit, slurm, 1 CPU per job" in going.stderr and "Traceback" not in going.stderr
     assert going.stderr.count("invalid partition specified: gpu") == 1
