@@ -81,8 +81,8 @@ def test_a_method_is_left_out_of_a_pair_that_it_cannot_do(run):
     words = ("dataset=digits", "distill=kd,od", "seed=1,2", "dry_run=true")
     done = run("-m", *words, "pair=wrn16_1-resnet8,shufflenetv2-resnet8", tiny=False, check=0)
     assert done.stderr.splitlines() == [
-        "left out   shufflenetv2 -> resnet8   od: the teacher's stage1_pre has no BatchNorm behind it, "
-        "from which the margin is taken"
+        "left out   shufflenetv2 -> resnet8   od: the teacher's stage1_pre has no BatchNorm, "
+        "which OD computes its margin from"
     ]
     assert "6 runs: 0 done, 6 to run" in done.stdout
     for refused in (
