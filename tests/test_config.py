@@ -343,7 +343,7 @@ MISTAKES = [
     (("augment=cutout", "augment.sise=1"), "cutout has no parameter 'sise'. Did you mean augment.size=1"),
     (("augment=mixup", "augment.alpha=0"), "mixup: alpha=0: must be greater than 0"),
     (("augment=rand", "augment.magnitude=31"), "rand: magnitude=31: must be a whole number from 0 to 30"),
-    (("augment=rand", "augment.operations=0"), "rand: operations=0: must be a whole number from 1 on"),
+    (("augment=rand", "augment.operations=0"), "rand: operations=0: must be a whole number, 1 or more"),
     (("augment.crop_and_flip=maybe",), "augment.crop_and_flip=maybe: must be one of true, false"),
     (("distill=dkd", "augment=mixup"), "dkd: needs one class for each image, and augment=mixup mixes images of two"),
     (("recipe.clip=-1",), "recipe.clip=-1.0: must be a number 0 or more"),
