@@ -138,7 +138,7 @@ def test_own_network_takes_the_file_of_the_network_inside(mylab, run):
     refused = run(*words, f"teacher_checkpoint={mylab}/other.pt", check=1)
     assert refused.stderr.strip() == (
         f"teacher_checkpoint={mylab}/other.pt does not fit small8: "
-        "its layers have other names: classifier.weight, ... in the file, net.0.0.weight, ... in the network"
+        "its layers have different names: classifier.weight, ... in the file, net.0.0.weight, ... in the network"
     )
 
 
@@ -203,8 +203,8 @@ class InPlace(Plain):
 @pytest.mark.parametrize(
     "net, tap, message",
     [
-        (Plain, "layer1", "there is no such module. There are: conv, bn"),
-        (Plain, "unused", "the module is not run"),
+        (Plain, "layer1", "no such module. The network has: conv, bn"),
+        (Plain, "unused", "the module does not run"),
         (InPlace, "conv", "changes its output in place"),
     ],
 )
