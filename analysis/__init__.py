@@ -1,2 +1,2 @@
-"""Records -> what a careful author would publish. `summarize.py` is the command, and every room is also meant for a
-notebook: reading, comparing, showing, drawing, page. None of these imports torch; timing, for benchmark.py, does."""
+"""Turns records into what a careful author would publish. `summarize.py` is the command; the packages reading, comparing,
+showing, drawing and page also work from a notebook, without torch. Only timing (for benchmark.py) needs torch."""

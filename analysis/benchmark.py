@@ -1,12 +1,12 @@
-"""How fast is a step here? `python analysis/benchmark.py [--quick]`: ours against a plain textbook loop, on this machine.
+"""How fast is a training step here? `python analysis/benchmark.py [--quick]`: kdexp against a plain textbook loop.
 
-Questions, CIFAR-100 shapes: (a) one run, (b) the sweep of the baseline and the seven methods of one seed, or of
-`--methods`, and with `--seeds N` (c) that of N seeds at a time in processes, as engine=joblib trains them.
-The textbook loop is what public toolkits do: PIL transforms in worker processes, one method at a time with the teacher's
-pass in each, eager float32, NST in its broadcast form. Both sides train the same networks with the same losses and
+It measures, at CIFAR-100 shapes: (a) one run; (b) a sweep over the baseline and the seven methods (or `--methods`) with one
+seed; and, with `--seeds N`, (c) the same sweep with N seeds at a time in separate processes, as engine=joblib trains them.
+The textbook loop is what public toolkits do: PIL transforms in worker processes, one method at a time, each with its own
+teacher pass, eager float32, NST in its broadcast form. Both sides train the same networks with the same losses and
 optimizer. They run in alternating blocks; medians and ranges over blocks are printed and written as CSV.
 
-`--growth 1000,10000` measures something else instead: the commands that read records, over so many of them.
+`--growth 1000,10000` measures something else instead: how long the commands that read records take with that many records.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def block(sides: list, count: int, device: torch.device) -> float:
 
 
 def compare(question: str, textbook: list, ours: list, rounds: int, count: int, device: torch.device) -> dict:
-    """Alternating blocks after one that is not counted."""
+    """Time both sides in alternating blocks, after one warm-up block that is not counted."""
     times = {"textbook": [], "ours": []}
     for number in range(rounds + 1):
         for name, sides in (("textbook", textbook), ("ours", ours)):
@@ -63,11 +63,13 @@ def arguments() -> argparse.Namespace:
         "overrides", nargs="*", help="settings, as for run.py: teacher=wrn40_2 student=wrn16_2 compile=true"
     )
     line.add_argument(
-        "--methods", default=METHODS, help=f"of the sweep, the last one for the single run too (default: {METHODS})"
+        "--methods", default=METHODS, help=f"methods to sweep; the last one is also the single run (default: {METHODS})"
     )
-    line.add_argument("--seeds", type=int, default=1, help="seeds at a time, as engine=joblib has them (default: 1)")
+    line.add_argument("--seeds", type=int, default=1, help="seeds at a time, as with engine=joblib (default: 1)")
     line.add_argument(
-        "--growth", metavar="N,N", help="seconds and memory of dry_run, list, summarize and --watch over N records"
+        "--growth",
+        metavar="N,N",
+        help="instead: time and memory of dry_run, list, summarize and --watch with N records",
     )
     return line.parse_args()
 
@@ -103,7 +105,7 @@ def main() -> None:
 
 
 def report(rows: list[dict], blocks: str) -> None:
-    print(f"seconds per step of all methods named and one seed, {blocks}\n")
+    print(f"seconds per step, one seed of all methods named, {blocks}\n")
     print(f"{'':34}{'textbook loop':>26}{'ours':>26}{'factor':>10}")
     for row in rows:
         cells = [f"{row[n]:.3f} ({row[n + '_min']:.3f} .. {row[n + '_max']:.3f})" for n in ("textbook", "ours")]

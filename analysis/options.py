@@ -1,4 +1,4 @@
-"""What can be asked of summarize.py, and which runs are chosen."""
+"""The options of summarize.py, and which runs they select."""
 
 import argparse
 import os
@@ -13,12 +13,12 @@ from kdexp.record.runs import plain
 EXAMPLES = """examples:
   python analysis/summarize.py                                    every pair below outputs/
   python analysis/summarize.py outputs /mnt/other/outputs         the runs of two machines in one table
-  python analysis/summarize.py paper.zip                          what `python -m kdexp.record pack paper.zip` packed
-  python analysis/summarize.py --layout paper                     pairs side by side, and what holds over all of them
+  python analysis/summarize.py paper.zip                          records packed by `python -m kdexp.record pack paper.zip`
+  python analysis/summarize.py --layout paper                     pairs side by side, and what holds across all of them
   python analysis/summarize.py --html                             the report page, with figures
   python analysis/summarize.py --select student=resnet32 --by distill.weight
-  python analysis/summarize.py --over teacher                     several trainings of the teacher are what varies
-  python analysis/summarize.py --over images                      beside each interval the one over seeds and test images
+  python analysis/summarize.py --over teacher                     intervals over several trainings of the teacher
+  python analysis/summarize.py --over images                      adds the intervals over seeds and test images
   python analysis/summarize.py --watch                            while a sweep runs in another terminal
 """
 
@@ -26,8 +26,8 @@ EXAMPLES = """examples:
 def parser() -> argparse.ArgumentParser:
     line = argparse.ArgumentParser(
         prog=as_typed("python analysis/summarize.py"),
-        description="What a careful author would publish, from the records below OUTPUTS: a table for each data set and pair on "
-        "the screen, and as summary.csv, .md, .tex and .json.",
+        description="Turns the records below OUTPUTS into what a careful author would publish: a table for each data set and "
+        "pair, on the screen and as summary.csv, .md, .tex and .json.",
         epilog=as_typed(EXAMPLES),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -51,21 +51,21 @@ def _choose_runs(add: Callable) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="only these runs; VALUE may be a list a,b; may be repeated. KEY: dataset, teacher, student, distill, seed, "
+        help="only these runs; VALUE may be a list a,b; repeatable. KEY: dataset, teacher, student, distill, seed, "
         "any setting (optimizer.lr)",
     )
     add(
         "--metric",
         default="test_acc",
         metavar="NAME",
-        help=f"a number of result.json (default: test_acc): {', '.join(METRICS)}, ...",
+        help=f"a number in result.json (default: test_acc): {', '.join(METRICS)}, ...",
     )
     add(
         "--over",
         choices=("seed", "teacher", "images"),
         default="seed",
-        help="what intervals are over: student seeds (default), trainings of the teacher, or seeds and, beside that, seeds "
-        "and test images",
+        help="what the intervals cover: student seeds (default); trainings of the teacher; or images: student seeds and, in "
+        "another column, seeds and test images",
     )
     add(
         "--published",
@@ -85,35 +85,39 @@ def _arrange(add: Callable) -> None:
         "--layout",
         choices=("pair", "paper"),
         default="pair",
-        help="paper: methods as rows, pairs as columns, and what holds over all pairs; also as summary_paper.csv, .md, .tex",
+        help="paper: methods as rows, pairs as columns, and what holds across all pairs; also as summary_paper.csv, .md, .tex",
     )
     add(
         "--rope",
         type=float,
         metavar="POINTS",
-        help="over pairs, a difference of at most so much is a tie (default: 0.2 points of accuracy, 0 for other numbers)",
+        help="across pairs, a difference of at most POINTS is a tie (default: 0.2 points of accuracy, 0 for other metrics)",
     )
-    add("--against", choices=("published",), help="beside published accuracies of the same data set, pair and method")
+    add(
+        "--against",
+        choices=("published",),
+        help="compare with published accuracies of the same data set, pair and method",
+    )
     add(
         "--watch",
         action="store_true",
-        help="redraw while a sweep runs: done, running, failed. Ends with it, or by Ctrl-C",
+        help="redraw while a sweep runs: done, running, failed. Stops when the sweep ends, or with Ctrl-C",
     )
 
 
 def _write(add: Callable) -> None:
-    add("--out", metavar="DIR", help="where files are written (default: the first of OUTPUTS; beside it for a zip)")
+    add("--out", metavar="DIR", help="where files are written (default: the first of OUTPUTS; next to it for a zip)")
     add("--figures", action="store_true", help="figures as PNG and SVG, in DIR/figures")
     add("--html", action="store_true", help="one page with tables, figures and every run: DIR/report.html")
     add(
         "--data",
         metavar="DIR",
-        help="folder of the data sets, whose labels the gains per class need, and --over images for older runs",
+        help="folder of the data sets, needed for gains per class, attention maps, and --over images with older runs",
     )
 
 
 def select(runs: pd.DataFrame, conditions: list[str]) -> pd.DataFrame:
-    """Runs that fulfil every KEY=VALUE. A condition on the teacher or the method does not take their baselines away.
+    """Runs that match every KEY=VALUE. A condition on the teacher or the method keeps their baselines.
 
     Raises ValueError that says what is allowed.
     """
@@ -128,7 +132,7 @@ def select(runs: pd.DataFrame, conditions: list[str]) -> pd.DataFrame:
                 "seed",
             ]
             raise ValueError(
-                f"--select {condition}: must be KEY=VALUE with a column of the runs as KEY, as {', '.join(near[:8])}"
+                f"--select {condition}: must be KEY=VALUE, where KEY is a column of the runs, such as {', '.join(near[:8])}"
             )
         values = runs[key].map(plain)
         chosen = values.isin([plain(value) for value in wanted.split(",")])

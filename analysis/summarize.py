@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 if __name__ == "__main__":
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)  # from any folder; analysis/ itself names no module
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)  # so that it runs from any folder
 
 from analysis.comparing.literature import distances  # noqa: E402
 from analysis.comparing.paper import papers  # noqa: E402
@@ -24,11 +24,11 @@ from analysis.showing.watch import watch  # noqa: E402
 from kdexp.commands import as_typed  # noqa: E402
 from kdexp.config.schema import UsageError  # noqa: E402
 
-__all__ = ["load", "summarize", "print_table", "main"]  # what kdexp.command.sweep and notebooks use
+__all__ = ["load", "summarize", "print_table", "main"]  # used by kdexp.command.sweep and notebooks
 
 
 def main(typed: list[str] | None = None) -> None:
-    """The command line. A mistake is one sentence and exit code 1 or 2."""
+    """The command line. A user's mistake gives one sentence and exit code 1 or 2."""
     arguments = parser().parse_args(typed)
     try:
         with opened([] if arguments.published else arguments.outputs) as (folders, shown):
@@ -42,8 +42,8 @@ def main(typed: list[str] | None = None) -> None:
 
 
 def run(arguments: argparse.Namespace, folders: list[str], shown: Callable[[str], str]) -> None:
-    """Everything asked for, in order: watch, the table, its files, figures, the page. shown: a text that names folders
-    -> as a user knows them."""
+    """Do everything requested, in order: watch, the table, its files, figures, the page. shown: replaces temporary
+    folders in a text by the names the user typed."""
     if arguments.watch:
         watch(folders)
     runs, left_out = _runs(arguments, folders, shown)
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace, folders: list[str], shown: Callable[[str]
     else:
         print_table(table, runs.assign(folder=runs.folder.map(shown)), arguments.by)
         if any(many(page) for page in pages):
-            print("Several pairs in one table, and what holds over them: --layout paper", file=sys.stderr)
+            print("For all pairs in one table, and what holds across them: --layout paper", file=sys.stderr)
     written = formats.write(table, out) + (paper_files.write(pages, out) if arguments.layout == "paper" else [])
     print("   ".join(str(path) for path in written), file=sys.stderr)
     if arguments.against:
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace, folders: list[str], shown: Callable[[str]
 
 
 def _runs(arguments: argparse.Namespace, folders: list[str], shown: Callable[[str], str]) -> tuple:
-    """(the chosen runs, what was left out); said on stderr."""
+    """(the selected runs, what was left out); the latter is also printed to stderr."""
     runs, left_out = (as_runs(arguments.published), []) if arguments.published else read(*folders)
     left_out = [shown(line) for line in left_out]
     for line in left_out:
@@ -79,12 +79,12 @@ def _runs(arguments: argparse.Namespace, folders: list[str], shown: Callable[[st
         )
     runs = select(runs, arguments.select)
     if not (runs.status == "done").any():
-        raise ValueError(f"--select {' --select '.join(arguments.select)}: none of these runs is finished")
+        raise ValueError(f"--select {' --select '.join(arguments.select)}: none of these runs has finished")
     return runs, left_out
 
 
 def _draw(arguments: argparse.Namespace, runs, table, pages: list, out: Path, left_out: list[str], shown) -> None:
-    from analysis.drawing import figures  # matplotlib takes a second to import, and a table needs none of it
+    from analysis.drawing import figures  # matplotlib takes a second to import, and the table does not need it
     from analysis.page import report
 
     rows = epochs(runs)

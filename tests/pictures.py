@@ -5,14 +5,14 @@ import random
 from PIL import Image
 
 MODES = ("RGB", "L", "P", "RGBA")
-COLOURS = {"blue": (40, 60, 220), "green": (60, 200, 80), "red": (230, 50, 40)}
+COLORS = {"blue": (40, 60, 220), "green": (60, 200, 80), "red": (230, 50, 40)}
 
 
 def make(folder, train=40, test=20, broken=("truncated.png", "empty.png", "text.png"), seed=0):
     """train, test: images of each class. The broken ones, of these names, lie in train/red. Returns their paths."""
     draw = random.Random(seed)
     for split, count in (("train", train), ("test", test)):
-        for name, colour in COLOURS.items():
+        for name, colour in COLORS.items():
             place = folder / split / name
             place.mkdir(parents=True, exist_ok=True)
             for number in range(count):

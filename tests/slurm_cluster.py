@@ -100,7 +100,7 @@ def cluster(cpus: int = 2, accounting: bool = False) -> Iterator[dict[str, str]]
         finally:
             subprocess.run("scancel --user=root --quiet", shell=True, env=os.environ | environment, check=False)
             with contextlib.suppress(TimeoutError):
-                _until("test -z \"$(squeue --noheader)\"", environment, seconds=15)
+                _until('test -z "$(squeue --noheader)"', environment, seconds=15)
 
 
 MUNGE = ("socket", "key-file", "pid-file", "log-file", "seed-file")
@@ -125,7 +125,9 @@ def _start_accounting(folder: Path, start, values: dict, environment: dict) -> N
 @contextlib.contextmanager
 def _daemon(folder: Path, command: list[str], environment: dict) -> Iterator[None]:
     with open(folder / f"{Path(command[0]).name}.out", "ab") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=out, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+        )
         try:
             yield
         finally:

@@ -17,7 +17,7 @@ def test_benchmark_writes_both_sides(tmp_path):
         [sys.executable, ROOT / "analysis/benchmark.py", *options, *small], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
-    assert "wrn16_1 -> resnet8, batch 8, made images" in done.stdout
+    assert "wrn16_1 -> resnet8, batch 8, random images" in done.stdout
     rows = list(csv.DictReader(open(tmp_path / "out.csv")))
     assert [row["question"] for row in rows] == ["one run: KD", "one seed: 3 methods", "2 seeds at a time: 3 methods"]
     for row in rows:

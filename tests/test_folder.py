@@ -93,7 +93,7 @@ def test_decoded_as_torchvision_does(root, tmp_path):
     square = transforms.Compose([transforms.Resize(24), transforms.CenterCrop(24), transforms.PILToTensor()])
     for part, split in ((train, "train"), (test, "test")):
         theirs = []
-        for label, name in enumerate(sorted(pictures.COLOURS)):
+        for label, name in enumerate(sorted(pictures.COLORS)):
             for path in (root / split / name).glob("[0-9]*.png"):
                 theirs.append((square(pil_loader(path)).numpy().tobytes(), label))
         ours = [(image.numpy().tobytes(), int(label)) for image, label in zip(part.images, part.labels)]

@@ -213,7 +213,9 @@ def test_records_without_bits_are_read_as_before(tmp_path):
     bits = drawn(np.random.default_rng(0), 3, 3, 200)
     table = summarize(written(tmp_path, bits, kept=False))
     assert text(table) == "" and "images_alone" not in formats.columns(table) and "images" not in formats.to_json(table)
-    with pytest.raises(ValueError, match="--over images: which images they got right is not known"):
+    with pytest.raises(
+        ValueError, match="--over images: no method and its baseline have records of which images they got right"
+    ):
         summarize(records.load(tmp_path), over="images")
     written(tmp_path, bits, skip=[("kd", 2)])
     (tmp_path / "cifar100/wrn16_4-resnet20/kd/base/seed2/right.npy").unlink(missing_ok=True)
@@ -222,7 +224,7 @@ def test_records_without_bits_are_read_as_before(tmp_path):
         table.low_images.notna().sum() == 1
         and "Without right.npy of all its runs, and so not over images: KD." in text(table)
     )
-    with pytest.raises(ValueError, match="only test_acc is counted image by image, not test_loss"):
+    with pytest.raises(ValueError, match="only test_acc is known per image, not test_loss"):
         summarize(records.load(tmp_path), "test_loss", "images")
     assert summarize(records.load(tmp_path), "test_loss").test_images.isna().all()
 

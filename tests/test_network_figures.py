@@ -147,11 +147,11 @@ def test_what_records_lack_is_said(outputs):
     for path in outputs.glob("cifar100/*/kd/base/*/logits.npy"):
         path.unlink()
     _, _, found, lacking = of_pair(outputs)
-    assert lacking[0].startswith("Without test logits (") and lacking[0].endswith("correlation: KD.")
+    assert lacking[0].startswith("Not in the reliability diagrams and correlations") and lacking[0].endswith("): KD.")
     assert [part.get_title("left") for part in found["reliability"].axes] == ["teacher wrn16_4", "none"]
     shutil.rmtree(outputs / "cifar100/wrn16_4")
     _, _, found, lacking = of_pair(outputs)
-    assert "No run of wrn16_4 itself is among these records" in lacking[1]
+    assert "There is no record of wrn16_4 itself" in lacking[1]
     assert "disagreements" not in found and "correlations" not in found and "accuracy" in found
 
 
@@ -267,7 +267,7 @@ def test_code_of_records_is_not_run_for_a_picture(trained, tmp_path):
         config = folder_of(tmp_path / "outputs", "kd") / "config.yaml"
         config.write_text(config.read_text().replace(old, new))
     for ask in (lambda: attention_maps(config.parent, images), lambda: images_of_classes(config.parent, "", 6)):
-        with pytest.raises(ValueError, match="is not part of kdexp, and code of records is not run"):
+        with pytest.raises(ValueError, match="is not part of kdexp; code that a record names is not run"):
             ask()
 
 

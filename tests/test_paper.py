@@ -168,7 +168,7 @@ def test_the_page_begins_with_all_pairs(pages, outputs, tmp_path):
     drawn = figures.draw(table, runs, rows, papers=[pages])
     text = report.write(tmp_path / "r.html", table, runs, rows, drawn, left_out, papers=[pages]).read_text()
     first, rest = text.split("<h2>Pair by pair</h2>")
-    assert "<h1>Which method, over all pairs, and can it be believed?</h1>" in first
+    assert "<h1>Which method wins over all pairs, and can it be believed?</h1>" in first
     assert 'class="answer">SP has the highest mean gain over none' in first and "2/2^4 = 0.125" in first
     assert first.count("<img") == 3 and rest.count('alt="matrix') == 0
     assert "wrn16_4 (77.00)<br>resnet20" in first

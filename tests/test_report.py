@@ -144,7 +144,7 @@ def test_agreement_and_classes(drawn):
     )
     assert gain_per_class(mine[mine.teacher != ""], np.arange(100)).empty
     assert agreement(mine).empty and figures.agreement_figure(rows, runs[runs.student != "wrn16_4"]) is None
-    with pytest.raises(ValueError, match="not a data set of kdexp"):
+    with pytest.raises(ValueError, match="not one of kdexp.s data sets"):
         labels_of(pd.Series({"dataset": "mine", "dataset._target_": "os.system"}), "data")
 
 

@@ -232,7 +232,9 @@ def test_damaged_records_are_named_and_left_out(tmp_path, capsys):
     (kd[7] / "result.json").write_text((kd[0] / "result.json").read_text())  # of another seed
     runs = records.load(tmp_path)
     told = capsys.readouterr().err
-    assert all(f"left out: {folder} is no whole record" in told for folder in kd[3:]) and told.count("left out") == 5
+    assert (
+        all(f"left out: {folder} is not a complete record" in told for folder in kd[3:]) and told.count("left out") == 5
+    )
     assert row(tabulate(runs), "kd").n == 3
     (kd[0] / "epochs.csv").write_text("epoch,test_acc\n1,2,3\n")
     long = records.epochs(runs)
@@ -321,7 +323,7 @@ def test_where_less_is_better(tmp_path):
     table = tabulate(records.load(tmp_path), "test_loss")
     assert list(table[table.best].distill) == ["kd"] and row(table, "kd").gain == pytest.approx(-0.2)
     assert findings.sentences(labels.pairs(table)[0])[0] == "Better than none: KD. Worse: SP."
-    with pytest.raises(ValueError, match="no run has such a number"):
+    with pytest.raises(ValueError, match="no run has this number"):
         tabulate(records.load(tmp_path), "colour")
 
 
@@ -379,7 +381,7 @@ def test_the_command(tmp_path):
         (["o", "--metric", "seed"], "There are: "),
         (["o", "--select", "student"], "must be KEY=VALUE"),
         (["o", "--select", "student=vgg"], "There are: resnet20"),
-        (["o", "--select", "seed=9"], "--select seed=9: none of these runs is finished"),
+        (["o", "--select", "seed=9"], "--select seed=9: none of these runs has finished"),
         (["o", "--by", "optimizer.lr"], "Choose one of: distill, dataset"),
         (["o", "--over", "moon"], "invalid choice"),
         (["empty"], "python run.py sweep=quickstart"),

@@ -1,1 +1,1 @@
-"""Frames -> the table: what is averaged, and what can be claimed. Nothing is printed here."""
+"""Turns data frames into the table: what is averaged, and what can be claimed. Nothing is printed here."""

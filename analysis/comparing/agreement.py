@@ -1,5 +1,5 @@
-"""What the predictions of students and teachers say: where they agree, and which classes gain. From predictions.npy, the last
-epoch's class of each test image."""
+"""Compares the predictions of students and teachers: where they agree, and which classes gain. Reads predictions.npy, the
+predicted class of each test image after the last epoch."""
 
 import importlib
 
@@ -10,16 +10,16 @@ from analysis.reading.records import predictions
 
 
 def teacher_folder(run, runs: pd.DataFrame) -> str | None:
-    """The record of a run's teacher, by data set, network, seed and, to the 0.1 points that a run allows it, the
-    accuracy the run itself recorded for it; None if it is not among these runs."""
+    """The folder of a run's teacher: same data set, network and seed, and an accuracy within 0.1 points (the tolerance a
+    run itself allows) of the one the run recorded for it. None if the teacher is not among these runs."""
     same = runs[(runs.teacher == "") & (runs.student == run.teacher) & (runs.dataset == run.dataset)]
     off = (same.test_acc - run.teacher_test_acc).abs()[same.seed == run.teacher_seed]
     return same.folder[off.idxmin()] if off.min() <= 0.1 else None
 
 
 def agreement(runs: pd.DataFrame) -> pd.DataFrame:
-    """A row per finished student whose teacher's predictions are there: `run` (index in runs), `row`, `agreement` in
-    percent of the test images."""
+    """One row per finished student whose teacher's predictions are available: `run` (index in runs), `row`, `agreement`
+    in percent of the test images."""
     rows = []
     for run in runs[(runs.status == "done") & (runs.teacher != "")].itertuples():
         student, teacher = _both(run, runs)
@@ -36,7 +36,7 @@ def _both(run, runs: pd.DataFrame) -> tuple[np.ndarray | None, np.ndarray | None
 
 
 def agreement_per_class(runs: pd.DataFrame) -> pd.DataFrame:
-    """Rows x classes the teacher predicts: percent of these images where the student says the same, mean over seeds."""
+    """Rows x classes predicted by the teacher: percent of these images where the student agrees, mean over seeds."""
     rows = []
     for run in runs[(runs.status == "done") & (runs.teacher != "")].itertuples():
         student, teacher = _both(run, runs)
@@ -47,8 +47,8 @@ def agreement_per_class(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def gain_per_class(runs: pd.DataFrame, labels: np.ndarray) -> pd.DataFrame:
-    """Rows x classes: points of accuracy over the label-only baseline on the test images of each class, mean over
-    seeds. Empty without a baseline whose predictions fit the labels."""
+    """Rows x classes: accuracy gain, in points, over the label-only baseline on the test images of each class, mean over
+    seeds. Empty if no baseline has predictions that fit the labels."""
     rows = []
     for run in runs[runs.status == "done"].itertuples():
         guessed = predictions(run.folder)
@@ -65,15 +65,15 @@ def gain_per_class(runs: pd.DataFrame, labels: np.ndarray) -> pd.DataFrame:
 
 
 def labels_of(run: pd.Series, data: str) -> np.ndarray:
-    """The classes of a run's test images, (N,), from the data set itself (this imports torch). Raises ValueError if the
-    data set is not there or not one of kdexp's."""
+    """The labels of a run's test images, (N,), read from the data set itself (this imports torch). Raises ValueError if
+    the data set is missing or not one of kdexp's."""
     module, _, function = str(run["dataset._target_"]).rpartition(".")
     if not module.startswith("kdexp."):
         raise ValueError(
-            f"--data: {run['dataset._target_']} is not a data set of kdexp, so its labels are not known here"
+            f"--data: {run['dataset._target_']} is not one of kdexp's data sets, so its labels are not known here"
         )
     try:
         _, test, *_ = getattr(importlib.import_module(module), function)(data)
-    except Exception as error:  # whatever a data set of another version raises, the figure alone is lost
+    except Exception as error:  # whatever a data set of another version raises, only this figure is lost
         raise ValueError(f"--data {data}: {run.dataset} cannot be read there ({error})") from None
     return test.labels.numpy()

@@ -1,4 +1,4 @@
-"""Where networks look: attention maps of test images. Imports torch, so it is imported only when there are images to look at."""
+"""Where networks look: attention maps of test images. Needs torch, so it is imported only if there are images to show."""
 
 import functools
 import json
@@ -19,8 +19,8 @@ from kdexp.record.config import parse
 
 
 def images_of_classes(folder: str, data: str, count: int) -> Tensor:
-    """The first test images of `count` different classes, (count, 3, H, W) uint8, of the data set that the run in `folder` was
-    scored on. Nothing is picked: they come in the order of the test set. Raises ValueError if it cannot be read in `data`."""
+    """The first test image of each of `count` different classes, (count, 3, H, W) uint8, from the data set that the run in
+    `folder` was evaluated on, in test-set order: none is picked by hand. Raises ValueError if `data` cannot be read."""
     config = parse(Path(folder, "config.yaml").read_text(encoding="utf-8"))
     _must_be_ours(config["dataset"])
     try:
@@ -30,7 +30,7 @@ def images_of_classes(folder: str, data: str, count: int) -> Tensor:
     return found.images[_first_of_classes(found.labels, count)]
 
 
-@functools.lru_cache(maxsize=1)  # pairs of one data set follow each other
+@functools.lru_cache(maxsize=1)  # pairs of the same data set come in a row
 def _read(config: str, data: str) -> Images:
     return load_data(json.loads(config) | {"paths": {"data": data}}, torch.device("cpu")).test
 
@@ -45,15 +45,17 @@ def _first_of_classes(labels: Tensor, count: int) -> list[int]:
 
 
 def _must_be_ours(node: dict) -> None:
-    """Records may come from anyone: only what kdexp itself holds is run for a picture."""
+    """Records may come from anyone, so only code that belongs to kdexp is run to draw a picture."""
     if not str(node["_target_"]).startswith("kdexp."):
-        raise ValueError(f"{node['name']} ({node['_target_']}) is not part of kdexp, and code of records is not run")
+        raise ValueError(
+            f"{node['name']} ({node['_target_']}) is not part of kdexp; code that a record names is not run"
+        )
 
 
 @torch.no_grad()
 def attention_maps(folder: str, images: Tensor) -> dict[str, np.ndarray]:
-    """Stage -> (N, H, W): mean over the channels of the squared activations, of unit norm, which is what AT trains. folder: of a
-    run with student.pt. images: (N, 3, H, W) uint8. Raises ValueError for a run whose network cannot be loaded."""
+    """Stage -> (N, H, W): squared activations averaged over channels and scaled to unit norm, the maps that AT trains.
+    folder: of a run with student.pt. images: (N, 3, H, W) uint8. Raises ValueError if the run's network cannot be loaded."""
     _must_be_ours(parse(Path(folder, "config.yaml").read_text(encoding="utf-8"))["model"]["student"])
     try:
         network = kdexp.load(folder)

@@ -1,4 +1,4 @@
-"""One block of the table, the methods of a pair in one setting: a row for each, and what can be claimed about it."""
+"""One block of the table: the methods of a pair in one setting, a row for each, and what can be claimed about it."""
 
 import json
 import re
@@ -13,15 +13,15 @@ from analysis.comparing.images import Right, over_images
 from analysis.reading.settings import BASELINE
 from kdexp import CONF
 
-ORDER = ("none", "kd", "fn", "nst", "at", "rkd", "sp", "od")  # as papers list those of one year; others follow by name
+ORDER = ("none", "kd", "fn", "nst", "at", "rkd", "sp", "od")  # papers' order within a year; others follow by name
 
 
 def block(taught: list[dict], baseline: list[dict], sign: int, percent: bool, right: Right | None) -> list[dict]:
-    """The rows of one block: their numbers, then what the comparisons say. sign: -1 where less is better. percent: the numbers
-    are accuracies. right: see analysis/comparing/images.py."""
+    """The rows of one block: their numbers, then the results of the comparisons. sign: -1 if lower is better. percent: the
+    numbers are accuracies. right: see analysis/comparing/images.py."""
     expected = _seeds(taught or baseline)
     shared = [run for run in baseline if run["unit"] in expected]
-    baseline = shared or baseline  # its further seeds are no part of this comparison
+    baseline = shared or baseline  # its other seeds are not part of this comparison
     found: dict[tuple, list[dict]] = {}
     for run in [*baseline, *taught]:
         found.setdefault((rank(run["distill"]), run["method_settings"]), []).append(run)
@@ -38,7 +38,7 @@ def block(taught: list[dict], baseline: list[dict], sign: int, percent: bool, ri
 
 
 def natural(value) -> tuple:
-    """A key that sorts numbers by size, before words."""
+    """Sort key: numbers by size, then words."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return (0, value, "") if number else (1, 0, str(value))
 
@@ -48,13 +48,13 @@ def _values(own: str) -> list[tuple]:
 
 
 def rank(name: str) -> tuple:
-    """A key that sorts methods as papers list them: the baseline, then by year."""
+    """Sort key: methods as papers list them, the baseline first, then by year."""
     return (year(name), ORDER.index(name) if name in ORDER else len(ORDER), name)
 
 
 @cache
 def year(distill: str) -> int:
-    """The year of a method's paper, which the first line of its yaml names; 0 for the baseline, 9999 where none is named."""
+    """The year of a method's paper, from the first line of its yaml; 0 for the baseline, 9999 if there is none."""
     file = CONF / "distill" / f"{distill}.yaml"
     if distill == BASELINE or not file.exists():
         return 0 if distill == BASELINE else 9999
@@ -63,7 +63,7 @@ def year(distill: str) -> int:
 
 
 def _seeds(runs: list[dict]) -> dict[str, set]:
-    """Unit -> the seeds that any run has there."""
+    """Unit -> the seeds of all runs there."""
     seeds: dict[str, set] = {}
     for run in runs:
         seeds.setdefault(run["unit"], set()).add(run["seed"])
@@ -71,7 +71,7 @@ def _seeds(runs: list[dict]) -> dict[str, set]:
 
 
 def _cells(group: list[dict], expected: dict[str, set]) -> dict[str, float]:
-    """Unit -> mean over its seeds; NaN unless all that are expected have a value."""
+    """Unit -> mean over its seeds; NaN unless every expected seed has a value."""
     found: dict[str, dict] = {unit: {} for unit in expected}
     for run in group:
         if run["unit"] in found and np.isfinite(run["value"]):

@@ -9,7 +9,7 @@ from analysis.reading.settings import BASELINE, KD
 
 
 def compared(rows: list[dict], values: np.ndarray, sign: int, percent: bool) -> None:
-    """Add, in place, the comparisons of a block: with its baseline, with KD, with the best."""
+    """Add the comparisons of a block in place: with its baseline, with KD, with the best."""
     model = fit(values, percent)
     methods = [index for index, row in enumerate(rows) if row["distill"] != BASELINE and row["ranked"]]
     baseline = [index for index, row in enumerate(rows) if row["distill"] == BASELINE]
@@ -40,7 +40,7 @@ def compared(rows: list[dict], values: np.ndarray, sign: int, percent: bool) -> 
 
 
 def _test(model: Fit, index: int, control: int) -> str:
-    """How these two are compared."""
+    """The name of the test that compares these two."""
     shared = model.shared(index, control)
     if shared:
         return "model" if shared is model else "log odds"
@@ -48,8 +48,9 @@ def _test(model: Fit, index: int, control: int) -> str:
 
 
 def _among_best(rows: list[dict], model: Fit, methods: list[int]) -> None:
-    """Add, in place, `best` (no other method is above it, for certain), and `open`: the same of a wide row that is below the best
-    mean on every seed and by more than the others' noise explains. All of both hold the truly best one with 95 %."""
+    """Add two columns in place. `best`: no other method is above this one for certain. `open`: the same, but for a wide row
+    that is below the best mean on every seed by more than the others' noise explains. Together they contain the truly best
+    method with 95 % confidence."""
     found = dict(zip(methods, among_best(model, methods)))
     top = max(methods, key=lambda index: np.nanmean(model.values[index]), default=0)
     for index, row in enumerate(rows):
@@ -59,14 +60,14 @@ def _among_best(rows: list[dict], model: Fit, methods: list[int]) -> None:
 
 
 def _one_way(differences: np.ndarray) -> bool:
-    """Whether all of two or more have one sign."""
+    """Whether there are two or more values, all with the same sign."""
     signs = np.sign(differences[np.isfinite(differences)])
     return len(signs) > 1 and bool(abs(signs.sum()) == len(signs))
 
 
 def _against(rows: list[dict], model: Fit, control: list[int], ranked: list[int], names: tuple[str, ...]) -> None:
-    """Add, in place, all methods' differences from the control (one row, or nothing is said), and interval and p of the
-    ranked ones."""
+    """Add in place every method's difference from the control, and the interval and p of the ranked methods. If there is
+    not exactly one control row, nothing is claimed."""
     difference, low, high, p = names
     for index, row in enumerate(rows):
         row |= dict.fromkeys(names, np.nan)

@@ -1,19 +1,19 @@
-"""Which rows of a table differ, from few seeds: simultaneous comparisons in the model of analysis/comparing/model.py.
+"""Which rows of a table differ, given few seeds: simultaneous comparisons in the model of analysis/comparing/model.py.
 
-- Against a control (the baseline, KD): Dunnett 1955 (JASA 50:1096), two-sided. All intervals hold together with 95 %.
-- Against the best: Hsu 1984 (Ann. Statist. 12:1136), for unequal variances of contrasts Edwards & Hsu 1983 (JASA
-  78:965). Each row in turn is the control of a one-sided Dunnett comparison, and stays among the best unless another is above it. The
-  rows that stay contain the true best with 95 %, which a test against the best one seen does not give: it was
-  chosen after looking.
-- A row that is wide in points and not in log odds is compared in the model of the log odds, and its interval given in
-  points. What is wide on both scales is compared by Welch's t; so is a row that shares no seed with the control. Of m
-  comparisons, each of these rows takes a share of 1/m of the 5 % (Bonferroni), the model keeps the rest.
-- Welch's t has two degrees of freedom there and claims little. Nothing better exists for a noise of unknown size: variances
-  moderated by the other rows' (Smyth 2004, Stat. Appl. Genet. Mol. Biol. 3:3) find more, and false ones in more tables
-  (tests/test_statistics.py). So the words say "too uneven", not "not told apart".
+- Against a control (the baseline, KD): Dunnett 1955 (JASA 50:1096), two-sided. All intervals hold jointly at 95 %.
+- Against the best: Hsu 1984 (Ann. Statist. 12:1136); for unequal variances of contrasts Edwards & Hsu 1983 (JASA
+  78:965). Each row in turn is the control of a one-sided Dunnett comparison, and stays among the best unless another row
+  is above it. The rows that stay contain the true best with 95 % confidence. Testing against the best mean seen would
+  not give that, because that row was chosen after looking.
+- A row that is wide in points but not in log odds is compared in the model of the log odds, with its interval converted
+  to points. A row that is wide on both scales is compared by Welch's t; so is a row that shares no seed with the control.
+  Of m comparisons, each of these rows takes a share of 1/m of the 5 % (Bonferroni); the model keeps the rest.
+- Welch's t has two degrees of freedom there and claims little. Nothing better exists if the noise is of unknown size:
+  variances moderated by those of the other rows (Smyth 2004, Stat. Appl. Genet. Mol. Biol. 3:3) find more, but give false
+  finds in more tables (tests/test_statistics.py). So the text says "too uneven", not "not told apart".
 
-Nothing is claimed (NaN) from one seed, or where nothing varies at all: accuracies are counts of images, and equal counts
-are no proof of a noise of zero.
+Nothing is claimed (NaN) from one seed, or if nothing varies at all: accuracies are counts of images, and equal counts do
+not prove that the noise is zero.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from analysis.comparing.multivariate_t import LEVEL, critical, tail
 
 @dataclass(frozen=True)
 class Comparison:
-    """Rows against a control: difference, simultaneous 95 % interval, p, all (rows,). One-sided: only `low` is meant."""
+    """Rows against a control: difference, simultaneous 95 % interval, p, all (rows,). If one-sided, use only `low`."""
 
     difference: np.ndarray
     low: np.ndarray
@@ -36,8 +36,8 @@ class Comparison:
 
 
 def compare(model: Fit, control: int, rows: list[int], sides: int = 2, level: float = LEVEL) -> Comparison:
-    """Rows against a control, all together at `level`: Dunnett in the model, in that of the log odds with a share of the level
-    for each row, and Welch with Bonferroni outside of both."""
+    """Rows against a control, jointly at `level`: Dunnett within the model; within the model of the log odds, where each row
+    takes a share of the level; and Welch with Bonferroni for rows in neither."""
     shared = [model.shared(row, control) for row in rows]
     found = np.full((4, len(rows)), np.nan)
     found[0] = [model.difference(row, control) for row in rows]
@@ -56,7 +56,7 @@ def compare(model: Fit, control: int, rows: list[int], sides: int = 2, level: fl
 
 
 def _dunnett(model: Fit, control: int, rows: list[int], sides: int, level: float, count: int) -> np.ndarray:
-    """(low, high, p) x rows of one model, in its units, with so many of the `count` shares of the level."""
+    """(low, high, p) x rows of one model, in its units, using its part of the `count` shares of the level."""
     if not np.isfinite(model.sigma):
         return np.full((3, len(rows)), np.nan)
     spread = model.covariance[np.ix_([control, *rows], [control, *rows])]
@@ -70,8 +70,8 @@ def _dunnett(model: Fit, control: int, rows: list[int], sides: int, level: float
 
 
 def _in_points(odds: Fit, control: int, bounds: np.ndarray, difference: np.ndarray) -> np.ndarray:
-    """(low, high) x rows of log odds as points above the control's accuracy, wide enough to hold the difference of the means,
-    which on a bent scale is another number."""
+    """Converts (low, high) x rows from log odds to points above the control's accuracy. Widened if needed to contain the
+    difference of the means, which differs on a nonlinear scale."""
     middle = np.nanmean(odds.values[control])
     low, high = 100 * (special.expit(middle + bounds) - special.expit(middle))
     return np.array([np.minimum(low, difference), np.maximum(high, difference)])
@@ -84,8 +84,8 @@ def _welch(model: Fit, control: int, row: int, sides: int, level: float, count: 
 
 
 def among_best(model: Fit, rows: list[int]) -> np.ndarray:
-    """Which of the rows no other is above: with 95 % the truly best one is among them. None at all if nothing can be
-    claimed. `values` must be better when higher."""
+    """Which rows have no other row above them: they contain the truly best one with 95 % confidence. All False if nothing
+    can be claimed. Higher `values` must be better."""
     found = np.zeros(len(rows), bool)
     if len(rows) < 2:
         return found
@@ -99,7 +99,7 @@ def among_best(model: Fit, rows: list[int]) -> np.ndarray:
 
 
 def paired_p(first: np.ndarray, second: np.ndarray) -> float:
-    """Plain two-sided paired t over the shared units, corrected for nothing; NaN below two or without variation."""
+    """Plain two-sided paired t over the shared units, uncorrected; NaN with fewer than two units or no variation."""
     differences = (first - second)[np.isfinite(first - second)]
     if len(differences) < 2:
         return np.nan

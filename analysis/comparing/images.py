@@ -1,27 +1,29 @@
-"""The test images are a sample too: what a gain would be over other seeds and other images of the same kind.
+"""The test images are a sample too: what the gain would be over other seeds and other images of the same kind.
 
-Right is 100, wrong is 0, so that means are points. A method less its baseline, on the same seed and the same image:
+Right counts 100 and wrong 0, so means are in points. A method minus its baseline, on the same seed and the same image:
 
-    difference = gain + seed + image + rest        (a two-way layout with one value in each cell, both ways random)
+    difference = gain + seed + image + rest        (a two-way layout, one value per cell, both factors random)
 
-The mean over S seeds and N images has the variance seed/S + image/N + rest/(S N). Three numbers are counted from the
+The mean over S seeds and N images has the variance seed/S + image/N + rest/(S N). Three numbers are computed from the
 differences (Searle, Casella & McCulloch 1992, Variance Components, chapter 4):
 
-    the variance of the S means over images, / S     estimates   seed/S + rest/(S N)     what intervals over seeds hold
+    the variance of the S means over images, / S     estimates   seed/S + rest/(S N)     what intervals over seeds cover
     the variance of the N means over seeds, / N      estimates   image/N + rest/(S N)    `alone`
     the residual mean square, / (S N)                estimates   rest/(S N)              `rest`
 
-The sum of the first two has the rest twice, so what images add to the interval over seeds is alone - rest. It does not
-shrink with the number of seeds. One seed gives `alone` only: a lower bound of the noise, as the seeds' own part is missing.
-That images are to be counted, and in pairs: Miller 2024 (arXiv:2411.00640, section on paired differences). That the rest, errors
-which fall on other images in each run, is most of what differs between seeds after long training: Jordan 2024 (ICLR,
-arXiv:2304.01910); an interval over seeds that is narrower than the rest alone is luck, and is widened to it.
+The sum of the first two counts the rest twice, so images add alone - rest to the variance over seeds. This part does not
+shrink with more seeds. One seed gives only `alone`: a lower bound on the noise, because the seeds' own part is missing.
+Miller 2024 (arXiv:2411.00640, section on paired differences) argues that images must be counted, and in pairs. Jordan 2024
+(ICLR, arXiv:2304.01910) finds that after long training the rest (errors that fall on different images in each run) is most
+of the difference between seeds. So if the interval over seeds is narrower than the rest alone, that is luck, and it is
+widened to the rest.
 
-- Half-widths of the two parts add as squares (Howe 1974, JASA 69:789). So it is never narrower than the interval over seeds, as it
-  may be with Satterthwaite's degrees of freedom, which also promise too much: of two equal rows, tables with two seeds show
-  a difference in 10 %, with three in 8 %; here in 1 % and 3 % (tests/test_images.py).
-- All methods' intervals hold together: Sidak 1967 (JASA 62:626), right for any correlation between them.
-- Images are taken as drawn independently. A test set with equally many of each class varies a little less, one with near copies more.
+- The half-widths of the two parts add in quadrature (Howe 1974, JASA 69:789). So the result is never narrower than the
+  interval over seeds. With Satterthwaite's degrees of freedom it can be, and they also claim too much: two equal rows
+  differ in 10 % of tables with two seeds and 8 % with three; here, in 1 % and 3 % (tests/test_images.py).
+- All methods' intervals hold jointly: Sidak 1967 (JASA 62:626), valid for any correlation between them.
+- Images are assumed to be drawn independently. A test set with equally many images per class varies a little less; one
+  with near-duplicates, more.
 """
 
 import functools
@@ -41,19 +43,19 @@ from analysis.reading.settings import BASELINE
 COLUMNS = ("low_images", "high_images", "images_alone", "images_lasting", "test_images")
 Right = Callable[
     [dict], np.ndarray | None
-]  # a run -> which test images it got right, (N,) booleans, where that is known
+]  # a run -> which test images it got right, (N,) booleans, or None if unknown
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Variances of a mean difference, in points squared; rest is NaN for one seed."""
+    """Variances of a mean difference, in points squared; rest is NaN with one seed."""
 
     alone: float
     rest: float
 
     @property
     def lasting(self) -> float:
-        """What no number of seeds shrinks."""
+        """The part that does not shrink with more seeds."""
         return max(self.alone - self.rest, 0) if np.isfinite(self.rest) else np.nan
 
 
@@ -69,19 +71,19 @@ def parts(differences: np.ndarray) -> Parts:
 
 
 def bound(images: int, methods: int) -> float:
-    """How many standard errors of the images' part hold for all methods together with 95 %."""
+    """How many standard errors of the images' part cover all methods jointly at 95 %."""
     return stats.t.isf((1 - (1 - LEVEL) ** (1 / methods)) / 2, images - 1)
 
 
 def widened(half: float, found: Parts, standard_errors: float) -> float:
-    """Half an interval over seeds -> half of that over seeds and images."""
+    """Half-width over seeds -> half-width over seeds and images."""
     squared = standard_errors**2
     return np.sqrt(max(half**2, squared * found.rest) + squared * found.lasting)
 
 
 def from_records(runs: pd.DataFrame, data: str | None) -> Right:
-    """From right.npy of each run; where there is none, from its predictions and the labels of its data set below `data`.
-    What cannot be read there is said once on stderr."""
+    """Reads right.npy of each run; if there is none, compares its predictions with the labels of its data set in `data`.
+    If these cannot be read, prints why to stderr, once."""
 
     @functools.cache
     def labels(dataset: str) -> np.ndarray | None:
@@ -100,9 +102,9 @@ def from_records(runs: pd.DataFrame, data: str | None) -> Right:
 
 
 def over_images(rows: list[dict], groups: list[list[dict]], known: Right | None) -> None:
-    """Add, in place, what is known over images of a block's methods against its baseline; NaN where nothing is.
+    """Add in place what is known over images about a block's methods against its baseline; NaN if nothing is.
 
-    groups: the runs of each row. known: None where the numbers are no accuracies over seeds.
+    groups: the runs of each row. known: None if the numbers are not accuracies over seeds.
     """
     for row in rows:
         row |= dict.fromkeys(COLUMNS, np.nan)
@@ -119,13 +121,13 @@ def over_images(rows: list[dict], groups: list[list[dict]], known: Right | None)
 
 
 def _by_unit(runs: list[dict], known: Right) -> dict[str, np.ndarray] | None:
-    """Seed -> right or wrong; None unless it is known of every run that has a value."""
+    """Seed -> right or wrong; None unless it is known for every run that has a value."""
     found = {run["unit"]: known(run) for run in runs if np.isfinite(run["value"])}
     return None if any(bits is None for bits in found.values()) else found
 
 
 def _differences(own: dict[str, np.ndarray], baseline: dict[str, np.ndarray]) -> np.ndarray | None:
-    """(shared seeds, images) in points; None without a shared seed or where they were scored on different images."""
+    """(shared seeds, images) in points; None if they share no seed or were evaluated on different images."""
     shared = [unit for unit in own if unit in baseline]
     if not shared or len({len(bits) for bits in (*own.values(), *baseline.values())}) > 1:
         return None
@@ -133,8 +135,8 @@ def _differences(own: dict[str, np.ndarray], baseline: dict[str, np.ndarray]) ->
 
 
 def _numbers(row: dict, found: Parts, images: int, methods: int) -> dict:
-    """The columns of one method. Without one image on which it differs from the baseline nothing is claimed: no
-    difference in so many images is no proof that there is none."""
+    """The columns of one method. If it never differs from the baseline on any image, nothing is claimed: seeing no
+    difference on these images does not prove that there is none."""
     if not found.alone > 0:
         return {"test_images": images}
     errors = bound(images, methods)

@@ -1,12 +1,12 @@
-"""How far our gains are from published ones, over the pairs that both have."""
+"""How far our gains are from published ones, over the pairs that both have in common."""
 
 import pandas as pd
 
 
 def distances(found: pd.DataFrame) -> pd.DataFrame:
-    """Of `beside` over any number of pairs, a row for each method and source: pairs (with both gains), distance (mean absolute
-    difference of the gains, points), difference (ours - theirs, its mean), same_recipe. Several numbers of one source for one
-    cell count as their mean."""
+    """Summarizes the rows of `beside`, over any number of pairs, into a row for each method and source: pairs (with both
+    gains), distance (mean absolute difference of the gains, points), difference (mean of ours - theirs), same_recipe. If a
+    source has several numbers for one cell, their mean counts."""
     known = found[found.gain.notna() & found.published_gain.notna()]
     if known.empty:
         return pd.DataFrame(columns=["method", "source", "pairs", "distance", "difference", "same_recipe"])

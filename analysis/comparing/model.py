@@ -1,16 +1,16 @@
-"""The model behind a block of the table: one noise for all methods, but for rows that vary far more.
+"""The model behind a block of the table: one noise level for all methods, except for rows that vary far more.
 
     value = row + seed + noise
 
-Methods of one seed share its weights and batches, so a seed that is lucky for one is lucky for all: a block design
-(Montgomery, Design and Analysis of Experiments, chapter 4), solved by least squares on the cells that are there. All rows
-estimate one noise together, with (rows - 1) * (seeds - 1) degrees of freedom where a paired t has seeds - 1.
+Methods with the same seed share initial weights and batches, so a seed that is lucky for one is lucky for all. This is a
+block design (Montgomery, Design and Analysis of Experiments, chapter 4), solved by least squares on the cells that have a
+value. All rows estimate one noise level together, with (rows - 1) * (seeds - 1) degrees of freedom; a paired t has seeds - 1.
 
-One noise for all needs variances of a size. A row whose variance is more than nine times the median one ("wide") is no part
-of it. Accuracies are then looked at on the scale of log odds: a noise that is large in points because the row is far from
-the ceiling where the others are (64 % beside 97 %) may be no larger there, and the model of the log odds has such a row.
-From three values a variance is known badly: of rows with five times the others' noise one in four is not seen to be wide, and
-claims about such a row are then too sure (see tests/test_statistics.py).
+A common noise level needs similar variances. A row whose variance is more than nine times the median ("wide") is left out.
+Accuracies are then compared on the scale of log odds: if a row's noise is large in points only because it is far from the
+ceiling where the others are (64 % next to 97 %), it may be no larger in log odds, and then the model of the log odds
+includes it. Three values estimate a variance poorly: of rows with five times the others' noise, one in four is not detected
+as wide, and claims about it are then too sure (see tests/test_statistics.py).
 """
 
 from dataclasses import dataclass, replace
@@ -19,16 +19,16 @@ import numpy as np
 from scipy import special, stats
 from scipy.sparse import coo_matrix, csgraph
 
-WIDE, CHANCE = 9, 0.001  # times the median variance, and how often a table of equal variances may show it
-NEGLIGIBLE = 1e-9  # of the largest value: below it, a standard error is rounding
+WIDE, CHANCE = 9, 0.001  # times the median variance, and how often a table with equal variances may show it by chance
+NEGLIGIBLE = 1e-9  # relative to the largest value: a standard error below this is rounding error
 
 
 @dataclass(frozen=True)
 class Fit:
-    """values: (rows, units), NaN where nothing was measured. effects, covariance (of the noise's square), sigma, df:
-    the least-squares solution. wide: rows with a noise of their own, compared by Welch's t; apart: and no part of sigma. part:
-    rows of another part share no unit, not even through others, and are not in one model. odds: of accuracies with wide
-    rows, the same solution for their log odds."""
+    """values: (rows, units), NaN if not measured. effects, covariance (in units of the noise variance), sigma, df: the
+    least-squares solution. wide: rows with a noise level of their own, compared by Welch's t; apart: these are also left out
+    of sigma. part: rows of different parts share no unit, not even through other rows, and cannot be in one model. odds: the
+    same solution for the log odds, if the values are accuracies with wide rows."""
 
     values: np.ndarray
     effects: np.ndarray
@@ -41,25 +41,25 @@ class Fit:
     odds: "Fit | None" = None
 
     def shared(self, row: int, other: int) -> "Fit | None":
-        """The model that compares these two: this one, that of the log odds, or none."""
+        """The model that compares these two: this one, the one of the log odds, or none."""
         if self.together(row, other):
             return self
         return self.odds if self.odds and self.odds.together(row, other) else None
 
     def together(self, row: int, other: int) -> bool:
-        """Whether the model compares these two."""
+        """Whether this model can compare these two."""
         return not (self.wide[row] or self.wide[other]) and self.part[row] == self.part[other]
 
     def difference(self, row: int, other: int) -> float:
-        """row - other: on equal seeds in the model, else of the plain means; NaN where one has no value."""
+        """row - other: on equal seeds if the model compares them, else between plain means; NaN if one has no value."""
         if self.together(row, other):
             return self.effects[row] - self.effects[other]
         return welch(self.values[row], self.values[other])[0]
 
 
 def fit(values: np.ndarray, percent: bool = False) -> Fit:
-    """Solve value = row + unit + noise on the cells of (rows, units) that are not NaN. percent: they are accuracies, with log
-    odds where none is 0 or 100."""
+    """Solve value = row + unit + noise on the cells of (rows, units) that are not NaN. percent: they are accuracies, and
+    have log odds if none is 0 or 100."""
     values = np.asarray(values, float)
     model = _solved(values)
     known = values[np.isfinite(values)]
@@ -69,7 +69,7 @@ def fit(values: np.ndarray, percent: bool = False) -> Fit:
 
 
 def _solved(values: np.ndarray) -> Fit:
-    middle = np.median(values[np.isfinite(values)]) if np.isfinite(values).any() else 0  # small numbers round less
+    middle = np.median(values[np.isfinite(values)]) if np.isfinite(values).any() else 0  # smaller rounding errors
     wide, apart = wide_rows(values)
     row, unit = np.nonzero(np.isfinite(values) & ~apart[:, None])
     rows, units = values.shape
@@ -89,13 +89,14 @@ def _solved(values: np.ndarray) -> Fit:
 
 
 def wide_rows(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(wide, apart) of each row. wide: its variance over the units, their median effect taken out (the median, so that a
-    wild row does not pass its noise on), is more than nine times the median one. apart: and more than chance explains.
+    """(wide, apart) of each row. wide: its variance over the units is more than nine times the median. The units' median
+    effect is subtracted first (the median, so that a wild row does not pass on its noise). apart: the variance is also more
+    than chance explains.
 
-    The second matters: equal noises show nine times the median in 45 % and 11 % of tables of eight rows of two and
-    three values. To compare such a row by Welch's t costs only its own power; to take it out of the common noise as well
-    would make all others claim too much (12 % false finds instead of 5 % for two seeds). So that needs an F-test at 0.1 % over all
-    rows. Two rows are a paired t, which needs no equal noise: never wide.
+    The second condition matters: with equal noise, some row reaches nine times the median in 45 % of tables of eight rows
+    with two values each, and in 11 % with three. Comparing such a row by Welch's t only costs its own power, but leaving it
+    out of the common noise as well would make all others claim too much (12 % false finds instead of 5 % with two seeds). So
+    `apart` takes an F-test at 0.1 % over all rows. Two rows are a paired t, which does not need equal noise: never wide.
     """
     wide, apart = np.zeros((2, len(values)), bool)
     enough = np.flatnonzero(np.isfinite(values).sum(1) >= 2)
@@ -108,15 +109,15 @@ def wide_rows(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if varying.any():
         df = np.isfinite(known).sum(1) - 1
         median = np.median(variance[varying])
-        usual = median / (stats.chi2.median(np.median(df)) / np.median(df))  # the mean that belongs to this median
+        usual = median / (stats.chi2.median(np.median(df)) / np.median(df))  # the mean that corresponds to this median
         wide[enough] = variance > WIDE * median
         apart[enough] = wide[enough] & (variance > stats.f.isf(CHANCE / len(df), df, df.sum() - df) * usual)
     return wide, apart
 
 
 def welch(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
-    """(difference of the means, its standard error, Satterthwaite's degrees of freedom) of two samples; NaN without two
-    values each or without any variation."""
+    """(difference of the means, its standard error, Satterthwaite's degrees of freedom) of two samples; NaN with fewer
+    than two values each or no variation."""
     first, second = first[np.isfinite(first)], second[np.isfinite(second)]
     difference = first.mean() - second.mean() if len(first) and len(second) else np.nan
     if min(len(first), len(second)) < 2:

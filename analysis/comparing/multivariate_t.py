@@ -1,6 +1,6 @@
-"""The largest of several correlated t variables: what simultaneous comparisons are measured by, and what they can find.
+"""The maximum of several correlated t variables: critical values, p values and power of simultaneous comparisons.
 
-Deterministic: the same numbers every time. Exact to 1e-3, to 3e-3 above 64 variables (tests compare with quadrature
+Deterministic: the same numbers every time. Accurate to 1e-3, or 3e-3 above 64 variables (tests compare with quadrature
 and with repeated draws).
 """
 
@@ -14,8 +14,8 @@ LEVEL, POWER = 0.05, 0.8
 
 @lru_cache(maxsize=512)
 def _largest(correlation: bytes, count: int, sides: int) -> np.ndarray:
-    """The distribution of the largest of `count` correlated normals (of their absolute values for two sides), as the means
-    of 512 equally likely slices of a fixed quasi-random sample."""
+    """The distribution of the maximum of `count` correlated normals (of their absolute values if two-sided), as the means of
+    512 equally likely slices of a fixed quasi-random sample."""
     matrix = np.frombuffer(correlation).reshape(count, count)
     weights, vectors = np.linalg.eigh(matrix)
     root = (vectors * np.sqrt(weights.clip(0)))[:, ::-1]  # the common part first: it gets the best coordinates
@@ -27,8 +27,8 @@ def _largest(correlation: bytes, count: int, sides: int) -> np.ndarray:
 
 
 def tail(t: np.ndarray, correlation: np.ndarray, df: int, sides: int = 2) -> np.ndarray:
-    """P(the largest of correlated t variables >= t), the multivariate t with this correlation and df. The
-    common chi is integrated exactly, the normals by a fixed sample."""
+    """P(maximum of correlated t variables >= t), for the multivariate t with this correlation and df. The common chi is
+    integrated exactly, the normals by a fixed sample."""
     largest = _largest(np.round(correlation, 9).tobytes(), len(correlation), sides)
     t = np.atleast_1d(np.asarray(t, float))[:, None].clip(1e-12)
     return special.gammainc(df / 2, df / 2 * (largest / t) ** 2).mean(1)
@@ -41,27 +41,27 @@ def _critical(correlation: bytes, count: int, df: int, level: float, sides: int)
 
 
 def critical(correlation: np.ndarray, df: int, level: float = LEVEL, sides: int = 2) -> float:
-    """The value that the largest of correlated t variables exceeds with probability `level`."""
+    """The value that the maximum of correlated t variables exceeds with probability `level`."""
     return _critical(np.round(correlation, 9).tobytes(), len(correlation), df, level, sides)
 
 
 @lru_cache(maxsize=4096)
 def _noncentrality(rows: int, units: int) -> float:
-    """The true difference, in standard errors, that Dunnett's test of `rows` - 1 rows against a control finds with 80 %."""
+    """The true difference, in standard errors, that Dunnett's test of `rows` - 1 rows against a control detects with 80 % power."""
     df = (rows - 1) * (units - 1)
     bound = critical(np.full((rows - 1,) * 2, 0.5) + 0.5 * np.eye(rows - 1), df)
     return optimize.brentq(lambda shift: stats.nct.sf(bound, df, shift) - POWER, 0, 20 * bound, xtol=1e-4)
 
 
 def smallest_difference(sigma: float, rows: int, units: int) -> float:
-    """The difference between a row and the control that is found with 80 % probability; NaN for one unit."""
+    """The difference between a row and the control that is detected with 80 % power; NaN with one unit."""
     if units < 2 or rows < 2 or not np.isfinite(sigma):
         return np.nan
     return sigma * np.sqrt(2 / units) * _noncentrality(rows, units)
 
 
 def units_needed(difference: float, sigma: float, rows: int, most: int = 100) -> int | None:
-    """How many seeds (or teachers) find this difference with 80 % probability; None if more than `most`."""
+    """How many seeds (or teachers) it takes to detect this difference with 80 % power; None if more than `most`."""
     if not smallest_difference(sigma, rows, most) <= abs(difference):
         return None
     low, high = 1, most

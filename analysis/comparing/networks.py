@@ -1,5 +1,5 @@
-"""What trained networks know beyond their accuracy: how sure they are, which classes students and teachers see differently, and
-which classes go together. From logits.npy and predictions.npy."""
+"""What trained networks know beyond their accuracy: how confident they are, on which classes student and teacher disagree,
+and which classes have correlated logits. Reads logits.npy and predictions.npy."""
 
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ BINS = 15  # as in kdexp.evaluate.measures.calibration
 
 
 class Reliability(NamedTuple):
-    """Of each of 15 bins of confidence, (low, high]: images, the sum of their confidence, and how many were right."""
+    """For each of 15 confidence bins, (low, high]: the number of images, the sum of their confidence, how many were right."""
 
     images: np.ndarray
     confidence: np.ndarray
@@ -31,7 +31,7 @@ def reliability(z: np.ndarray, correct: np.ndarray) -> Reliability:
 
 
 def pooled_reliability(runs: pd.DataFrame) -> dict[str, Reliability]:
-    """By `row`, the images of its runs together. Without the rows whose runs did not keep logits.npy and right.npy."""
+    """Bins by `row`, pooling the images of its runs. Rows whose runs did not keep logits.npy and right.npy are left out."""
     found: dict[str, list[Reliability]] = {}
     for run in runs.itertuples():
         z, correct = logits(run.folder), right(run.folder, run.test_acc)
@@ -41,8 +41,8 @@ def pooled_reliability(runs: pd.DataFrame) -> dict[str, Reliability]:
 
 
 def teachers(mine: pd.DataFrame, runs: pd.DataFrame) -> dict[int, str]:
-    """Index of a run -> the record of the teacher it is held against, where that is among `runs`. mine: the finished runs of a
-    pair. A label-only student is held against the teacher of the taught students of its seed, else of the first seed."""
+    """Index of a run -> the folder of the teacher it is compared with, if that is among `runs`. mine: the finished runs of a
+    pair. A label-only student is compared with the teacher of the distilled students of its seed, else of the first seed."""
     taught = mine[mine.teacher != ""].sort_values("seed")
     found = {run.Index: teacher_folder(run, runs) for run in taught.itertuples()}
     by_seed: dict[int, str] = {}
@@ -55,8 +55,8 @@ def teachers(mine: pd.DataFrame, runs: pd.DataFrame) -> dict[int, str]:
 
 
 def disagreements(mine: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    """(teacher's class, student's class) x rows: of 1,000 test images, how many the teacher puts in one class and the
-    student in another, mean over seeds. The most frequent first, by the median over the rows, then the mean."""
+    """(teacher's class, student's class) x rows: how many of 1,000 test images the teacher puts in one class and the
+    student in the other, mean over seeds. Most frequent first, by the median over the rows, then the mean."""
     counts, held = [], teachers(mine, runs)
     for run in mine[mine.index.isin(list(held))].itertuples():
         student, teacher = predictions(run.folder), predictions(held[run.Index])
@@ -73,21 +73,21 @@ def disagreements(mine: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def correlation(z: np.ndarray) -> np.ndarray:
-    """Pearson correlation over the images of each two classes' logits, (classes, classes). z: (N, classes)."""
+    """Pearson correlation, over images, between the logits of every two classes, (classes, classes). z: (N, classes)."""
     return np.corrcoef(z, rowvar=False)
 
 
 class Correlations(NamedTuple):
-    """difference: student's less teacher's correlations of classes, mean over seeds (classes, classes). distance: the mean
-    absolute difference of a run, mean over seeds."""
+    """difference: student's minus teacher's class correlations, mean over seeds (classes, classes). distance: mean absolute
+    difference of a run, mean over seeds."""
 
     difference: np.ndarray
     distance: float
 
 
 def correlations(mine: pd.DataFrame, runs: pd.DataFrame) -> dict[str, Correlations]:
-    """Of each row whose runs and teachers kept their logits (the picture of Tian et al. 2020, "Contrastive Representation
-    Distillation", figure 3)."""
+    """For each row whose runs and teachers kept their logits (as in figure 3 of Tian et al. 2020, "Contrastive
+    Representation Distillation")."""
     held, of_teachers, found = teachers(mine, runs), {}, {}
     for folder in dict.fromkeys(held.values()):
         z = logits(folder)

@@ -1,4 +1,4 @@
-"""The table of a paper: blocks that differ in teacher and student alone, side by side, one column for each pair."""
+"""A paper-style table: blocks that differ only in teacher and student, side by side, one column for each pair."""
 
 import json
 import re
@@ -11,16 +11,16 @@ from analysis.comparing.block import rank
 from analysis.comparing.table import is_percent, lower_is_better, method_setting_columns
 from analysis.reading.settings import BASELINE
 
-NETWORK = "model.student"  # the shared settings that a paper's pairs may differ in
+NETWORK = "model.student"  # the shared settings in which the pairs of one paper table may differ
 
 
 def papers(table: pd.DataFrame, rope: float | None = None) -> list[pd.DataFrame]:
-    """A frame for each data set and setting: the rows of its pairs, with `pair` (the number of the column), `method` (what
-    a row is called in all of them), `family` ("same" or "cross": whether teacher and student are built by one
-    class), `place` (of the method in papers' order) and `rope` (the region of practical equivalence, in units of the metric;
-    0.2 points of accuracy, else 0).
+    """One frame for each data set and setting: the rows of its pairs, with `pair` (column number), `method` (the row's name
+    in all of them), `family` ("same" if one class builds teacher and student, else "cross"), `place` (of the method in the
+    order papers use) and `rope` (the region of practical equivalence, in units of the metric; 0.2 points of accuracy by
+    default, 0 for other metrics).
 
-    Pairs of another data set, recipe, precision or device are another paper: their gains are no sample of one thing.
+    Pairs with another data set, recipe, precision or device go into another table: their gains are not one sample.
     """
     found: dict[tuple, list[pd.DataFrame]] = {}
     for _, rows in table.groupby("block", sort=False):
@@ -37,7 +37,7 @@ def papers(table: pd.DataFrame, rope: float | None = None) -> list[pd.DataFrame]
 
 
 def named(rows: pd.DataFrame) -> pd.DataFrame:
-    """A block with `method`, `of_teacher` and `family`."""
+    """A block, with the columns `method`, `of_teacher` and `family` added."""
     columns, several = method_setting_columns(rows), rows.label.value_counts()
     names = [
         " ".join([row["label"], *(f"{key}={row[key]}" for key in columns if pd.notna(row[key]))])
@@ -52,13 +52,13 @@ def named(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _kind(settings: dict, network: str) -> tuple:
-    """What networks of one family have in common: their class and, of a library's, the first letters of their architecture."""
+    """What networks of one family share: their class and, for a library's networks, the leading letters of the architecture."""
     letters = re.match("[a-z]*", str(settings.get(f"{network}.arch", "")).lower())
     return settings.get(f"{network}._target_"), letters and letters.group()
 
 
 def joined(blocks: list[pd.DataFrame]) -> pd.DataFrame:
-    """Blocks in one frame, each with its number as `pair`: pairs of one family first; in each part in the order of the table."""
+    """Blocks in one frame, each numbered as `pair`: same-family pairs first, otherwise in the order of the table."""
     blocks = sorted(blocks, key=lambda rows: rows.family.iloc[0] != "same")
     rows = pd.concat([rows.assign(pair=number) for number, rows in enumerate(blocks)], ignore_index=True)
     first = {name: index for index, name in reversed(list(enumerate(rows.method)))}
@@ -67,8 +67,8 @@ def joined(blocks: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 def means(paper: pd.DataFrame) -> pd.DataFrame:
-    """(method, pair): the mean of a cell, in units of the metric, better when higher. NaN where a method was not run, or
-    where runs that others have are missing or failed: what is left of a row is no fair sample."""
+    """(method, pair): the mean of a cell, in units of the metric, higher is better. NaN if a method was not run, or if runs
+    that others have are missing or failed: the remaining runs are not a fair sample."""
     sign = -1 if lower_is_better(paper.metric.iloc[0]) else 1
     whole = paper[paper.ranked].pivot(index="method", columns="pair", values="mean") * sign
     order = paper.sort_values("place").method.unique()
@@ -76,13 +76,13 @@ def means(paper: pd.DataFrame) -> pd.DataFrame:
 
 
 def baseline(paper: pd.DataFrame) -> str | None:
-    """The name of the label-only row, if there is exactly one."""
+    """The method name of the label-only row, if there is exactly one."""
     names = paper.method[paper.distill == BASELINE].unique()
     return names[0] if len(names) == 1 else None
 
 
 def gains(paper: pd.DataFrame) -> pd.DataFrame:
-    """(method, pair): points over the baseline, of whole cells; the baseline itself has no row."""
+    """(method, pair): gain over the baseline, for complete cells; the baseline itself has no row."""
     values, control = means(paper), baseline(paper)
     if control is None:
         return values.iloc[:0] * np.nan
@@ -90,17 +90,17 @@ def gains(paper: pd.DataFrame) -> pd.DataFrame:
 
 
 def every_two_of(paper: pd.DataFrame) -> pd.DataFrame:
-    """What holds over these pairs for every two methods (analysis/comparing/across.py)."""
+    """What holds across these pairs for every two methods (analysis/comparing/across.py)."""
     return every_two(means(paper), baseline(paper), paper.rope.iloc[0])
 
 
 def shared(paper: pd.DataFrame) -> bool:
-    """Whether pairs have a teacher or a student in common, so that they are less than independent."""
+    """Whether any pairs share a teacher or a student, so that they are not independent."""
     first = paper.drop_duplicates("pair")
     return bool(first.of_teacher.duplicated().any() or first.student.duplicated().any())
 
 
 def names(paper: pd.DataFrame) -> list[str]:
-    """teacher -> student of each column."""
+    """ "teacher -> student" for each column."""
     first = paper.drop_duplicates("pair").sort_values("pair")
     return [f"{row.of_teacher} -> {row.student}" for row in first.itertuples()]

@@ -1,18 +1,19 @@
-"""Whether gains, and the order of methods, depend on the recipe: blocks of the table that differ in nothing else.
+"""Whether gains, and the order of methods, depend on the recipe: compares blocks of the table that differ in nothing else.
 
 Within a recipe, methods share the batches of each seed: a gain is a difference on equal seeds, and its noise is that block's
-sigma (analysis/comparing/model.py). Between recipes nothing is paired: seed 1 has other images and other batches there. Nor is
-the noise of one size. One sigma for all would see a change of gains in 11 % of tables without one, where one recipe of
-three has five times the others' noise, so each block keeps its own (tests/test_interaction.py).
+sigma (analysis/comparing/model.py). Between recipes nothing is paired: seed 1 has other images and other batches there. The
+noise levels differ too. If one recipe of three has five times the others' noise, a common sigma would find a change of gains
+in 11 % of tables that have none, so each block keeps its own (tests/test_interaction.py).
 
-- Changes: a method's gain under one recipe less that under another, the interaction of method and recipe; every method and
-  every two recipes, together at 95 %. The variance is 2 s1²/n1 + 2 s2²/n2, with Satterthwaite's degrees of freedom. The bound is
-  that of the multivariate t with the correlation these variances give, each change with its own degrees of freedom (Hasler &
-  Hothorn 2008, Biometrical Journal 50:793). The smallest p is the max-t test of "no gain depends on the recipe".
-- Order: every two rows, the baseline among them, under each recipe; Tukey's comparison in each block, at the level
-  0.95^(1/recipes). Recipes are independent, so all of these hold together with 95 %. Two rows change places for certain if
-  one is better under one recipe and worse under another. That is so on any scale; a change of gains is not: 2 points at
-  60 % and 2 points at 90 % are different things.
+- Changes: a method's gain under one recipe minus its gain under another, the interaction of method and recipe; for every
+  method and every two recipes, jointly at 95 %. The variance is 2 s1²/n1 + 2 s2²/n2, with Satterthwaite's degrees of freedom.
+  The bound is that of the multivariate t with the correlation these variances give, each change with its own degrees of
+  freedom (Hasler & Hothorn 2008, Biometrical Journal 50:793). The smallest p is the max-t test of "no gain depends on the
+  recipe".
+- Order: every two rows, including the baseline, under each recipe; Tukey's comparison in each block, at the level
+  0.95^(1/recipes). Recipes are independent, so all of these hold jointly at 95 %. Two rows swap places for certain if one is
+  better under one recipe and worse under another. A swap holds on any scale; a change of gains does not: 2 points at 60 %
+  and 2 points at 90 % are different things.
 - A row that varies far more than its block (`wide`) has its own variance and degrees of freedom in both, as in Welch's t.
 """
 
@@ -27,13 +28,13 @@ from analysis.comparing.paper import joined, named
 from analysis.comparing.table import lower_is_better
 from analysis.reading.settings import BASELINE, differing
 
-RECIPE = ("recipe", "augment", "optimizer", "batch_size")  # what may differ; epochs too, if each recipe has its own
+RECIPE = ("recipe", "augment", "optimizer", "batch_size")  # what may differ; epochs too, if each recipe sets its own
 
 
 def families(table: pd.DataFrame) -> list[pd.DataFrame]:
-    """A frame for every two or more blocks of one pair, data and hardware that differ in their recipe alone: their rows, with
-    `method` (what a row is called in all of them), `place` (its position), `pair` (the number of the recipe) and `under` (its name).
-    Empty where there are none. Blocks without exactly one baseline have no gains and are left out."""
+    """One frame for each group of two or more blocks with the same pair, data and hardware that differ only in the recipe:
+    their rows, with `method` (the row's name in all of them), `place` (its position), `pair` (number of the recipe) and
+    `under` (its name). Empty if there are none. Blocks without exactly one baseline have no gains and are left out."""
     found: dict[tuple, list[pd.DataFrame]] = {}
     for _, rows in table.groupby("block", sort=False):
         if rows.gain.notna().any():
@@ -51,7 +52,7 @@ def _of_recipe(settings: dict) -> dict:
 
 
 def _rest(settings: dict) -> str:
-    """What blocks of a family must agree in."""
+    """What the blocks of a family must have in common."""
     rest = {key: value for key, value in settings.items() if key not in _of_recipe(settings)}
     if rest.get("epochs") == settings.get("recipe.epochs"):
         rest["epochs"] = "the recipe's"
@@ -59,7 +60,7 @@ def _rest(settings: dict) -> str:
 
 
 def _labeled(family: pd.DataFrame) -> pd.DataFrame:
-    """With `under`: crd240, or the settings that tell the recipes apart where the name does not."""
+    """With `under`: crd240, or the settings that tell the recipes apart if the name does not."""
     recipes = [_of_recipe(_shared(rows)) for _, rows in family.groupby("pair")]
     names = [str(one.get("recipe")) for one in recipes]
     if len(set(names)) < len(names):
@@ -74,22 +75,23 @@ def recipes(family: pd.DataFrame) -> list[str]:
 
 
 def compared(family: pd.DataFrame) -> pd.DataFrame:
-    """The rows that the interaction is about: whole ones that share their seeds with a whole baseline."""
+    """The rows used for the interaction: complete ones that share their seeds with a complete baseline."""
     whole = family.ranked & np.isfinite(family.sigma) & (family.test != "Welch: unpaired")
     control, taught = whole & (family.distill == BASELINE), whole & (family.distill != BASELINE)
     return family[whole & family.pair.isin(family.pair[control]) & family.pair.isin(family.pair[taught])]
 
 
 def everywhere(family: pd.DataFrame) -> list[str]:
-    """The methods, and the baseline, that are compared under every recipe of which anything can be claimed."""
+    """The methods, and the baseline, that are compared under every recipe where anything can be claimed."""
     rows = compared(family)
     count = rows.method.value_counts()
     return [name for name in rows.sort_values("place").method.unique() if count[name] == rows.pair.nunique()]
 
 
 def changes(family: pd.DataFrame) -> pd.DataFrame:
-    """A row for each method and two recipes: method, under, other, difference (its gain under `under` less that under
-    `other`, in units of the metric), low, high (all together 95 %), p (adjusted for all of them), df. Empty if none can be claimed."""
+    """One row for each method and two recipes: method, under, other, difference (gain under `under` minus gain under
+    `other`, in units of the metric), low, high (jointly 95 %), p (adjusted for all of them), df. Empty if nothing can be
+    claimed."""
     rows = compared(family).sort_values(["place", "pair"]).reset_index(drop=True)
     control = {row.pair: row.Index for row in rows.itertuples() if row.distill == BASELINE}
     found, contrasts = [], []
@@ -106,10 +108,10 @@ def changes(family: pd.DataFrame) -> pd.DataFrame:
 
 
 def _together(contrasts: np.ndarray, rows: pd.DataFrame, level: float) -> dict[str, np.ndarray]:
-    """Contrasts (count, rows) of the rows' means: difference, low, high, p, all together at `level`, and df, each (count,)."""
+    """Contrasts (count, rows) of the rows' means: difference, low, high, p, jointly at `level`, and df, each (count,)."""
     wide, n = rows.wide.to_numpy(bool), rows.n.to_numpy(float)
     variance = np.where(wide, rows["std"], rows.sigma) ** 2 / n
-    source = np.where(wide, -1 - np.arange(len(rows)), rows.pair)  # whose estimate it is: the block's, or the row's own
+    source = np.where(wide, -1 - np.arange(len(rows)), rows.pair)  # from the block or from the row itself
     estimates = source[:, None] == np.unique(source)
     df = np.array([np.where(wide, n - 1, rows.df)[one].max() for one in estimates.T])
     shares = contrasts**2 * variance @ estimates
@@ -123,8 +125,8 @@ def _together(contrasts: np.ndarray, rows: pd.DataFrame, level: float) -> dict[s
 
 
 def order(family: pd.DataFrame) -> pd.DataFrame:
-    """A row for every two of `everywhere` and each recipe: first, second, under, difference (of their means, first less
-    second), low, high (all together 95 %), better (1: first is better for certain, -1: second is, 0: not told apart)."""
+    """One row for every two of `everywhere` and each recipe: first, second, under, difference (mean of first minus mean of
+    second), low, high (jointly 95 %), better (1: first is better for certain, -1: second is, 0: cannot tell)."""
     some, rows, found = everywhere(family), compared(family), []
     level = 1 - (1 - LEVEL) ** (1 / max(rows.pair.nunique(), 1))
     two = list(itertools.combinations(some, 2))
@@ -140,8 +142,9 @@ def order(family: pd.DataFrame) -> pd.DataFrame:
 
 
 def places(order: pd.DataFrame) -> pd.DataFrame:
-    """A row for every two of `order`: first, second, verdict ("swapped": each is better for certain under some recipe; "kept": one is
-    better for certain under every recipe; "open"), crossed (whether their means are in another order under some recipe)."""
+    """One row for every two of `order`: first, second, verdict ("swapped": each is better for certain under some recipe;
+    "kept": the same one is better for certain under every recipe; "open"), crossed (whether the order of their means changes
+    between recipes)."""
     found = []
     for (first, second), rows in order.groupby(["first", "second"], sort=False):
         signs = set(rows.better)

@@ -12,7 +12,7 @@ from analysis.reading.settings import differing
 
 METRICS = {
     "test_acc": "test accuracy, last epoch, %",
-    "best_test_acc": "test accuracy, best epoch, %: chosen on the test set, not for claims",
+    "best_test_acc": "test accuracy, best epoch, % (chosen on the test set: not for claims)",
     "test_top5": "top-5 test accuracy, last epoch, %",
     "val_acc": "validation accuracy, last epoch, %",
     "test_loss": "test loss, last epoch",
@@ -48,7 +48,7 @@ HIDDEN = [
     "lacking",
     "shared_settings",
     "method_settings",
-]  # for words and pages, not for files
+]  # for the screen and the page, not for files
 
 
 def is_percent(metric: str) -> bool:
@@ -62,22 +62,22 @@ def lower_is_better(metric: str) -> bool:
 def summarize(
     runs: pd.DataFrame, metric: str = "test_acc", over: str = "seed", data: str | None = None
 ) -> pd.DataFrame:
-    """The table of these runs, blocks (dataset, teacher, student, shared_settings) one below the other, baseline first in each.
+    """The table of these runs: blocks (dataset, teacher, student, shared_settings) stacked, the baseline first in each.
 
-    metric: a numeric column of `runs`. over: "seed", or "teacher" to take teacher draws (teacher_seed, checkpoint) as
-    what varies; a draw is the mean of its seeds; "images" is "seed" for a reader who wants the interval over images shown.
-    data: a folder of data sets; with "images", their labels serve runs without right.npy.
+    metric: a numeric column of `runs`. over: what varies: "seed"; "teacher" for teacher draws (teacher_seed, checkpoint),
+    each the mean over its seeds; or "images", which is "seed" with the interval over images shown as well. data: a folder
+    of data sets; with "images", their labels are used for runs without right.npy.
 
-    n, mean, std: over these. of, state: how many there should be (as many as any method of the block has), and why not.
-    gain, low, high, p: over the baseline, in units of the metric, with simultaneous 95 % interval. over_kd...: the same
-    over KD. low_images, high_images: the interval over seeds and images; images_alone, images_lasting: half-widths of what
-    images leave open with so many seeds, and with any number of them; test_images: how many. paired_p: plain paired t.
-    test: "model", "log odds", or why it was Welch's. best: may be the best. sigma, df: the noise. resolves: the difference
-    found with 80 %. Columns named like settings: what differs among the rows of a pair. See analysis/comparing/comparisons.py
-    and images.py.
+    n, mean, std: over what varies. of, state: how many values there should be (the most that any method of the block has),
+    and why some are missing. gain, low, high, p: over the baseline, in units of the metric, with the simultaneous 95 %
+    interval. over_kd...: the same over KD. low_images, high_images: the interval over seeds and images; images_alone,
+    images_lasting: half-widths of the uncertainty due to images with this many seeds, and with any number of seeds;
+    test_images: how many. paired_p: plain paired t. test: "model", "log odds", or why Welch's t was used. best: may be the
+    best. sigma, df: the noise. resolves: the difference detected with 80 % power. Columns named like settings: what differs
+    among the rows of a pair. See analysis/comparing/comparisons.py and images.py.
 
-    Networks trained on labels alone that are nobody's baseline follow as blocks of one row. Raises ValueError for a
-    metric that is no number, and for "images" where nothing is known of them.
+    Label-only networks that are no student's baseline follow as blocks of one row. Raises ValueError if the metric is not
+    a number, and for "images" if nothing is known about them.
     """
     measured, sign = _measured(runs, metric, over), -1 if lower_is_better(metric) else 1
     baselines: dict[tuple, list[dict]] = {}
@@ -95,21 +95,21 @@ def summarize(
     table = _with_settings(pd.DataFrame(rows))
     if over == "images" and table.test_images.isna().all():
         raise ValueError(
-            "--over images: which images they got right is not known of any method's runs and its baseline's. Runs of "
-            "older versions have no right.npy; with --data DIR the labels are taken from the data set"
+            "--over images: no method and its baseline have records of which images they got right. Runs of older "
+            "versions have no right.npy; with --data DIR the labels are taken from the data set"
         )
     return table[[*FIRST, *setting_columns(table), *LAST, *HIDDEN]]
 
 
 def _measured(runs: pd.DataFrame, metric: str, over: str) -> list[dict]:
-    """Runs with `value` (NaN if there is none), `unit` (what they are repeated over) and `method_settings` without it, sorted."""
+    """Runs, sorted, with `value` (NaN if there is none), `unit` (what varies) and `method_settings` without the unit."""
     if (
         metric not in runs
         or metric in ("seed", "teacher_seed", "heartbeat")
         or not pd.to_numeric(runs[metric], errors="coerce").notna().any()
     ):
         numbers = [name for name in runs.select_dtypes("number") if runs[name].notna().any() and "seed" not in name]
-        raise ValueError(f"--metric {metric}: no run has such a number. There are: {', '.join(numbers)}")
+        raise ValueError(f"--metric {metric}: no run has this number. There are: {', '.join(numbers)}")
     value = pd.to_numeric(runs[metric], errors="coerce").replace([np.inf, -np.inf], np.nan).astype(float)
     teacher_acc = pd.to_numeric(runs.get("teacher_test_acc"), errors="coerce") if "teacher_test_acc" in runs else np.nan
     variant = runs.variant.fillna("") if "variant" in runs else ""
@@ -139,10 +139,10 @@ def _measured(runs: pd.DataFrame, metric: str, over: str) -> list[dict]:
 
 
 def _right(runs: pd.DataFrame, metric: str, over: str, data: str | None) -> Right | None:
-    """How to learn which images a run got right; None where that is not what the table is about."""
+    """A function that tells which images a run got right; None if the table is not about that."""
     if metric != "test_acc" or over == "teacher":
         if over == "images":
-            raise ValueError(f"--over images: only test_acc is counted image by image, not {metric}")
+            raise ValueError(f"--over images: only test_acc is known per image, not {metric}")
         return None
     return from_records(runs, data if over == "images" else None)
 
@@ -156,8 +156,8 @@ def _draw(own: str) -> tuple[str, str]:
 
 
 def _with_settings(table: pd.DataFrame) -> pd.DataFrame:
-    """Give what differs among the rows of a pair (shared_settings), and among rows of one method (method_settings), a column of its
-    name; empty where it does not apply."""
+    """Add a column for each setting that differs among the rows of a pair (shared_settings) or among rows of one method
+    (method_settings); empty where it does not apply."""
     found: dict[str, dict] = {}
     for keys, column in (
         (["dataset", "student"], "shared_settings"),
@@ -175,12 +175,12 @@ def _with_settings(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def setting_columns(table: pd.DataFrame) -> list[str]:
-    """The columns that `_with_settings` gave a table."""
+    """The columns that `_with_settings` added to a table."""
     return [column for column in table if column not in (*FIRST, *LAST, *HIDDEN)]
 
 
 def method_setting_columns(rows: pd.DataFrame) -> list[str]:
-    """The settings that differ among the rows of one method in a block: columns of their own."""
+    """The settings that differ among the rows of one method in a block and so get their own columns."""
     varying = [column for column in setting_columns(rows) if rows[column].nunique(dropna=False) > 1]
     methods = [group for _, group in rows.groupby("distill")] if varying else []
     return [column for column in varying if any(group[column].nunique(dropna=False) > 1 for group in methods)]

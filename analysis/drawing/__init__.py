@@ -1,1 +1,1 @@
-"""The table -> matplotlib figures."""
+"""Turns the table into matplotlib figures."""

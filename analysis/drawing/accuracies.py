@@ -1,4 +1,4 @@
-"""Accuracies of a pair with their intervals, gains of all pairs, accuracy against time."""
+"""Accuracies of a pair with their intervals, gains on all pairs, accuracy against time."""
 
 import numpy as np
 import pandas as pd
@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from analysis.comparing.table import is_percent
 from analysis.drawing.style import (
-    COLOURS,
+    COLORS,
     MARKERS,
     close_to_most,
     labelled,
@@ -20,8 +20,8 @@ from analysis.showing import labels
 
 
 def accuracy(rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
-    """Each method's mean with its seeds. The bar is the simultaneous 95 % interval of its gain, drawn from the
-    baseline: where it does not touch the baseline's line, the method differs. What is far off stands at the edge."""
+    """Each method's mean and its seeds. The bar is the simultaneous 95 % interval of its gain, drawn from the baseline: if
+    it does not touch the baseline's line, the method differs. Outliers are marked at the edge with their value."""
     shown = rows[(rows.n > 0)].reset_index(drop=True)
     figure, axes = new_figure(height=0.9 + 0.32 * len(shown))
     metric, mine = rows.metric.iloc[0], labelled(rows, runs)
@@ -65,7 +65,7 @@ def accuracy(rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
 
 
 def _window(rows: pd.DataFrame) -> tuple[float, float]:
-    """The range that shows the methods near the median one with their intervals, the baseline and the teacher."""
+    """The axis range that shows the methods near the median with their intervals, the baseline and the teacher."""
     near = rows[close_to_most(rows["mean"])]
     sure = near[~near.wide]
     edges = [near["mean"], sure.baseline + sure.low, sure.baseline + sure.high, near.baseline]
@@ -76,16 +76,14 @@ def _window(rows: pd.DataFrame) -> tuple[float, float]:
 
 
 def gains(table: pd.DataFrame) -> Figure:
-    """The gain of each method over none in every pair: a marker for each pair, its 95 % interval as a bar. What is far off
-    stands at the edge with its value."""
+    """The gain of each method over none on every pair: a marker for each pair, its 95 % interval as a bar. Outliers are
+    marked at the edge with their value."""
     figure, axes = new_figure()
     pairs = [rows for rows in labels.pairs(table) if rows.gain.notna().any()]
     methods = list(dict.fromkeys(label for rows in pairs for label in rows.label[rows.distill != BASELINE]))
     every = pd.concat([rows[rows.gain.notna()] for rows in pairs])
     near = every[close_to_most(every.gain)]
-    reach = pd.concat([near.low, near.high, near.gain, pd.Series([0.0])]).astype(
-        float
-    )  # of one run there is no interval
+    reach = pd.concat([near.low, near.high, near.gain, pd.Series([0.0])]).astype(float)  # one run has no interval
     bottom, top = reach.min(), reach.max()
     margin = 0.08 * (top - bottom) or 1.0
     for number, rows in enumerate(pairs):
@@ -96,7 +94,7 @@ def gains(table: pd.DataFrame) -> Figure:
         inside = some.gain.between(bottom, top).to_numpy()
         y = some.gain.where(inside)
         bars = np.nan_to_num(np.array([some.gain - some.low, some.high - some.gain]).clip(0)) * inside
-        look = {"color": COLOURS[(number + 1) % 8], "markersize": 5, "linewidth": 1}
+        look = {"color": COLORS[(number + 1) % 8], "markersize": 5, "linewidth": 1}
         axes.errorbar(x, y, bars, fmt=MARKERS[number % 8], label=labels.title(rows).replace("   ", " "), **look)
         for place, value, far in zip(x, some.gain, ~inside):
             if far:
@@ -115,8 +113,8 @@ def gains(table: pd.DataFrame) -> Figure:
 
 
 def cost(rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
-    """Accuracy against the time a run took, a marker for each run. Runs that trained side by side took the group's time,
-    and say so on the axis."""
+    """Accuracy against the time a run took, a marker for each run. Runs trained side by side share the group's time; the
+    axis label says so."""
     figure, axes = new_figure()
     mine, metric = labelled(rows, runs), rows.metric.iloc[0]
     far = ~close_to_most(pd.to_numeric(mine[metric]))

@@ -1,4 +1,4 @@
-"""What students and teachers agree on, and what classes gain, as pictures."""
+"""Figures of where students and teachers agree, and of which classes gain."""
 
 import numpy as np
 import pandas as pd
@@ -10,8 +10,8 @@ from analysis.showing import labels
 
 
 def agreement_figure(rows: pd.DataFrame, runs: pd.DataFrame) -> Figure | None:
-    """How many test images student and teacher give the same class: a marker for each run, the mean as a bar. None if the
-    teacher's predictions are not among the records."""
+    """The share of test images that student and teacher put in the same class: a marker for each run, the mean as a bar.
+    None if the records do not include the teacher's predictions."""
     teachers = pd.concat([labelled(rows, runs), runs[(runs.teacher == "") & (runs.student == labels.teacher_of(rows))]])
     found = agreement(teachers[~teachers.index.duplicated()])
     if found.empty:
@@ -28,14 +28,14 @@ def agreement_figure(rows: pd.DataFrame, runs: pd.DataFrame) -> Figure | None:
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set(
-        xlabel="test images that student and teacher give the same class, %",
+        xlabel="test images that student and teacher put in the same class, %",
         title=labels.title(rows),
     )
     return figure
 
 
 def per_class(values: pd.DataFrame, label: str, title: str) -> Figure:
-    """Methods x classes as a map: gains (around 0) or agreement (from 0 to 100)."""
+    """Methods x classes as a heat map: gains (around 0) or agreement (from 0 to 100)."""
     figure, axes = new_figure(height=0.9 + 0.28 * len(values))
     signed = float(np.nanmin(values)) < 0 or "gain" in label
     far = float(np.nanpercentile(values.abs(), 90)) or 1.0

@@ -8,8 +8,8 @@ from analysis.showing import labels
 
 
 def learning_curves(rows: pd.DataFrame, runs: pd.DataFrame, epochs: pd.DataFrame) -> Figure:
-    """Test accuracy of each method after each epoch: mean of the seeds, band from the lowest to the highest. Beside it the
-    last third, at a scale that shows the methods near the median one."""
+    """Test accuracy of each method after each epoch: mean over seeds, with a band from the lowest to the highest. The second
+    panel zooms in on the last third of the epochs and the methods near the median."""
     figure = Figure(figsize=(7.2, 3.2))
     axes = figure.subplots(1, 2, width_ratios=(3, 2))
     mine = labelled(rows, runs)

@@ -1,4 +1,4 @@
-"""Figures for print: every function takes frames and returns a matplotlib Figure; `draw` makes all of a table."""
+"""Figures for print: every function takes frames and returns a matplotlib Figure; `draw` makes all figures of a table."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +22,7 @@ from analysis.showing.overall import many
 
 
 class Drawn(NamedTuple):
-    """figures: by the name of their file. lacking: by the place of a pair (`labels.place`), sentences on what is not drawn."""
+    """figures: by file name. lacking: for each pair (`labels.place`), sentences on what could not be drawn."""
 
     figures: dict[str, Figure]
     lacking: dict[str, list[str]]
@@ -36,8 +36,8 @@ def draw(
     papers: list[pd.DataFrame] = (),
     published: pd.DataFrame | None = None,
 ) -> Drawn:
-    """Every figure of a table. data: the folder of the data sets, for gains per class and attention maps. papers: whose pairs
-    are looked at together. published: our cells beside published ones."""
+    """Every figure of a table. data: the folder of the data sets, for gains per class and attention maps. papers: tables
+    whose pairs are compared together. published: our cells next to published ones."""
     figures, lacking = {}, {}
     with matplotlib.rc_context(STYLE):
         for rows in labels.pairs(table) if len(epochs) else ():  # a published table has no epochs
@@ -56,7 +56,7 @@ def draw(
 def of_pair(
     rows: pd.DataFrame, runs: pd.DataFrame, epochs: pd.DataFrame, data: str | None
 ) -> tuple[dict[str, Figure | None], list[str]]:
-    """(the figures of one pair by name, sentences on what is not drawn)."""
+    """(the figures of one pair by name, sentences on what could not be drawn)."""
     mine, title = labelled(rows, runs), labels.title(rows)
     if mine.empty:
         return {}, []
@@ -80,14 +80,14 @@ def of_pair(
 
 
 def of_pairs(paper: pd.DataFrame) -> dict[str, Figure]:
-    """The figures over the pairs of a paper; none of one pair."""
+    """The figures over all pairs of a paper; none if there is only one pair."""
     if not many(paper):
         return {}
     return {"matrix": pairs.matrix(paper), "over_pairs": pairs.over_pairs(paper), "heat_map": pairs.heat_map(paper)}
 
 
 def save(figures: dict[str, Figure], folder: Path) -> None:
-    """Each figure as PNG and SVG below `folder`."""
+    """Save each figure as PNG and SVG in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context(STYLE):
         for name, figure in figures.items():

@@ -1,4 +1,4 @@
-"""Our gains against published ones: the picture that says whether this program reproduces the field."""
+"""Our gains against published ones: the figure that shows whether kdexp reproduces the literature."""
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -9,19 +9,19 @@ from analysis.reading.settings import BASELINE
 
 
 def gains_against(found: pd.DataFrame) -> Figure | None:
-    """A point for each cell of `beside`: theirs to the right, ours upwards with its 95 % interval, and the diagonal where both are
-    equal. A colour for each method, a marker for each source, hollow where the recipe is another. None without a shared cell."""
+    """A point for each cell of `beside`: x is the published gain, y is ours with its 95 % interval; on the diagonal both are
+    equal. One color per method, one marker per source, hollow if the recipes differ. None if they share no cell."""
     known = found[found.gain.notna() & found.published_gain.notna() & (found.method != BASELINE)]
     if known.empty:
         return None
     figure, axes = new_figure(height=4.6)
     sources = list(dict.fromkeys(known.source))
-    colours = {name: style(method(name), index)["color"] for index, name in enumerate(dict.fromkeys(known.method))}
+    colors = {name: style(method(name), index)["color"] for index, name in enumerate(dict.fromkeys(known.method))}
     low, high = padded(pd.concat([known.gain, known.published_gain]).astype(float))
     for row in known.itertuples():
-        filled = {"markerfacecolor": colours[row.method] if row.same_recipe else "none"}
+        filled = {"markerfacecolor": colors[row.method] if row.same_recipe else "none"}
         look = {
-            "color": colours[row.method],
+            "color": colors[row.method],
             "marker": MARKERS[sources.index(row.source) % len(MARKERS)],
             "markersize": 6,
             **filled,
@@ -31,8 +31,8 @@ def gains_against(found: pd.DataFrame) -> Figure | None:
     axes.axline((0, 0), slope=1, color=GREY, linewidth=1, zorder=0)
     axes.set_xlim(low, high)
     axes.set_ylim(low, high)
-    for name, colour in colours.items():
-        axes.plot([], [], "s", color=colour, label=name)
+    for name, color in colors.items():
+        axes.plot([], [], "s", color=color, label=name)
     for index, name in enumerate(sources):
         axes.plot([], [], MARKERS[index % len(MARKERS)], color=GREY, markerfacecolor="none", label=name)
     for axis in (axes.xaxis, axes.yaxis):

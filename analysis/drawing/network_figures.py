@@ -1,4 +1,4 @@
-"""What trained networks know, as pictures: how sure they are, what they take for what, which classes go together."""
+"""Figures of what trained networks know: how confident they are, which classes they confuse, which classes go together."""
 
 import matplotlib
 import numpy as np
@@ -9,13 +9,13 @@ from matplotlib.ticker import MaxNLocator
 from analysis.comparing.networks import BINS, Correlations, Reliability
 from analysis.drawing.style import close_to_most
 
-WIDTH = 8.2  # inches, for panels
-FEW = 10  # images in a bin, below which its bar is pale
+WIDTH = 8.2  # inches available for panels
+FEW = 10  # bins with fewer images than this are drawn pale
 MOST = 15  # disagreements shown
 
 
 def panels(names: list[str], side: float, title: str) -> tuple[Figure, dict]:
-    """A square for each name, as many in a row as fit: (figure, axes by name). side: of one, in inches."""
+    """A square panel for each name, as many per row as fit: (figure, axes by name). side: of one panel, in inches."""
     columns = min(int(WIDTH / side), len(names))
     lines = -(-len(names) // columns)
     figure = Figure(figsize=(side * columns + 0.7, side * lines + 0.5), layout="compressed")
@@ -27,15 +27,15 @@ def panels(names: list[str], side: float, title: str) -> tuple[Figure, dict]:
 
 
 def reliability_diagrams(bins: dict[str, Reliability], ece: dict[str, float], title: str) -> Figure:
-    """Accuracy of the images in each bin of confidence; on the diagonal a network is as often right as it is sure. bins: by
-    name. ece: expected calibration error, percent, by name."""
+    """Accuracy of the images in each confidence bin; on the diagonal, accuracy equals confidence. bins: by name. ece:
+    expected calibration error, percent, by name."""
     figure, axes = panels(list(bins), 1.62, title)
     for name, part in axes.items():
         images, _, right = bins[name]
         seen = images > 0
-        colours = np.where(images[seen] < FEW, "#b3d4ea", "#0072B2")
+        colors = np.where(images[seen] < FEW, "#b3d4ea", "#0072B2")
         part.bar(
-            100 * np.flatnonzero(seen) / BINS, 100 * right[seen] / images[seen], 94 / BINS, align="edge", color=colours
+            100 * np.flatnonzero(seen) / BINS, 100 * right[seen] / images[seen], 94 / BINS, align="edge", color=colors
         )
         part.plot([0, 100], [0, 100], color="#D55E00", linewidth=0.9)
         part.set_title(f"{name}: {ece[name]:.1f}" if name in ece else name, fontsize=8)
@@ -75,14 +75,14 @@ def disagreement_map(table: pd.DataFrame, title: str) -> Figure:
 
 
 def correlation_maps(found: dict[str, Correlations], title: str) -> Figure:
-    """Student's less teacher's correlations of classes, a square for each row; blue: the student takes two classes for more
-    alike than its teacher does."""
+    """Student's minus teacher's class correlations, a square for each row; blue: two classes are more alike for the student
+    than for its teacher."""
     classes = len(next(iter(found.values())).difference)
     figure, axes = panels(list(found), 1.62 if classes <= 20 else 2.7, title)
     far = float(np.nanpercentile(np.abs([one.difference for one in found.values()]), 95)) or 1.0
-    colours = matplotlib.colormaps["RdBu"].resampled(11)  # few colours, so that the file stays small
+    colors = matplotlib.colormaps["RdBu"].resampled(11)  # few colors keep the file small
     for name, part in axes.items():
-        image = part.imshow(found[name].difference, cmap=colours, vmin=-far, vmax=far, interpolation="none")
+        image = part.imshow(found[name].difference, cmap=colors, vmin=-far, vmax=far, interpolation="none")
         part.set_title(f"{name}: {found[name].distance:.3f}", fontsize=8)
         for axis in (part.xaxis, part.yaxis):
             axis.set_major_locator(MaxNLocator(5, integer=True))

@@ -1,4 +1,4 @@
-"""The figures of what a pair's networks know, and what is not drawn because the records lack it."""
+"""The figures of what a pair's networks know, and what cannot be drawn because the records lack the data."""
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -9,11 +9,11 @@ from analysis.drawing.network_figures import correlation_maps, disagreement_map,
 from analysis.drawing.style import labelled
 from analysis.showing import labels
 
-IMAGES = 6  # whose attention is drawn
+IMAGES = 6  # methods whose attention maps are drawn
 
 
 def of_pair(rows: pd.DataFrame, runs: pd.DataFrame, data: str | None) -> tuple[dict[str, Figure], list[str]]:
-    """(figures by name, sentences on what is not drawn and why). data: the folder of the data sets."""
+    """(figures by name, sentences on what could not be drawn and why). data: the folder of the data sets."""
     mine, title = labelled(rows, runs), labels.title(rows)
     held = teachers(mine, runs)
     teacher = runs[runs.folder.isin(held.values())].assign(row=f"teacher {labels.teacher_of(rows)}")
@@ -26,9 +26,7 @@ def of_pair(rows: pd.DataFrame, runs: pd.DataFrame, data: str | None) -> tuple[d
     lacking += _without_logits(both, set(bins))
     if teacher.empty:
         name = labels.teacher_of(rows)
-        lacking.append(
-            f"No run of {name} itself is among these records, and so no student is compared with its teacher."
-        )
+        lacking.append(f"There is no record of {name} itself, so no student is compared with its teacher.")
     apart, related = disagreements(mine, runs), correlations(mine, runs)
     figures |= {"disagreements": disagreement_map(apart, title)} if len(apart) else {}
     figures |= {"correlations": correlation_maps(related, title)} if related else {}
@@ -42,16 +40,14 @@ def _without_logits(both: pd.DataFrame, known: set[str]) -> list[str]:
         return []
     why = "older records, keep_logits=false, or packed without --weights"
     if not known:
-        return [
-            f"No run here kept its test logits ({why}), and so there are no reliability diagrams and no correlations."
-        ]
+        return [f"No run here kept its test logits ({why}), so there are no reliability diagrams and no correlations."]
     return [
-        f"Without test logits ({why}), and so in no reliability diagram and no correlation: {labels.listed(without)}."
+        f"Not in the reliability diagrams and correlations, for lack of test logits ({why}): {labels.listed(without)}."
     ]
 
 
 def _attention(both: pd.DataFrame, data: str | None, title: str, lacking: list[str]) -> Figure | None:
-    """Of each row's first run. What is missing is appended to `lacking`."""
+    """Draw each row's first run. What is missing is appended to `lacking`."""
     if not data:
         lacking.append("Gains per class and attention maps need the data set: --data DIR.")
         return None

@@ -1,4 +1,4 @@
-"""What holds over the pairs of a paper, as pictures: the comparison matrix, gains over all pairs, methods x pairs."""
+"""Figures of what holds across the pairs of a paper: the comparison matrix, gains over all pairs, methods x pairs."""
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from analysis.showing.overall import sorted_by_gain
 
 def matrix(paper: pd.DataFrame) -> Figure:
     """Each method (row) against each (column): mean difference over the pairs both have, won-tied-lost, p after Holm's correction;
-    bold where that is below 5 %. The highest mean gain first. After Ismail-Fawaz et al. 2023, arXiv:2305.11921."""
+    bold if it is below 5 %. The highest mean gain comes first. After Ismail-Fawaz et al. 2023, arXiv:2305.11921."""
     order, found = sorted_by_gain(paper), every_two_of(paper)
     size = max(3.2, 0.9 + 0.62 * len(order))
     figure = Figure(figsize=(size * 1.25, size))
@@ -52,8 +52,8 @@ def _ink(image, value: float) -> dict:
 
 
 def over_pairs(paper: pd.DataFrame) -> Figure:
-    """The gain of each method: a point for each pair, the mean, and its 95 % t interval over the pairs. What is far off stands at
-    the edge with its value."""
+    """The gain of each method: a point for each pair, the mean, and its 95 % t interval over the pairs. Outliers are marked at
+    the edge with their value."""
     gained = gains(paper)
     order = [name for name in sorted_by_gain(paper) if name != baseline(paper)]
     found = against(every_two_of(paper), baseline(paper)).set_index("first")
@@ -87,7 +87,7 @@ def over_pairs(paper: pd.DataFrame) -> Figure:
 
 
 def _window(gained: pd.DataFrame) -> tuple[float, float]:
-    """The range of most points: a collapsed method does not flatten the others."""
+    """The axis range of most points, so that a collapsed method does not flatten the others."""
     values = pd.Series(gained.to_numpy().ravel()).dropna()
     middle, wide = values.median(), (values - values.median()).abs().median()
     near = values[(values - middle).abs() <= max(5 * wide, 1e-9)]
@@ -96,7 +96,7 @@ def _window(gained: pd.DataFrame) -> tuple[float, float]:
 
 
 def heat_map(paper: pd.DataFrame) -> Figure:
-    """The gain of each method (row, the highest mean first) in each pair; crossed out where it was not run, or not whole."""
+    """The gain of each method (row, the highest mean first) on each pair; crossed out if it was not run or is incomplete."""
     gained = gains(paper)
     gained = gained.loc[[name for name in sorted_by_gain(paper) if name in gained.index]]
     figure = Figure(figsize=(1.8 + 0.75 * gained.shape[1] + 0.8, 1.3 + 0.34 * len(gained)))

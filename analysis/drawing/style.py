@@ -1,7 +1,7 @@
 """How all figures look, and what they share.
 
-Colours are Okabe & Ito's (2008), which colour-blind readers tell apart; each method has one colour, marker and line style
-in all figures, so that they read in grey as well.
+The colors are Okabe & Ito's (2008), which color-blind readers can tell apart. Each method has the same color, marker and line
+style in all figures, so that they also work in grayscale.
 """
 
 import matplotlib
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from analysis.comparing.block import ORDER
 from analysis.showing import labels
 
-COLOURS = ("#000000", "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#8C6D31")
+COLORS = ("#000000", "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#8C6D31")
 MARKERS = "osD^vP*X"
 LINES = ("-", "-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 STYLE = {
@@ -29,13 +29,13 @@ GREY = "#767676"
 
 
 def style(distill: str, position: int) -> dict:
-    """Colour, marker and line of a method; methods beyond the seven take turns."""
+    """Color, marker and line style of a method; methods beyond the seven cycle through the styles."""
     index = ORDER.index(distill) if distill in ORDER else len(ORDER) + position
-    number = index % len(COLOURS)
+    number = index % len(COLORS)
     return {
-        "color": COLOURS[number],
+        "color": COLORS[number],
         "marker": MARKERS[number],
-        "linestyle": LINES[(number + index // len(COLOURS)) % len(LINES)],
+        "linestyle": LINES[(number + index // len(COLORS)) % len(LINES)],
     }
 
 
@@ -62,7 +62,7 @@ def new_figure(height: float = 3.4) -> tuple[Figure, matplotlib.axes.Axes]:
 
 
 def reference_lines(draw, rows: pd.DataFrame, baseline: bool = True) -> None:
-    """The teacher's accuracy and the baseline's as lines."""
+    """Draw the teacher's and the baseline's accuracy as lines."""
     teacher, base = labels.teacher_accuracy(rows), rows.baseline.mean()
     if np.isfinite(teacher) and rows.metric.iloc[0] == "test_acc":
         draw(teacher, color=GREY, linestyle=(0, (6, 3)), linewidth=1, label=f"teacher {teacher:.2f}", zorder=0)
@@ -71,7 +71,7 @@ def reference_lines(draw, rows: pd.DataFrame, baseline: bool = True) -> None:
 
 
 def close_to_most(values: pd.Series) -> pd.Series:
-    """All but what lies eight times as far from the median as the typical value does."""
+    """Mask of the values that are not eight times as far from the median as is typical."""
     distance = (values - values.median()).abs()
     return distance <= max(8 * distance.median(), 1e-9)
 

@@ -1,1 +1,1 @@
-"""The table, the figures and every run -> one HTML file."""
+"""Puts the table, the figures and every run into one HTML file."""

@@ -1,5 +1,5 @@
 "use strict";
-// Everything from records is put on the page as text, never as markup.
+// Everything from records goes onto the page as text, never as markup.
 const data = JSON.parse(document.getElementById("data").textContent);
 const SHOWN = 300;
 
@@ -10,7 +10,7 @@ function element(tag, text, name) {
   return made;
 }
 
-// numbers by value, the rest by name, empty last
+// numbers by value, the rest alphabetically, empty cells last
 function compare(a, b) {
   if (a === b) return 0;
   if (a === "" || a === null) return 1;
@@ -55,7 +55,7 @@ pairs?.addEventListener("input", () => {
   for (const part of document.querySelectorAll("section.pair")) part.hidden = !wanted(part.dataset.text.toLowerCase(), pairs.value);
 });
 
-// the runs: one array per run, drawn when needed, so that thousands stay quick
+// one array per run, drawn only when needed, so that thousands of runs stay fast
 const runs = {table: document.getElementById("runs"), filter: document.getElementById("filter-runs"), limit: SHOWN};
 runs.order = data.runs.map((_, index) => index);
 runs.text = data.runs.map((run) => run.cells.join(" ").toLowerCase());
@@ -87,7 +87,7 @@ function detail(run) {
   const row = element("tr", undefined, "detail"), cell = element("td"), columns = element("div", undefined, "columns");
   cell.colSpan = run.cells.length;
   const first = element("div"), second = element("div");
-  first.append(element("strong", "Test accuracy of each epoch, %"), curve(run.curve), element("strong", "Made with"), pre(run.facts));
+  first.append(element("strong", "Test accuracy after each epoch, %"), curve(run.curve), element("strong", "Ran with"), pre(run.facts));
   second.append(element("strong", "config.yaml"), pre(run.config.map((block) => data.blocks[block]).join("\n")));
   columns.append(first, second);
   cell.append(element("div", run.folder, "soft"), columns);

@@ -1,6 +1,6 @@
-"""The report page: one HTML file without a network, with tables, figures and every run.
+"""The report page: one self-contained HTML file with tables, figures and every run; it loads nothing from the network.
 
-What comes from records is escaped by jinja2 or set as text by report.js; the page's own policy lets no other script run.
+Text from records is escaped by jinja2 or inserted as text by report.js; the page's security policy blocks any other script.
 """
 
 import base64
@@ -39,8 +39,8 @@ def write(
     against: bool = False,
     papers: list[pd.DataFrame] = (),
 ) -> Path:
-    """Write the page to `path` and return it. against: with published numbers beside ours. papers: whose pairs are looked at
-    together, before each is."""
+    """Write the page to `path` and return it. against: compare with published numbers. papers: tables whose pairs are
+    compared together, shown before the single pairs."""
     page = Environment(loader=FileSystemLoader(HERE), autoescape=True).get_template("report.html")
     script = (HERE / "report.js").read_text(encoding="utf-8")
     images = {name: _image(figure) for name, figure in drawn.figures.items()}
@@ -73,9 +73,9 @@ def write(
 
 
 def _image(figure: Figure) -> str:
-    """A figure as a data URI: an image cannot run anything."""
+    """A figure as a data URI: an image cannot run scripts."""
     file = io.BytesIO()
-    with matplotlib.rc_context(STYLE | {"svg.fonttype": "none"}):  # letters as outlines would double the page
+    with matplotlib.rc_context(STYLE | {"svg.fonttype": "none"}):  # text drawn as outlines would double the page's size
         figure.savefig(file, format="svg", metadata={"Date": None})
     return "data:image/svg+xml;base64," + base64.b64encode(file.getvalue()).decode()
 

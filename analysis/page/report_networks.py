@@ -1,4 +1,4 @@
-"""What a pair's networks know, on the page: calibration and fidelity in numbers, figures with their captions, what is missing."""
+"""The page's section on what a pair's networks know: calibration and fidelity, captioned figures, and what is missing."""
 
 import pandas as pd
 
@@ -23,24 +23,24 @@ CALIBRATION = "ECE is how far confidence and accuracy are apart, in 15 bins; the
 FIDELITY = (
     "KL is the divergence from the teacher's probabilities to the student's. Agree: both name the same class. If it errs: the same "
     "among the images that the teacher gets wrong. By chance: what another image of the same label would give there; more than that "
-    "takes copying."
+    "means the student copies the teacher."
 )
 CAPTIONS = {
-    "reliability": "Reliability diagrams. Bars above the line: the network is right more often than it is sure; below: it is too "
-    "sure. The images of all seeds together; pale bars hold fewer than 10.",
-    "disagreements": "The most frequent disagreements with the teacher, as teacher's class → student's class: of 1,000 test "
-    "images, how many. Ordered by the median over the methods.",
-    "correlations": "How alike the logits of two classes are (Pearson's correlation over the test images), student less teacher. "
+    "reliability": "Reliability diagrams. Bars above the line: the network is underconfident; below: "
+    "overconfident. Images of all seeds are pooled; pale bars have fewer than 10.",
+    "disagreements": "The most frequent disagreements with the teacher, as teacher's class → student's class, counted per 1,000 "
+    "test images. Ordered by the median over the methods.",
+    "correlations": "How alike the logits of two classes are (Pearson's correlation over the test images), student minus teacher. "
     "Blue: more alike for the student than for its teacher; white: the same. Mean over seeds.",
-    "attention": "Where the networks look: the mean over the channels of the squared activations, each map from black to its own "
-    "largest value. First seed; the first test images of six classes, none picked by hand.",
+    "attention": "Where the networks look: squared activations averaged over channels, each map scaled from black to its own "
+    "maximum. First seed; the first test images of six classes, none picked by hand.",
 }
 
 
 def of_pair(rows: pd.DataFrame, runs: pd.DataFrame, images: dict[str, str], lacking: dict[str, list[str]]) -> dict:
-    """What report.html shows. images: figures as data URIs by name. lacking: see `figures.Drawn`."""
+    """The data for report.html. images: figures as data URIs by name. lacking: see `figures.Drawn`."""
     place = labels.place(rows)
-    if place not in lacking:  # nothing was drawn of it: published numbers have no networks
+    if place not in lacking:  # nothing was drawn: published numbers come without networks
         return {"figures": []}
     mine = labelled(rows, runs)
     columns, table, unknown = _numbers(mine, runs, labels.teacher_of(rows))
@@ -54,7 +54,7 @@ def of_pair(rows: pd.DataFrame, runs: pd.DataFrame, images: dict[str, str], lack
 
 
 def _numbers(mine: pd.DataFrame, runs: pd.DataFrame, teacher: str) -> tuple[list[str], list[list[tuple]], list[str]]:
-    """(heads, lines of (text, value), sentences on what the records lack). The teacher comes first."""
+    """(column heads, rows of (text, value), sentences on what the records lack). The teacher comes first."""
     own = runs[runs.folder.isin(teachers(mine, runs).values())]
     both = pd.concat([own.assign(row=f"teacher {teacher}"), mine])
     there = [key for key in COLUMNS if key in both and both[key].notna().any()]
@@ -67,7 +67,7 @@ def _numbers(mine: pd.DataFrame, runs: pd.DataFrame, teacher: str) -> tuple[list
     said = []
     if unknown:
         said = [
-            f"Trained before kdexp recorded calibration and fidelity, and so not in this table: {labels.listed(unknown)}."
+            f"Not in this table, because they were trained before kdexp recorded calibration and fidelity: {labels.listed(unknown)}."
         ]
     return ["", *(COLUMNS[key] for key in there)], lines, said
 

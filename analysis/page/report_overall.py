@@ -1,15 +1,15 @@
-"""The first screen of the page: which method, over all pairs, and can it be believed?"""
+"""The top of the page: which method is best over all pairs, and can it be believed?"""
 
 import pandas as pd
 
 from analysis.showing import labels, overall
 from analysis.showing.paper import ABSENT, notes, parts, title
 
-FIRST = ("matrix", "over_pairs", "heat_map")  # the figures over pairs, in the order of the screen
+FIRST = ("matrix", "over_pairs", "heat_map")  # the figures over all pairs, in the order they are shown
 
 
 def papers(found: list[pd.DataFrame], drawn: dict[str, str]) -> list[dict]:
-    """What report.html shows of each paper with more than one pair. drawn: figures as data URIs by name."""
+    """The data for report.html about each paper with more than one pair. drawn: figures as data URIs by name."""
     return [_paper(page, number, drawn) for number, page in enumerate(found) if overall.many(page)]
 
 

@@ -1,4 +1,4 @@
-"""The list of runs on the report page: what report.js shows and draws of each."""
+"""The list of runs on the report page: the data that report.js shows for each."""
 
 import json
 from pathlib import Path
@@ -47,7 +47,7 @@ POINTS = 60
 
 
 def data(runs: pd.DataFrame, epochs: pd.DataFrame) -> dict:
-    """What report.js draws: each run's cells, curve, facts and configuration, whose blocks are stored once."""
+    """The data for report.js: each run's cells, curve, facts and configuration. Equal blocks of config.yaml are stored once."""
     blocks: dict[str, int] = {}
     curves = dict(list(epochs.groupby("run")[["epoch", "test_acc"]])) if len(epochs) else {}
     facts = [
@@ -58,7 +58,7 @@ def data(runs: pd.DataFrame, epochs: pd.DataFrame) -> dict:
         try:
             config = config_blocks(Path(run["folder"], "config.yaml").read_text(encoding="utf-8").rstrip())
         except (OSError, UnicodeDecodeError):
-            config = ["(config.yaml is gone)"]
+            config = ["(config.yaml is missing)"]
         made = "\n".join(f"{name}: {text(run[name])}" for name in facts if text(run[name]))
         shown.append(
             {
@@ -76,7 +76,7 @@ def data(runs: pd.DataFrame, epochs: pd.DataFrame) -> dict:
 
 
 def _curve(rows: pd.DataFrame | None) -> list:
-    """At most about POINTS epochs, the last one among them."""
+    """At most about POINTS epochs, including the last one."""
     if rows is None:
         return []
     some = rows.iloc[:: -max(1, len(rows) // POINTS)].iloc[::-1]
@@ -84,7 +84,7 @@ def _curve(rows: pd.DataFrame | None) -> list:
 
 
 def plain(value):
-    """A number of JSON, or None."""
+    """A number that JSON can hold, or None."""
     if isinstance(value, str) or value is None:
         return value or None
     if isinstance(value, (bool, np.bool_)):
@@ -97,6 +97,6 @@ def text(value) -> str:
 
 
 def as_json(value) -> str:
-    """JSON that ends no script element."""
+    """JSON that cannot close its script element."""
     text = json.dumps(value, separators=(",", ":"), default=str, allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -1,4 +1,4 @@
-"""Records in zips (`python -m kdexp.record pack`), opened for the time of a command."""
+"""Records in zips (`python -m kdexp.record pack`), unpacked for the duration of a command."""
 
 import contextlib
 import tempfile
@@ -10,8 +10,8 @@ from kdexp.record.pack import unpack
 
 @contextlib.contextmanager
 def opened(outputs: list[str]) -> Iterator[tuple[list[str], Callable[[str], str]]]:
-    """(folders, shown): zips stand unpacked in a temporary folder, and `shown` puts their own names into a text in
-    place of that folder's. Raises ValueError for what is not there, UsageError for a zip that is not of records."""
+    """(folders, shown): zips are unpacked into a temporary folder, and `shown` replaces that folder's name in a text by
+    the zip's. Raises ValueError if a path does not exist, UsageError if a zip does not hold records."""
     with tempfile.TemporaryDirectory() as temporary:
         folders, names = [], {}
         for number, given in enumerate(outputs):

@@ -10,10 +10,10 @@ from kdexp.record import seal
 
 
 def right(folder: str | os.PathLike, accuracy: float, labels: np.ndarray | None = None) -> np.ndarray | None:
-    """(N,) booleans, from right.npy, or from predictions.npy and the test set's labels. None where neither is there
-    and whole, or where their mean is not the accuracy (percent) that the run recorded."""
+    """(N,) booleans, from right.npy, or from predictions.npy and the test set's labels. None if both are missing or
+    corrupt, or if their mean is not the accuracy (percent) that the run recorded."""
     if labels is None and not Path(folder, "right.npy").exists():
-        return None  # before anything is read: older records have none, and there may be thousands
+        return None  # check before reading: older records have none, and there may be thousands
     broken = seal.damaged(Path(folder), ("predictions.npy", "right.npy"))
     classes = None if "predictions.npy" in broken else array(folder, "predictions.npy")
     if classes is None or not len(classes):

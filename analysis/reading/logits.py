@@ -1,4 +1,4 @@
-"""What a run's network said to each test image."""
+"""The logits of a run's network on each test image."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from kdexp.record import seal
 
 
 def logits(folder: str | os.PathLike) -> np.ndarray | None:
-    """(N, classes) float64 of the last epoch, from logits.npy (float16); None if the file is not there, damaged, or not
+    """(N, classes) float64 after the last epoch, from logits.npy (float16); None if the file is missing, corrupt, or not
     finite. Records from before `keep_logits`, and packs made without weights, have none."""
     path = Path(folder, "logits.npy")
     if not path.exists() or "logits.npy" in seal.damaged(path.parent, ("logits.npy",)):

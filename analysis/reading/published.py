@@ -1,9 +1,9 @@
 """Published accuracies: analysis/published.csv as a frame.
 
 source, dataset, teacher (empty for label-only), student, method, top1 (percent), std, runs, statistic (last, best,
-mean, median; empty where the source does not say), note. Label-only training stands under the network's own name, whichever
-role it plays in the source, so a source has one baseline for each student. `ls` is KD with standardized logits; on another
-method it is written behind it (dkd+ls). Facts collected from public READMEs and logs.
+mean, median; empty if the source does not say), note. Label-only training is listed under the network's own name, whichever
+role it has in the source, so a source has one baseline for each student. `ls` is KD with standardized logits; combined with
+another method it is a suffix (dkd+ls). The numbers were collected from public READMEs and logs.
 """
 
 import json
@@ -15,12 +15,12 @@ import pandas as pd
 from analysis.reading.settings import BASELINE
 
 FILE = Path(__file__).parents[1] / "published.csv"
-# names of the literature -> ours; others are compared by their label in lower case (SP+KD: sp+kd)
+# names in the literature -> ours; others are matched by their label in lower case (SP+KD: sp+kd)
 METHODS = {"fitnet": "fn", "fitnets": "fn", "hint": "fn", "ofd": "od", "overhaul": "od", "hkd": "kd", "st": "kd"}
 
 
 def load() -> pd.DataFrame:
-    """published.csv with `published_gain`: points over the same source's label-only run of that student; empty where the
+    """published.csv with `published_gain`: points over the same source's label-only run of that student; empty if the
     source has none, or several that differ."""
     rows = pd.read_csv(FILE, keep_default_na=False, na_values={"top1": [""], "std": [""], "runs": [""]})
     rows["method"] = rows.method.map(method)
@@ -32,23 +32,23 @@ def load() -> pd.DataFrame:
 
 
 def method(name: str) -> str:
-    """A method's name in the literature or the label of a row, as both sides are compared."""
+    """Normalizes a method's name in the literature, or a row's label, so that the two can be compared."""
     first, *rest = name.strip().lower().split("+")
     return "+".join([METHODS.get(first, first), *rest])
 
 
 def as_runs(source: str) -> pd.DataFrame:
-    """A published table as if its numbers were ours: one run each, seed 1, whose last epoch scored what was published.
+    """A published table as if its numbers were ours: one run each, seed 1, whose last epoch scored the published number.
 
-    What no published table says (parameters, epochs, device) is the same in all of them; networks are of one family where their
-    names begin with the same letters. Several numbers of one cell count as their mean. Raises ValueError for a source
-    that is not there.
+    What published tables do not say (parameters, epochs, device) is the same for all runs; networks whose names begin with
+    the same letters count as one family. Several numbers for one cell are averaged. Raises ValueError if there is no such
+    source.
     """
     every = load()
     rows = every[every.source == source]
     if rows.empty:
         raise ValueError(
-            f"--published {source}: not among the sources of {FILE.name}. There are: {', '.join(every.source.unique())}"
+            f"--published {source}: no such source in {FILE.name}. There are: {', '.join(every.source.unique())}"
         )
     cells = rows.groupby(["dataset", "teacher", "student", "method"], sort=False).top1.mean().reset_index()
     alone = cells[cells.method == BASELINE].set_index(["dataset", "student"]).top1

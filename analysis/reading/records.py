@@ -1,7 +1,7 @@
-"""Records -> tidy frames: a row per run (`load`), a row per epoch (`epochs`).
+"""Reads records into tidy frames: a row per run (`load`), a row per epoch (`epochs`).
 
 Numbers come from result.json and epochs.csv, states from status.json, settings from config.yaml; never from folder
-names or logs. What is damaged is named and left out.
+names or logs. Corrupt records are reported and left out.
 """
 
 import functools
@@ -24,11 +24,11 @@ from kdexp.record.runs import folders
 
 IDENTITY = ["dataset", "teacher", "student", "distill"]
 CELL = [*IDENTITY, "shared_settings", "method_settings", "seed"]  # one measurement
-RESOLVED = ("precision", "deterministic", "device")  # asked for as `auto`, known once a run is done
+RESOLVED = ("precision", "deterministic", "device")  # may be requested as `auto`; known once a run is done
 
 
 def load(*outputs: str | os.PathLike) -> pd.DataFrame:
-    """A row per run below the outputs folders; what is left out is said on stderr. See `read`."""
+    """A row per run below the outputs folders; prints to stderr what is left out. See `read`."""
     runs, left_out = read(*outputs)
     for line in left_out:
         print(f"left out: {line}", file=sys.stderr)
@@ -41,14 +41,14 @@ def read(*outputs: str | os.PathLike) -> tuple[pd.DataFrame, list[str]]:
     runs: the numbers of result.json (accuracies in percent, `seconds`, `params`), every setting by its dotted name,
     and `status` (done, running, failed, diverged), `folder`, `label`, `note`, `shared_settings`,
     `method_settings` (JSON; analysis/reading/settings.py).
-    The same run in two folders counts once. An empty frame if there is nothing.
+    If two folders hold the same run, it counts once. The frame is empty if there are no records.
     """
     rows, left_out = [], []
     for folder in folders(outputs):
         try:
             rows.append(_row(folder))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, yaml.YAMLError) as error:
-            left_out.append(f"{folder} is no whole record ({type(error).__name__}: {first_line(error)})")
+            left_out.append(f"{folder} is not a complete record ({type(error).__name__}: {first_line(error)})")
     asked = [row.pop("settings") for row in rows]
     fill_absent(asked, [row.pop("names") for row in rows])
     _resolve(rows, asked)
@@ -68,7 +68,7 @@ def _settings(text: str) -> dict:
 
 
 def parse_config(text: str) -> tuple[dict, dict]:
-    """config.yaml -> (itself, its settings)."""
+    """Text of config.yaml -> (the config, its settings)."""
     flat = dict(DEFAULTS)
     for part in blocks(text):
         flat |= _settings(part)
@@ -88,7 +88,7 @@ def _json(folder: str, name: str) -> dict:
 
 
 def _row(folder: str) -> dict:
-    # without status.json but with a result, as records are published: done, for result.json is written last
+    # published records have a result but no status.json: they are done, because result.json is written last
     state = _json(folder, "status.json") if os.path.exists(f"{folder}/status.json") else {"status": "done"}
     text = _text(folder, "config.yaml")
     config, one = parse_config(text)
@@ -103,9 +103,9 @@ def _row(folder: str) -> dict:
     }
     sealed = result.pop("sha256", {})
     if sealed and seal.sha256(text.encode()) != sealed["config.yaml"]:
-        raise ValueError("config.yaml is not as it was written")
+        raise ValueError("config.yaml does not match its checksum")
     if result and any(result[key] != value for key, value in found.items()):
-        raise ValueError("result.json and config.yaml are of different runs")
+        raise ValueError("result.json and config.yaml belong to different runs")
     one["teacher_checkpoint"] = result.get("teacher_checkpoint_sha256") or one["teacher_checkpoint"]
     weights = result.get("student_sha256")
     sections = {**config, "model.teacher": teacher, "model.student": config["model"]["student"]}
@@ -129,7 +129,7 @@ def _row(folder: str) -> dict:
 
 
 def _evaluations(folder: str, weights: str | None) -> dict[str, float]:
-    """What `python -m kdexp.evaluate` wrote beside a run, as SET.acc, SET.ece, ...; of these weights, not of others."""
+    """What `python -m kdexp.evaluate` wrote next to a run, as SET.acc, SET.ece, ...; only if it is for these weights."""
     found = {}
     for path in sorted(Path(folder).glob("evaluated-*.json")):
         content = _json(folder, path.name)
@@ -140,14 +140,14 @@ def _evaluations(folder: str, weights: str | None) -> dict[str, float]:
 
 
 def _number(value) -> float:
-    """A finite number, or NaN. Raises TypeError and ValueError for what is neither a number nor null."""
+    """A finite number, or NaN. Raises TypeError or ValueError if the value is neither a number nor null."""
     number = math.nan if value is None else float(value)
     return number if math.isfinite(number) else math.nan
 
 
 def _resolve(rows: list[dict], asked: list[dict]) -> None:
-    """Put the resolved precision, determinism and kind of device into the settings, in place: what ran in bf16 on CUDA
-    is not averaged with what ran in fp32 on a CPU. A run without a result is taken for what its finished siblings are."""
+    """Put the resolved precision, determinism and kind of device into the settings, in place: runs in bf16 on CUDA are not
+    averaged with runs in fp32 on a CPU. A run without a result is assumed to resolve as its finished siblings did."""
     known: dict[tuple, dict] = {}
     keys = []
     for row, one in zip(rows, asked):
@@ -165,7 +165,7 @@ def _resolve(rows: list[dict], asked: list[dict]) -> None:
 
 
 def _once(runs: pd.DataFrame, left_out: list[str]) -> pd.DataFrame:
-    """One row per measurement: the finished one, else the first."""
+    """One row per measurement: the finished run, or else the first."""
     if runs.empty:
         return runs
     runs = runs.sort_values("status", key=lambda status: status != "done", kind="stable")
@@ -181,17 +181,17 @@ def _once(runs: pd.DataFrame, left_out: list[str]) -> pd.DataFrame:
 
 
 def epochs(runs: pd.DataFrame) -> pd.DataFrame:
-    """A row per epoch of these runs: `run` (the index of its row in `runs`) and the columns of epochs.csv. Damaged files
-    are named on stderr and left out."""
+    """A row per epoch of these runs: `run` (the index of its row in `runs`) and the columns of epochs.csv. Corrupt files
+    are reported on stderr and left out."""
     texts: dict[str, list[str]] = {}
     for index, folder, sealed in zip(runs.index, runs.folder, runs.epochs_sha256):
         try:
             content = Path(folder, "epochs.csv").read_bytes()
             if isinstance(sealed, str) and seal.sha256(content) != sealed:
-                raise ValueError("it is not as it was written")
+                raise ValueError("it does not match its checksum")
             header, *lines = content.decode().splitlines()
             if not header.startswith("epoch,") or any(line.count(",") != header.count(",") for line in lines):
-                raise ValueError("its rows do not fit its header")
+                raise ValueError("its rows do not match its header")
         except FileNotFoundError:
             continue  # nothing trained yet
         except (OSError, ValueError) as error:
@@ -206,13 +206,13 @@ def epochs(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def predictions(folder: str | os.PathLike) -> np.ndarray | None:
-    """The last epoch's class of each test image, (N,) uint8; None if the file is not there or damaged."""
+    """The predicted class of each test image after the last epoch, (N,) uint8; None if the file is missing or corrupt."""
     whole = "predictions.npy" not in seal.damaged(Path(folder), ("predictions.npy",))
     return array(folder, "predictions.npy") if whole else None
 
 
 def array(folder: str | os.PathLike, name: str) -> np.ndarray | None:
-    """A run's .npy file, as numpy can read it; else None."""
+    """A run's .npy file; None if numpy cannot read it."""
     try:
         return np.load(Path(folder, name), allow_pickle=False)
     except (OSError, ValueError, EOFError):

@@ -1,15 +1,15 @@
-"""Which runs may be averaged: the settings of a run, split into what it shares with its baseline and what is its own.
+"""Which runs may be averaged: the settings of a run, split into those its baseline has too and those it does not.
 
-shared_settings: everything a run and its label-only baseline agree in (data, student, recipe, optimizer, precision, device ...).
-method_settings: what only the method and its teacher have (their parameters, teacher_seed, the checkpoint's sha256 and constants).
-Two runs that agree in both differ in their seed alone.
+shared_settings: what a run has in common with its label-only baseline (data, student, recipe, optimizer, precision, device ...).
+method_settings: what only the method and its teacher have (parameters, teacher_seed, the checkpoint's sha256 and normalization).
+Two runs with the same shared_settings and method_settings differ only in their seed.
 """
 
 from omegaconf import MISSING
 
 from kdexp.config.schema import CIRCUMSTANCES, DISTILL, Config, Dataset, Recipe, flatten, without_places
 
-BASELINE, KD = "none", "kd"  # what all others are compared with
+BASELINE, KD = "none", "kd"  # what all other methods are compared with
 IDENTITY = {"seed", "dataset.name", "model.teacher.name", "model.student.name", "distill.name"}
 WORDS = {"distill.label", "distill.note", "distill.control"}
 OF_THE_METHOD = (
@@ -31,7 +31,7 @@ def _defaults() -> dict:
 
 def settings(config: dict) -> dict:
     """A run's config.yaml, or some of its top-level keys -> its settings, flat (`{"optimizer.lr": 0.05}`), without
-    circumstances, names and seed."""
+    circumstances (paths, logging, ...), names and seed."""
     return {
         key.removesuffix(".name"): _plain(value)
         for key, value in without_places(flatten(config)).items()
@@ -40,18 +40,18 @@ def settings(config: dict) -> dict:
 
 
 def _plain(value):
-    """10.0 is 10, however it was typed; a list is its text."""
+    """10.0 becomes 10, so that both spellings are equal; a list becomes text."""
     whole = isinstance(value, float) and value.is_integer()
     return str(value) if isinstance(value, list) else int(value) if whole else value
 
 
-DEFAULTS = settings(_defaults())  # what an older record lacks: a new key at its default splits nothing
+DEFAULTS = settings(_defaults())  # for keys that older records lack: a new key at its default splits no group
 
 
 def fill_absent(all_settings: list[dict], names: list[dict]) -> None:
-    """A constructor's parameter that some records lack takes, in place, the value of all others that chose the same
-    option (names: option of each section, per record). If these differ among themselves it stays absent, a value of
-    its own."""
+    """If some records lack a constructor parameter, fill in, in place, the value that all other records with the same
+    option have (names: the option chosen in each section, per record). If those differ, it stays absent, which counts as
+    a value of its own."""
     for section in SECTIONS:
         members: dict[str, list[dict]] = {}
         for one, chosen in zip(all_settings, names):
@@ -74,7 +74,7 @@ def split(one: dict) -> tuple[dict, dict]:
 def differing(rows: list[dict]) -> list[str]:
     """The fewest keys, named options and short keys first, that tell these settings apart.
 
-    A recipe brings its learning rate, batch size and epochs along: only `recipe` is named then.
+    For example, a recipe sets its own learning rate, batch size and epochs; then only `recipe` is listed.
     """
     keys = dict.fromkeys(key for row in rows for key in row)
     varying = [key for key in keys if len({str(row.get(key)) for row in rows}) > 1]

@@ -1,1 +1,1 @@
-"""The table -> text: the screen, Markdown, LaTeX, CSV, JSON, and the sentences below."""
+"""Turns the table into text: the screen, Markdown, LaTeX, CSV, JSON, and the sentences below each table."""

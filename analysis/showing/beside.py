@@ -1,7 +1,7 @@
-"""Our numbers beside published ones of the same data set, pair and method (analysis/published.csv).
+"""Our numbers next to published ones for the same data set, pair and method (analysis/published.csv).
 
-Tables of different recipes, teachers and statistics are not comparable in level, so gains over each one's own baseline
-stand beside.
+Accuracies from different recipes, teachers and statistics are not comparable, so each source's gains over its own baseline
+are shown as well.
 """
 
 import json
@@ -38,8 +38,8 @@ COLUMNS = [
 
 
 def beside(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row for each published number of a block's methods, and of its teacher and baseline: ours (mean, n, gain), theirs (top1,
-    published_gain, runs, statistic, source, note), and whether the recipe is the same. Empty if there is none."""
+    """A row for each published number of a block's methods, teacher and baseline: ours (mean, n, gain), theirs (top1,
+    published_gain, runs, statistic, source, note), and whether the recipe is the same. Empty if there are none."""
     published, first = load(), rows.iloc[0]
     teacher = labels.teacher_of(rows)
     same = published[published.dataset == first.dataset]
@@ -74,7 +74,7 @@ def beside(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def recipe(rows: pd.DataFrame) -> str | None:
-    """The recipe of a block if it was run as it stands: all images, its own epochs, batch size and rate; else None."""
+    """The recipe of a block if it was run unchanged: all images, and its own epochs, batch size and learning rate; else None."""
     shared = json.loads(rows.shared_settings.iloc[0])
     kept = all(shared.get(key) == shared.get(f"recipe.{key}") for key in ("epochs", "batch_size"))
     kept &= shared.get("optimizer.lr") == shared.get("recipe.lr")
@@ -83,19 +83,19 @@ def recipe(rows: pd.DataFrame) -> str | None:
 
 
 def every_pair(table: pd.DataFrame) -> pd.DataFrame:
-    """`beside` of all pairs."""
+    """`beside` for all pairs."""
     found = [one for rows in labels.pairs(table) if len(one := beside(rows))]
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=COLUMNS)
 
 
 def print_beside(table: pd.DataFrame) -> pd.DataFrame:
-    """Each pair's comparison on stdout, rows of another recipe in grey; returns all of them."""
+    """Print each pair's comparison to stdout, with rows of other recipes in gray; returns all of them."""
     console, parts = Console(highlight=False, soft_wrap=True), []
     for rows in labels.pairs(table):
         found = beside(rows)
-        console.print(f"{labels.heading(rows)}   beside published", style="bold", markup=False)
+        console.print(f"{labels.heading(rows)}   compared with published numbers", style="bold", markup=False)
         if found.empty:
-            console.print("  nothing is published here for this data set, pair and these methods\n")
+            console.print("  no published numbers for this data set, pair and these methods\n")
             continue
         parts.append(found)
         styles = [None if same else "bright_black" for same in found.same_recipe]
@@ -105,7 +105,7 @@ def print_beside(table: pd.DataFrame) -> pd.DataFrame:
     apart = distances(found)
     if len(apart):
         console.print(
-            "our gains against theirs, mean absolute difference over the shared pairs", style="bold", markup=False
+            "our gains against theirs: mean absolute difference over the shared pairs", style="bold", markup=False
         )
         console.print(screen(distances_text(apart), None), width=WIDTH, crop=False)
         console.print("")
@@ -126,7 +126,7 @@ def distances_text(apart: pd.DataFrame) -> pd.DataFrame:
 
 
 def text(found: pd.DataFrame) -> pd.DataFrame:
-    """The comparison as it is shown: ours and the gain, theirs and the gain."""
+    """The comparison as shown: our number and gain, theirs and its gain."""
     columns = {
         "method": found.method,
         "ours": found["mean"].map(number),
@@ -141,11 +141,11 @@ def text(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def words_below(found: pd.DataFrame) -> str:
-    """How many of the rows are of the same recipe, and what that means."""
+    """How many of the rows use the same recipe, and what that means."""
     count = int(found.same_recipe.sum())
     grey = " (grey)" if count < len(found) else ""
     return (
-        f"  {count} of {len(found)} rows are of the same recipe; the others{grey} differ in more than the code. "
+        f"  {count} of {len(found)} rows use the same recipe; the others{grey} differ in more than the code. "
         "Compare gains, not levels."
     )
 

@@ -1,4 +1,4 @@
-"""What is said of controls: rows that carry no knowledge of the image, and what they gain all the same."""
+"""The sentence on controls: rows that pass on no knowledge about the image, and how much they gain anyway."""
 
 import pandas as pd
 
@@ -8,7 +8,7 @@ from analysis.showing.labels import amount, name
 
 
 def controls(rows: pd.DataFrame) -> list[str]:
-    """How much of a gain also comes from a control: of KD's, of which the controls are copies, else of the best method's."""
+    """How much of a gain controls reach too: of KD's gain, because the controls are variants of KD, else of the best method's."""
     ranked = rows[(rows.distill != BASELINE) & rows.ranked & rows.gain.notna()]
     without, taught = ranked[ranked.control], ranked[~ranked.control]
     if without.empty or taught.empty:

@@ -1,4 +1,4 @@
-"""What a block of the table says in plain words: its findings, and the commands that make what is missing."""
+"""What a block of the table shows, in plain words: its findings, and the commands that run what is missing."""
 
 import re
 
@@ -16,8 +16,8 @@ from kdexp.commands import as_typed
 
 @once
 def sentences(rows: pd.DataFrame) -> list[str]:
-    """Sentences: who is better and worse than the baseline, who may be best, what these seeds resolve, what was compared
-    otherwise and what the intervals do not cover."""
+    """Sentences: which methods are better and worse than the baseline, which may be best, what these seeds can resolve, which
+    were compared by another test, and what the intervals do not cover."""
     unit = "teacher draw" if rows.over.iloc[0] == "teacher" else "seed"
     methods = rows[rows.distill != BASELINE]
     ranked = methods[methods.ranked]
@@ -30,7 +30,7 @@ def sentences(rows: pd.DataFrame) -> list[str]:
     apart = names(rows[rows.apart], rows)
     said += _wide(rows, unit)
     if apart:
-        said.append(f"The noise of {listed(apart)} is no part of the others' intervals.")
+        said.append(f"The noise of {listed(apart)} is not part of the others' intervals.")
     out = [f"{name(row, rows)} {row.state}" for _, row in rows[~rows.ranked].iterrows()]
     if out:
         said.append(f"Not ranked: {', '.join(out)}.")
@@ -52,7 +52,7 @@ def _wide(rows: pd.DataFrame, unit: str) -> list[str]:
 
 
 def verdict(rows: pd.DataFrame) -> tuple[pd.Series | None, str]:
-    """(the method with the best mean, can that be believed?) in one sentence; (None, why) if nothing can be said."""
+    """(the row with the best mean, one sentence on whether to believe it); (None, why) if nothing can be said."""
     ranked = rows[(rows.distill != BASELINE) & rows.ranked]
     if ranked.empty:
         return None, "No method has all its runs yet."
@@ -89,8 +89,8 @@ def _against_baseline(rows: pd.DataFrame, ranked: pd.DataFrame) -> list[str]:
 
 
 def uneven_and_far(rows: pd.DataFrame) -> pd.Series:
-    """Rows that vary far more than the others and lie, on every seed, further from the baseline than the others' noise
-    explains: of these it would be silly to say that they are like it."""
+    """Rows that vary far more than the others and, on every seed, are further from the baseline than the others' noise
+    explains. It would be silly to say that these are like the baseline."""
     return (rows.test == "Welch: wide") & (rows.gain.abs() > rows.resolves) & rows.one_way
 
 
@@ -122,7 +122,7 @@ def _best(rows: pd.DataFrame, ranked: pd.DataFrame) -> list[str]:
 
 
 def _resolution(rows: pd.DataFrame, ranked: pd.DataFrame, unit: str) -> list[str]:
-    """What so many seeds resolve, and how many would resolve what was seen and not resolved."""
+    """Which difference this many seeds can detect, and how many it would take to detect the ones seen but not proven."""
     resolves, sigma, count = rows.resolves.iloc[0], rows.sigma.iloc[0], len(ranked) + 1
     if not np.isfinite(resolves):
         return []
@@ -156,7 +156,7 @@ def _scope(rows: pd.DataFrame, unit: str) -> str:
 
 
 def commands(rows: pd.DataFrame) -> list[str]:
-    """Sentences with the command that makes what a block lacks: its baseline, seeds that other methods have."""
+    """Sentences with the command that runs what a block lacks: its baseline, or seeds that other methods have."""
     said, taught = [], rows[rows.distill != BASELINE]
     if len(taught) and len(taught) == len(rows):
         said.append(f"The baseline is missing: {_command(taught.iloc[0], 'none', taught.wanted.iloc[0])}")

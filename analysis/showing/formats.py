@@ -16,14 +16,14 @@ from analysis.showing.recipes import Section, sections
 
 
 def columns(table: pd.DataFrame) -> pd.DataFrame:
-    """The table as it is written to CSV: plain numbers, unrounded. A baseline of several pairs stands there once."""
+    """The table as written to CSV: plain, unrounded numbers. A baseline shared by several pairs appears once."""
     frame = _known(table.drop(columns=HIDDEN).astype({"best": int}))
-    frame.loc[frame.teacher == "", ["sigma", "df", "resolves"]] = np.nan  # a pair's, not a network's
+    frame.loc[frame.teacher == "", ["sigma", "df", "resolves"]] = np.nan  # these belong to a pair, not to a network
     return frame.drop_duplicates([column for column in frame if column not in LAST[4:]], ignore_index=True)
 
 
 def _known(frame: pd.DataFrame) -> pd.DataFrame:
-    """Without the columns about images where nothing is known of them."""
+    """Drops the columns about images if nothing is known about them."""
     return frame.drop(columns=[name for name in IMAGES if frame[name].isna().all()])
 
 
@@ -61,7 +61,7 @@ def _section(section: Section) -> str:
 
 
 def latex(table: pd.DataFrame) -> str:
-    """A table environment for each pair: booktabs, the best in bold, notes below. For \\input in a paper."""
+    """A booktabs table for each pair, the best in bold, notes below. For \\input in a paper."""
     parts = ["% \\usepackage{booktabs}"]
     for rows in labels.pairs(table):
         shown = display(rows).drop(columns=" ", errors="ignore").map(escape)
@@ -99,7 +99,7 @@ LATEX |= {
 
 
 def escape(text: str) -> str:
-    """Any text as LaTeX; signs of numbers as signs, and what its fonts may lack as a question mark."""
+    """Escapes any text for LaTeX; minus signs become math, and characters its fonts may lack become question marks."""
     signs = {"+": "$+$", "-": "$-$"}
 
     def one(match: re.Match) -> str:
@@ -111,8 +111,8 @@ def escape(text: str) -> str:
 
 
 def to_json(table: pd.DataFrame) -> str:
-    """A list of blocks: what they are, their rows as plain numbers, and the sentences; in the last block of a pair under several
-    recipes also what holds over these (`recipes`)."""
+    """A list of blocks: what they are, their rows as plain numbers, and the sentences. The last block of a pair with several
+    recipes also says what holds across them (`recipes`)."""
     found, below = [], {section.block: section for section in sections(table)}
     for rows in labels.blocks(table):
         plain = _known(rows).drop(columns=[name for name in HIDDEN if name not in ("ranked", "wide", "apart")])
@@ -132,7 +132,7 @@ def to_json(table: pd.DataFrame) -> str:
 
 
 def _numbers(section: Section) -> dict:
-    """What holds over the recipes of a pair: of the block in which it is the last one."""
+    """What holds across the recipes of a pair; only for the pair's last block."""
     frames = {"changes": section.changes, "order": section.order, "pairs": places(section.order)}
     return {
         "recipes": section.recipes,
@@ -142,7 +142,7 @@ def _numbers(section: Section) -> dict:
 
 
 def write(table: pd.DataFrame, out: Path) -> list[Path]:
-    """summary.csv, .md, .tex and .json below `out`; each whole or not at all."""
+    """Write summary.csv, .md, .tex and .json to `out`, each atomically."""
     texts = {
         "summary.csv": columns(table).to_csv(index=False),
         "summary.md": markdown(table),
@@ -153,7 +153,7 @@ def write(table: pd.DataFrame, out: Path) -> list[Path]:
 
 
 def written(out: Path, texts: dict[str, str]) -> list[Path]:
-    """Files by name, each whole or not at all."""
+    """Write these files (name -> text), each atomically."""
     out.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         temporary = out / f".{name}"

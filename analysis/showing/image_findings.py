@@ -8,8 +8,8 @@ from analysis.showing.labels import amount, listed, names, once
 
 @once
 def sentences(rows: pd.DataFrame) -> list[str]:
-    """Sentences: what each interval claims, what stays certain over other images, what no number of seeds shrinks. None
-    where it is not known which images the runs got right."""
+    """Sentences: what each interval covers, what stays certain on other images, what more seeds do not shrink. Empty if it is
+    not known which images the runs got right."""
     methods = rows[(rows.distill != BASELINE) & rows.ranked]
     known = methods[methods.images_alone.notna()]
     if known.empty:
@@ -28,7 +28,7 @@ def _images(known: pd.DataFrame) -> str:
 
 
 def _claims(both: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
-    """What the two intervals are, and which claims stay."""
+    """What the two intervals mean, and which claims still hold on other images."""
     shown = "" if rows.over.iloc[0] == "images" else " (--over images shows it)"
     said = (
         f"The 95 % interval is where gains lie with other seeds on these same {_images(both)}; the one over seeds and "
@@ -53,7 +53,7 @@ def _lasting(both: pd.DataFrame) -> list[str]:
 
 
 def _alone(known: pd.DataFrame) -> list[str]:
-    """The lower bound of the noise, of so few seeds that they cannot say much about their own."""
+    """The lower bound on the noise, when there are too few seeds to say much about the noise over seeds."""
     within = int((known.gain.abs() <= known.images_alone).sum())
     some = "One gain is" if within == 1 else f"{within} of {len(known)} gains are"
     small = "No gain is" if not within else "Every gain is" if within == len(known) else some

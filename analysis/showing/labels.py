@@ -1,4 +1,4 @@
-"""What things of the table are called: blocks and their headings, rows, numbers."""
+"""How things in the table are named: blocks and their headings, rows, numbers."""
 
 import functools
 import json
@@ -14,13 +14,13 @@ from analysis.reading.settings import BASELINE
 
 
 def blocks(table: pd.DataFrame):
-    """The rows of each block, as frames with rows counted from 0."""
+    """The rows of each block, as frames indexed from 0."""
     for _, rows in table.groupby("block", sort=False):
         yield rows.reset_index(drop=True)
 
 
 def once(sentences: Callable[[pd.DataFrame], list[str]]) -> Callable[[pd.DataFrame], list[str]]:
-    """Work out the sentences of a block once, for the screen and for the files."""
+    """Compute the sentences of a block only once, for the screen and for the files."""
 
     @functools.cache
     def known(rows: bytes) -> list[str]:
@@ -30,7 +30,7 @@ def once(sentences: Callable[[pd.DataFrame], list[str]]) -> Callable[[pd.DataFra
 
 
 def pairs(table: pd.DataFrame) -> list[pd.DataFrame]:
-    """The blocks of a teacher and a student; the others are networks trained on labels alone."""
+    """The blocks with a teacher and a student; the others are networks trained on labels alone."""
     return [rows for rows in blocks(table) if (rows.teacher != "").any()]
 
 
@@ -39,7 +39,7 @@ def teacher_of(rows: pd.DataFrame) -> str:
 
 
 def place(rows: pd.DataFrame) -> str:
-    """What the files of a block's figures end with: cifar100_wrn16_4-resnet32_0."""
+    """The suffix of a block's figure files: cifar100_wrn16_4-resnet32_0."""
     return f"{rows.dataset[0]}_{teacher_of(rows)}-{rows.student[0]}_{rows.block[0]}"
 
 
@@ -48,7 +48,7 @@ def measured(metric: str) -> str:
 
 
 def teacher_accuracy(rows: pd.DataFrame) -> float:
-    """The mean over a block's rows; over those whose teacher was trained to its end, where there are any."""
+    """The mean over a block's rows; if any have a fully trained teacher, over these only."""
     stopped = rows.method_settings.map(lambda text: json.loads(text).get("teacher_epoch") is not None)
     return (rows[~stopped] if (~stopped & rows.teacher_acc.notna()).any() else rows).teacher_acc.mean()
 
@@ -66,7 +66,7 @@ def heading(rows: pd.DataFrame) -> str:
 
 
 def circumstances(rows: pd.DataFrame) -> str:
-    """The settings all rows share and that differ from the defaults, with the kind of device and the precision."""
+    """The settings that all rows share and that differ from the defaults, with the device type and the precision."""
     shared = json.loads(rows.shared_settings.iloc[0])
     texts = [text for text in rows.variant if text]
     parts = [part for part in (texts[0].split(",") if texts else []) if not part.startswith(("distill.", "teacher_"))]
@@ -75,7 +75,7 @@ def circumstances(rows: pd.DataFrame) -> str:
 
 
 def name(row, rows: pd.DataFrame) -> str:
-    """KD, or KD distill.weight=0.5 where the block has several."""
+    """KD, or KD distill.weight=0.5 if the block has several KD rows."""
     label = textwrap.shorten(row.label, 40)
     if (rows.label == row.label).sum() == 1:
         return label
@@ -92,18 +92,18 @@ def listed(words: list[str]) -> str:
 
 
 def footnotes(rows: pd.DataFrame) -> list[str]:
-    """What the methods' own files note about them."""
+    """Notes on the methods, from their yaml files."""
     noted = (rows.note != "") & (rows.distill != BASELINE)
     return list(dict.fromkeys(f"{label}: {note}" for label, note in zip(rows.label[noted], rows.note[noted])))
 
 
 def amount(value: float, metric: str) -> str:
-    """0.53 points, or 1.2e+03 (of a metric that is no percentage)."""
+    """0.53 points, or 1.2e+03 if the metric is not a percentage."""
     return f"{value:.2f} points" if is_percent(metric) else f"{value:.3g}"
 
 
 def number(value, metric: str, sign: str = "") -> str:
-    """Two decimals for percentages, four digits for the rest; empty for none."""
+    """Two decimals for percentages, four digits for the rest; empty if there is no number."""
     if pd.isna(value):
         return ""
     return f"{round(value, 2) + 0.0:{sign}.2f}" if is_percent(metric) else f"{value:{sign}.4g}"

@@ -16,11 +16,11 @@ from analysis.showing.recipes import sections
 
 LEGEND = "may be the best (Hsu's MCB, 95 %).   Interval, p and † (differs from KD): Dunnett, 95 %."
 OPEN = "far behind the best mean, but too uneven to be ruled out."
-WIDTH = 1000  # a table takes the width it needs: a narrow terminal wraps it, and nothing is cut off
+WIDTH = 1000  # a table is as wide as it needs: a narrow terminal wraps it, and nothing is cut off
 
 
 def display(rows: pd.DataFrame) -> pd.DataFrame:
-    """A block as text, a column for each of the paper's: the form of all but CSV and JSON."""
+    """A block as text, with the columns that a paper shows; every format but CSV and JSON uses it."""
     metric = rows.metric.iloc[0]
     text = pd.DataFrame({"method": rows.label})
     for column in method_setting_columns(rows):
@@ -62,7 +62,7 @@ def marks(rows: pd.DataFrame) -> list[str]:
 def grids(table: pd.DataFrame, by: str) -> list[tuple[str, pd.DataFrame]]:
     """(heading, text) of tables with a row for each value of `by` and a column for each method: mean, std, star.
 
-    Raises ValueError if the table has no such column.
+    Raises ValueError if the rows do not differ in this column.
     """
     settings = setting_columns(table)
     allowed = ["dataset", "teacher", "student", *settings]
@@ -91,7 +91,7 @@ def grids(table: pd.DataFrame, by: str) -> list[tuple[str, pd.DataFrame]]:
 
 
 def screen(text: pd.DataFrame, title: str | None, styles: list[str | None] | None = None) -> Table:
-    """A table of the terminal, a style for each row; as wide as its cells: nothing is cut off on a narrow one."""
+    """A table for the terminal, with a style for each row; as wide as its cells, so a narrow terminal cuts nothing off."""
     shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title=title, title_justify="left", title_style="bold")
     widths = []
     for position, column in enumerate(text):
@@ -101,13 +101,13 @@ def screen(text: pd.DataFrame, title: str | None, styles: list[str | None] | Non
         shown.add_column(column.strip(), justify="left" if left else "right", no_wrap=True, min_width=widest)
     for row, style in zip(text.itertuples(index=False), styles or [None] * len(text)):
         shown.add_row(*(Text(cell) for cell in row), style=style)
-    shown.width = sum(widths) + 2 * (len(widths) - 1)  # else a narrow terminal costs the last column, that of the stars
+    shown.width = sum(widths) + 2 * (len(widths) - 1)  # else a narrow terminal drops the column of stars
     return shown
 
 
 def print_table(table: pd.DataFrame, runs: pd.DataFrame, by: str = "distill") -> None:
-    """Every pair on stdout: its rows, what they say, its footnotes, and what is missing with the command that makes it; then
-    what holds over recipes."""
+    """Print every pair to stdout: its rows, the findings, footnotes, and what is missing with the command that runs it; then
+    what holds across recipes."""
     console = Console(highlight=False, soft_wrap=True)
     for title, grid in grids(table, by) if by != "distill" else ():
         console.print(screen(grid, title), width=WIDTH, crop=False)
@@ -121,7 +121,7 @@ def print_table(table: pd.DataFrame, runs: pd.DataFrame, by: str = "distill") ->
         console.print("")
         for line in paragraph(rows):
             console.print(textwrap.fill(line, console.width, initial_indent="  ", subsequent_indent="  "), markup=False)
-        for line in findings.commands(rows):  # in one piece, to be pasted
+        for line in findings.commands(rows):  # on one line, so that it can be pasted
             console.print(f"  {line}", markup=False)
         console.print("")
     print_sections(table, console)
@@ -136,7 +136,7 @@ def print_table(table: pd.DataFrame, runs: pd.DataFrame, by: str = "distill") ->
 
 
 def print_sections(table: pd.DataFrame, console: Console) -> None:
-    """The same methods under several recipes, on stdout."""
+    """Print the same methods under several recipes to stdout."""
     for section in sections(table):
         console.print(section.heading, style="bold", markup=False)
         for text in filter(len, (section.gains, section.changed)):
@@ -148,7 +148,7 @@ def print_sections(table: pd.DataFrame, console: Console) -> None:
 
 
 def paragraph(rows: pd.DataFrame) -> list[str]:
-    """What stands below a block, beside the commands that make what is missing."""
+    """The lines below a block, except for the commands that run what is missing."""
     legend = [f"*  {LEGEND}"] if rows.best.any() else []
     legend += [f"?  {OPEN}"] if rows.open.any() else []
     return [*legend, *findings.sentences(rows), *image_findings.sentences(rows), *labels.footnotes(rows)]

@@ -1,4 +1,4 @@
-"""What a paper's pairs say together: each method against the baseline, the leader against each other, and what cannot be claimed."""
+"""What all pairs show together: each method against the baseline, the leader against the rest, and what cannot be claimed."""
 
 import json
 
@@ -12,25 +12,25 @@ from analysis.showing.labels import amount, listed, number, probability
 
 
 def many(paper: pd.DataFrame) -> bool:
-    """Whether there is anything to say across pairs: two with a baseline and the same method."""
+    """Whether anything can be said across pairs: that takes two with a baseline and the same method."""
     return baseline(paper) is not None and bool((gains(paper).notna().sum(axis=1) > 1).any())
 
 
 def leader(paper: pd.DataFrame) -> str:
-    """The method with the highest mean gain, of those that are there for most pairs: means over other pairs are no rivals."""
+    """The method with the highest mean gain, among those run on the most pairs: means over different pairs are not comparable."""
     gained = gains(paper)
     count = gained.notna().sum(axis=1)
     return gained[count == count.max()].mean(axis=1).idxmax()
 
 
 def against_baseline(paper: pd.DataFrame) -> pd.DataFrame:
-    """As text: each method against the baseline, best mean gain first."""
+    """Each method against the baseline, as text, best mean gain first."""
     found = against(every_two_of(paper), baseline(paper)).sort_values("difference", ascending=False, kind="stable")
     return text(found, paper).rename(columns={"difference": "mean gain"})
 
 
 def leader_against(paper: pd.DataFrame) -> pd.DataFrame:
-    """As text: how far each other method is behind the leader, the nearest first."""
+    """How far each other method is behind the leader, as text, the closest first."""
     found = against(every_two_of(paper), leader(paper))
     found = found[found["first"] != baseline(paper)].sort_values("difference", ascending=False, kind="stable")
     return text(found, paper)
@@ -60,7 +60,7 @@ def text(found: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
 
 
 def verdict(paper: pd.DataFrame) -> tuple[str, list[str]]:
-    """(which method, and can it be believed, in one sentence; its reasons)."""
+    """(one sentence: which method is best and whether to believe it; the reasons)."""
     best, metric, found = leader(paper), paper.metric.iloc[0], every_two_of(paper)
     over = against(found, baseline(paper)).set_index("first").loc[best]
     rivals = against(found, best).sort_values("difference", ascending=False, kind="stable")
@@ -105,7 +105,7 @@ def _against_none(paper: pd.DataFrame, over: pd.Series, sure: bool) -> str:
 
 
 def _against_rivals(rivals: pd.DataFrame, proven: pd.Series, metric: str) -> list[str]:
-    """Who is beaten, who is behind in every pair without a proof, who may be as good."""
+    """Which methods are beaten, which are behind on every pair but without proof, and which may be as good."""
     behind = ~proven & (rivals.losses == rivals.pairs) & (rivals.pairs > 1)
     groups = (
         ("Better, by Holm's correction, than {}.", proven),
@@ -119,7 +119,7 @@ def _against_rivals(rivals: pd.DataFrame, proven: pd.Series, metric: str) -> lis
 
 
 def _unreachable(count: int, questions: int) -> str:
-    """What so few pairs cannot say, whatever the numbers are."""
+    """What this few pairs cannot show, whatever the numbers are."""
     alone = f"{count} pairs cannot reach 5 %: their smallest two-sided p is 2/2^{count} = {smallest_p(count):.3g}"
     if smallest_p(count) <= LEVEL:
         alone = f"{count} pairs reach 5 % for one question, not for {questions} of them with Holm's correction"
@@ -127,7 +127,7 @@ def _unreachable(count: int, questions: int) -> str:
 
 
 def sentences(paper: pd.DataFrame) -> list[str]:
-    """What holds over the pairs, how it was found, and what it does not mean."""
+    """What holds across the pairs, how it was tested, and what it does not mean."""
     count, metric = paper.pair.nunique(), paper.metric.iloc[0]
     if not many(paper):
         return ["Nothing is said across pairs: that takes two with the baseline and the same method."]
@@ -151,7 +151,7 @@ def sentences(paper: pd.DataFrame) -> list[str]:
 
 
 def _tuned(paper: pd.DataFrame) -> list[str]:
-    """Methods whose own parameters are not the same in all pairs."""
+    """Methods whose parameters are not the same on all pairs."""
     own = paper.method_settings.map(
         lambda text: str([item for item in json.loads(text).items() if item[0].startswith("distill.")])
     )
@@ -160,7 +160,7 @@ def _tuned(paper: pd.DataFrame) -> list[str]:
 
 
 def sorted_by_gain(paper: pd.DataFrame) -> list[str]:
-    """Methods and the baseline, the highest mean gain first."""
+    """Methods and the baseline, highest mean gain first."""
     gained = gains(paper).mean(axis=1)
     return list(
         pd.concat([gained, pd.Series({baseline(paper): 0.0})])

@@ -1,4 +1,4 @@
-"""The table of a paper as text: methods as rows in papers' order, pairs as columns under teacher and student."""
+"""A paper-style table as text: methods as rows in the order papers use, pairs as columns headed by teacher and student."""
 
 from dataclasses import dataclass
 
@@ -17,8 +17,8 @@ ABSENT = "–"
 
 @dataclass(frozen=True)
 class Part:
-    """A table of its own: pairs of one family, or across families. heads: (teacher, its accuracy, student) of each column. rows:
-    (method, a cell for each column, mean gain); a cell is (text, mark), the mark "*" or "?" or ""."""
+    """One table: pairs of one family, or across families. heads: (teacher, its accuracy, student) for each column. rows:
+    (method, a cell for each column, mean gain); a cell is (text, mark), where the mark is "*", "?" or ""."""
 
     title: str
     heads: list[tuple[str, str, str]]
@@ -26,7 +26,7 @@ class Part:
 
 
 def parts(paper: pd.DataFrame) -> list[Part]:
-    """One, or two where there are pairs of one family and pairs across families."""
+    """One table, or two if there are pairs of one family and pairs across families."""
     kinds = {"same": "teacher and student of one family", "cross": "teacher and student of different families"}
     there = [(kinds[kind], paper[paper.family == kind]) for kind in kinds if (paper.family == kind).any()]
     return [_part(title if len(there) > 1 else "", rows, paper) for title, rows in there]
@@ -59,7 +59,7 @@ def _known(accuracy: float) -> str:
 
 
 def _cell(row, usual: int) -> str:
-    """71.20 ± 0.31, with (2) where fewer seeds than usual are behind it; why, where there is no value at all."""
+    """71.20 ± 0.31, with (2) if it has fewer seeds than usual; if there is no value, the reason."""
     if not row.n:
         return row.state.partition("(")[2].rstrip(")").lstrip("0123456789 ") or ABSENT
     spread = f" ± {number(row.std, row.metric)}" if pd.notna(row.std) else ""
@@ -75,7 +75,7 @@ def title(paper: pd.DataFrame) -> str:
 
 
 def notes(paper: pd.DataFrame) -> list[str]:
-    """What the marks mean, which cells are missing or failed, and what the methods' files note."""
+    """What the marks mean, which cells are missing or failed, and the notes in the methods' yaml files."""
     said = []
     if paper.best.any():
         said.append(f"*  {LEGEND.partition('   ')[0]} In each column by itself.")
@@ -86,7 +86,7 @@ def notes(paper: pd.DataFrame) -> list[str]:
     left = paper[~paper.ranked]
     if len(left):
         cells = [f"{row.method} on {row.of_teacher} -> {row.student} {row.state}" for row in left.itertuples()]
-        said.append(f"Not whole, not ranked and in no mean gain: {', '.join(cells)}.")
+        said.append(f"Incomplete, so not ranked and not in any mean gain: {', '.join(cells)}.")
     every = paper[paper.distill != BASELINE].groupby("method").pair.nunique()
     absent = [
         f"{name} ({count} of {paper.pair.nunique()})" for name, count in every.items() if count < paper.pair.nunique()
@@ -98,5 +98,5 @@ def notes(paper: pd.DataFrame) -> list[str]:
     weak = (taught < control).reindex(range(paper.pair.max() + 1), fill_value=False)
     if weak.any() and paper.metric.iloc[0] == "test_acc":
         which = ", ".join(name for name, one in zip(names(paper), weak) if one)
-        said.append(f"The teacher is below the student that had labels alone: {which}.")
+        said.append(f"The teacher is worse than the student trained on labels alone: {which}.")
     return [*said, *labels.footnotes(paper)]

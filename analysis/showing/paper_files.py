@@ -1,4 +1,4 @@
-"""The table of a paper as Markdown, LaTeX and CSV."""
+"""A paper-style table as Markdown, LaTeX and CSV."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from analysis.showing.formats import escape, written
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """Bold: may be the best; the rest as on the screen."""
+    """The table as Markdown. Bold: may be the best; the rest as on the screen."""
     lines = [f"**{paper.title(table)}**", labels.circumstances(table)]
     for part in paper.parts(table):
         heads = ["method", *(f"{t}{f' ({a})' * bool(a)}<br>{s}" for t, a, s in part.heads), "mean gain"]
@@ -33,7 +33,7 @@ def _bold(cell: tuple[str, str]) -> str:
 
 
 def latex(table: pd.DataFrame) -> str:
-    """A table* of booktabs with two lines of heads, as in RepDistiller's table; bold: may be the best."""
+    """A booktabs table* with two header lines, as in RepDistiller's table; bold: may be the best."""
     found = ["% \\usepackage{booktabs}"]
     for part in paper.parts(table):
         columns = len(part.heads)
@@ -70,7 +70,7 @@ def _textbf(cell: tuple[str, str]) -> str:
 
 
 def csv(table: pd.DataFrame) -> str:
-    """A row for each method; mean, std, n and whether it may be the best under each pair, unrounded; the mean gain."""
+    """A row for each method: mean, std, n and whether it may be the best for each pair, unrounded, and the mean gain."""
     found = pd.DataFrame(index=table.sort_values("place").method.unique())
     for _, rows in table.sort_values("pair").groupby("pair"):
         head = f"{rows.of_teacher.iloc[0]}->{rows.student.iloc[0]}"
@@ -82,7 +82,7 @@ def csv(table: pd.DataFrame) -> str:
 
 
 def write(tables: list[pd.DataFrame], out: Path) -> list[Path]:
-    """summary_paper.csv, .md and .tex and, of every two methods, summary_pairs.csv below `out`."""
+    """Write summary_paper.csv, .md and .tex and summary_pairs.csv (every two methods) to `out`."""
     every = [every_two_of(table).assign(dataset=table.dataset.iloc[0], paper=n) for n, table in enumerate(tables)]
     return written(
         out,

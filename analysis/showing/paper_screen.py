@@ -1,4 +1,4 @@
-"""The table of a paper on the screen, in pieces where the terminal is too narrow, and what holds over its pairs."""
+"""A paper-style table on the screen, split into pieces if the terminal is too narrow, and what holds across its pairs."""
 
 import textwrap
 
@@ -13,7 +13,7 @@ from analysis.showing.paper import Part, notes, parts, title
 
 
 def print_papers(papers: list[pd.DataFrame]) -> None:
-    """Each on stdout, with what holds over its pairs. Raises ValueError if there is none."""
+    """Print each table to stdout, with what holds across its pairs. Raises ValueError if there are none."""
     if not papers:
         raise ValueError("--layout paper: there is no pair of a teacher and a student among these runs")
     console = Console(highlight=False, soft_wrap=True)
@@ -41,7 +41,7 @@ def _say(console: Console, lines: list[str]) -> None:
 
 
 def _print_table(paper: pd.DataFrame, console: Console) -> None:
-    """In pieces of as many pairs as the terminal is wide."""
+    """Print in pieces, each with as many pairs as fit the terminal."""
     console.print(title(paper), style="bold", markup=False)
     console.print(labels.circumstances(paper), markup=False)
     for part in parts(paper):
@@ -60,7 +60,7 @@ def _widths(part: Part) -> list[int]:
 
 
 def _pieces(part: Part, width: int) -> list[list[int]]:
-    """The columns of each piece: at least one, and the mean gain finds room in the last."""
+    """The columns of each piece: at least one, leaving room for the mean gain in the last."""
     names = max(len(name) for name, _, _ in part.rows) + 2
     last = max(len("mean gain"), *(len(gain) for _, _, gain in part.rows))
     found, room = [[]], width - names

@@ -9,11 +9,11 @@ from analysis.comparing.table import is_percent
 from analysis.reading.settings import BASELINE
 from analysis.showing.labels import listed, number, probability, teacher_of
 
-MANY = 6  # pairs of methods that a sentence names
+MANY = 6  # at most this many pairs of methods are listed in a sentence
 
 
 def answer(family: pd.DataFrame, changes: pd.DataFrame, order: pd.DataFrame) -> tuple[str, list[str]]:
-    """(one sentence, those below it). changes, order: of this family (analysis/comparing/recipes.py)."""
+    """(the answer in one sentence, the sentences below it). changes, order: of this family (analysis/comparing/recipes.py)."""
     metric = family.metric.iloc[0]
     if changes.empty:
         return f"Nothing can be claimed about the order of methods under these recipes: {_why(family)}.", []
@@ -36,7 +36,7 @@ def answer(family: pd.DataFrame, changes: pd.DataFrame, order: pd.DataFrame) -> 
 
 
 def _gains(changes: pd.DataFrame, others: list[str], metric: str) -> str:
-    """The test, and whose gains change, but for what the answer has told."""
+    """The test, and which gains change, except for those already in the answer."""
     p = f"Max-t test that no gain depends on the recipe: p {probability(changes.p.min())}"
     if others:
         return f"{p}. {'; '.join(others)}."
@@ -69,7 +69,7 @@ def _change(row: pd.Series, metric: str) -> str:
 
 
 def _moved(changes: pd.DataFrame, metric: str) -> list[str]:
-    """The gains that change for certain: of each method the most certain change, the most certain method first."""
+    """The gains that change for certain: the most certain change of each method, the most certain method first."""
     sure = changes[(changes.low > 0) | (changes.high < 0)]
     if sure.empty:
         return []
@@ -79,7 +79,7 @@ def _moved(changes: pd.DataFrame, metric: str) -> list[str]:
 
 
 def _swapped(order: pd.DataFrame, metric: str) -> list[str]:
-    """The two that change places for certain, the most certain ones first."""
+    """The pairs of methods that change places for certain, the most certain first."""
     found = []
     for (first, second), rows in order.groupby(["first", "second"], sort=False):
         better, worse = (_clearest(rows[rows.better == sign]) for sign in (1, -1))
@@ -99,7 +99,7 @@ def _clearest(rows: pd.DataFrame) -> pd.Series | None:
 
 
 def _not_swapped(duels: pd.DataFrame, order: pd.DataFrame) -> list[str]:
-    """What changes places in the means alone; and "RKD better than none and KD; KD better than none (3 of 10 pairs)"."""
+    """Which means change places without certainty; and "RKD better than none and KD; KD better than none (3 of 10 pairs)"."""
     seen = [f"{row.first} and {row.second}" for row in duels[duels.crossed & (duels.verdict == "open")].itertuples()]
     more = f"; and {len(seen) - MANY} more" * (len(seen) > MANY)
     said = [f"Change places in the means, but not for certain: {'; '.join(seen[:MANY])}{more}."] if seen else []
@@ -114,7 +114,7 @@ def _not_swapped(duels: pd.DataFrame, order: pd.DataFrame) -> list[str]:
 
 
 def _left_out(family: pd.DataFrame) -> list[str]:
-    """What is compared otherwise; recipes and methods of which nothing is claimed here, and why."""
+    """What is compared in another way; for which recipes and methods nothing is claimed here, and why."""
     rows, texts = compared(family), []
     without = [name for name in recipes(family) if name not in set(rows.under)]
     for method in dict.fromkeys(family.sort_values("place").method):
@@ -144,7 +144,7 @@ def _reason(mine: pd.DataFrame, name: str) -> str:
 
 
 def _scope(family: pd.DataFrame) -> list[str]:
-    """How it was found and what it does not cover."""
+    """How it was tested and what it does not cover."""
     given = {json.loads(text).get("teacher_checkpoint") for text in family.method_settings[family.teacher != ""]}
     teacher = teacher_of(family)
     one = len(given) == 1 and None not in given

@@ -10,12 +10,12 @@ from analysis.reading.settings import BASELINE
 from analysis.showing.labels import measured, number, probability, teacher_of
 from analysis.showing.recipe_findings import answer
 
-FEW = 3  # recipes up to which every two are shown; of more, each method's most certain change
+FEW = 3  # up to this many recipes, every two are shown; above, only each method's most certain change
 
 
 @dataclass(frozen=True)
 class Section:
-    """One pair under several recipes. gains, changed: tables as text. answer: one sentence, reasons: those below it.
+    """One pair under several recipes. gains, changed: tables as text. answer: one sentence; reasons: the sentences below it.
     changes, order: the numbers (analysis/comparing/recipes.py)."""
 
     recipes: list[str]
@@ -26,7 +26,7 @@ class Section:
     reasons: list[str]
     changes: pd.DataFrame
     order: pd.DataFrame
-    block: int  # the last one of the pair, below which this stands
+    block: int  # the pair's last block, below which this is printed
 
 
 def sections(table: pd.DataFrame) -> list[Section]:
@@ -45,7 +45,7 @@ def _section(family: pd.DataFrame) -> Section:
 
 
 def _gains(family: pd.DataFrame) -> pd.DataFrame:
-    """Each method's gain over none under each recipe, and its rank by mean, of the rows that are whole everywhere."""
+    """Each method's gain over none under each recipe and its rank by mean, for rows that are complete under every recipe."""
     metric, whole, names = family.metric.iloc[0], family[family.ranked], recipes.recipes(family)
     everywhere = whole.groupby("method").pair.transform("nunique") == len(names)
     ranks = whole[everywhere].groupby("pair")["mean"].rank(method="min", ascending=lower_is_better(metric))

@@ -1,4 +1,4 @@
-"""A sweep while it runs, from its records alone: done, running (epoch, accuracy, time left), failed."""
+"""Watch a sweep while it runs, from its records alone: done, running (epoch, accuracy, time left), failed."""
 
 import time
 from collections import Counter
@@ -14,7 +14,7 @@ from analysis.reading.records import epochs, read
 from kdexp.record.lease import SILENT
 from kdexp.screen import duration
 
-QUIET = 3  # redraws without a living run that end the watch: between two groups nothing runs for a moment
+QUIET = 3  # stop after this many redraws with no live run: between two groups nothing runs for a moment
 
 
 def snapshot(runs: pd.DataFrame, rows: pd.DataFrame, now: float) -> pd.DataFrame:
@@ -45,7 +45,7 @@ def snapshot(runs: pd.DataFrame, rows: pd.DataFrame, now: float) -> pd.DataFrame
 
 
 def render(runs: pd.DataFrame, state: pd.DataFrame, lines: int = 30) -> Group:
-    """What is drawn: one line of counts, the running, the failed."""
+    """The drawing: one line of counts, the running runs, the failed runs."""
     running, failed = state[state.status == "running"], state[state.status != "running"]
     counts = Counter(runs.status)
     order = ("done", "running", "failed", "diverged", *sorted(counts))
@@ -59,7 +59,7 @@ def render(runs: pd.DataFrame, state: pd.DataFrame, lines: int = 30) -> Group:
         if row.alive:
             left = duration(row.left) if known else ""
         else:
-            left = f"silent for {duration(row.silent) if known else 'ever'}"
+            left = f"silent for {duration(row.silent)}" if known else "no heartbeat"
         shown.add_row(
             Text(row.name), f"{row.epoch}/{row.epochs}", accuracy, left, style=None if row.alive else "yellow"
         )
@@ -68,17 +68,17 @@ def render(runs: pd.DataFrame, state: pd.DataFrame, lines: int = 30) -> Group:
         Text(f"{row.status}: {row.name}   {row.error}\n    {row.folder}/run.log", style="red")
         for row in failed.head(lines).itertuples()
     ]
-    return Group(Text(head or "nothing there yet"), *([shown] if len(running) else []), *more, *bad)
+    return Group(Text(head or "no runs yet"), *([shown] if len(running) else []), *more, *bad)
 
 
 def watch(outputs: list[str], every: float = 2.0, sleep=time.sleep) -> None:
-    """Redraw until nothing lives any more, or Ctrl-C. Not on a terminal: one drawing each time something changed."""
+    """Redraw until no run is alive any more, or Ctrl-C. If stdout is not a terminal, print only when something changed."""
     console, quiet, before = Console(highlight=False), 0, None
     with Live(console=console, auto_refresh=False, transient=False) if console.is_terminal else console as screen:
         while quiet < QUIET:
             runs, _ = read(*outputs)
             if runs.empty:
-                state, drawing = pd.DataFrame({"alive": []}), Text("nothing there yet")
+                state, drawing = pd.DataFrame({"alive": []}), Text("no runs yet")
             else:
                 unfinished = runs[runs.status != "done"]
                 state = snapshot(runs, epochs(unfinished), time.time())

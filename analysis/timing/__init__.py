@@ -1,1 +1,1 @@
-"""The two loops that benchmark.py measures, the only files here that import torch."""
+"""The two training loops that benchmark.py compares, and how commands scale with the number of records."""

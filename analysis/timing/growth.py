@@ -1,9 +1,9 @@
-"""How commands grow with the records below outputs/: seconds and peak memory over 1,000 and 10,000 runs.
+"""How the time and peak memory of commands grow with the number of records below outputs/, say 1,000 and 10,000 runs.
 
 The records are written by kdexp's own writers, with made-up numbers: six pairs, fourteen methods and five seeds for each
-batch size, 240 epochs, 10,000 test images; every 47th run is not finished. The 420 runs of the first batch size
-are those of the command: their weights (1 MB) and logits (2 MB) have their size, as dry_run reads them. Of the others
-nobody reads these: their weights are 1 kB.
+batch size, 240 epochs, 10,000 test images; every 47th run is unfinished. The 420 runs of the first batch size are the
+ones the dry_run command asks for. It reads their weights (1 MB) and logits (2 MB), so these have realistic sizes. No
+command reads the weights of the other runs: they are 1 kB.
 """
 
 import collections
@@ -38,7 +38,7 @@ ONE_REFRESH = "from analysis.showing import watch; watch.QUIET = 1; watch.watch(
 
 
 def commands(outputs: Path) -> dict[str, list[str]]:
-    """Name -> what is typed. Nobody works on these records, so --watch would end after three equal drawings."""
+    """Name -> command line. No process is running these records, so --watch would end after three identical drawings."""
     axes = ("-m", f"pair={PAIRS}", f"distill={METHODS}", f"seed={','.join(map(str, SEEDS))}")
     return {
         "`run.py ... dry_run=true`, 420 runs": ["run.py", *axes, f"paths.outputs={outputs}", "dry_run=true"],
@@ -49,12 +49,12 @@ def commands(outputs: Path) -> dict[str, list[str]]:
 
 
 def main(counts: list[int]) -> None:
-    """Print a Markdown table: a row for each command; seconds, seconds of CPU and MB for each of `counts` records."""
+    """Print a Markdown table: a row for each command; seconds, CPU seconds and MB for each number of records in `counts`."""
     rows: dict[str, list[str]] = {}
     with tempfile.TemporaryDirectory() as folder:
         outputs, records = Path(folder, "outputs"), written(Path(folder, "outputs"))
         for more in np.diff([0, *counts]):
-            with patch("os.fsync"):  # the disk's part, which is no part of the measurement
+            with patch("os.fsync"):  # do not wait for the disk: writing is not measured
                 collections.deque(itertools.islice(records, int(more)), maxlen=0)
             for name, words in commands(outputs).items():
                 rows.setdefault(name, []).extend(measured(words))
@@ -62,7 +62,7 @@ def main(counts: list[int]) -> None:
     print(tabulate([[name, *cells] for name, cells in rows.items()], ["", *heads], "github", disable_numparse=True))
 
 
-# a process that is forked counts its parent's memory as its own until then: this parent is small
+# until it execs, a forked process counts its parent's memory as its own, so measure from a small parent
 MEASURED = """
 import resource, subprocess, sys, time
 began = time.perf_counter()
@@ -73,7 +73,7 @@ print(time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss
 
 
 def measured(words: list[str]) -> list[str]:
-    """Of `python ...`: seconds on the clock, seconds of CPU, MB at the peak. Raises CalledProcessError."""
+    """Run `python ...`: wall seconds, CPU seconds, peak MB. Raises CalledProcessError."""
     command = [sys.executable, "-c", MEASURED, *words]
     told = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     clock, processor, memory = map(float, told.stdout.split())
@@ -81,13 +81,13 @@ def measured(words: list[str]) -> list[str]:
 
 
 def written(outputs: Path) -> Iterator[None]:
-    """Write a record at each step, without end: first those of the command."""
+    """Write one more record at each step, without end; those of the dry_run command come first."""
     cli.register()
     pairs, methods = PAIRS.split(","), METHODS.split(",")
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
         chosen = [_composed(f"pair={pair}", f"distill={name}") for pair in pairs for name in methods]
         chosen = [config | {"paths": config["paths"] | {"outputs": str(outputs)}} for config in chosen]
-        texts = [OmegaConf.to_yaml(OmegaConf.create(config)) for config in chosen]  # slow: once for each choice
+        texts = [OmegaConf.to_yaml(OmegaConf.create(config)) for config in chosen]  # slow, so only once for each choice
         sizes = itertools.count(chosen[0]["batch_size"])
         runs = ((size, *one) for size in sizes for one in itertools.product(zip(chosen, texts), SEEDS))
         for number, (size, (config, text), seed) in enumerate(runs):
@@ -102,7 +102,7 @@ def _composed(*words: str) -> dict:
 
 
 def _write(config: dict, text: str, number: int) -> None:
-    """The record of a run, whose config.yaml is `text`."""
+    """Write the record of a run whose config.yaml is `text`."""
     record, draw = Record(naming.folder(config)), random.Random(number)
     fingerprint = naming.fingerprint(config)
     record.folder.mkdir(parents=True)
@@ -124,7 +124,7 @@ def _write(config: dict, text: str, number: int) -> None:
 
 
 def _result(config: dict, fingerprint: str, accuracy: float, weights: bytes) -> dict:
-    """As kdexp.result.result_of makes it: that of a published run, with this one's names and accuracy."""
+    """What kdexp.result.result_of would return: the result of a published run, with this run's names and accuracy."""
     run = "cifar100/wrn16_2-resnet8/kd/dataset.limit=10000,epochs=12/seed1/result.json"
     published = json.loads((ROOT / "analysis/results/cpu-cifar100" / run).read_text())
     names = {role: node and node["name"] for role, node in config["model"].items()}

@@ -1,4 +1,4 @@
-"""kdexp's own loop, for the benchmark: as a sweep trains the methods of a seed, or several seeds at a time."""
+"""kdexp's own loop, for the benchmark: trains the methods of one seed as a sweep does, or several seeds at a time."""
 
 import contextlib
 import multiprocessing
@@ -18,7 +18,7 @@ from kdexp.train import fit
 
 
 class Enough(Exception):
-    """The block has run its steps."""
+    """Raised when a block has run its steps."""
 
 
 class Ours:
@@ -49,7 +49,7 @@ class Ours:
 
 
 class SeedsAtATime:
-    """Ours in several processes, a seed and an equal part of the CPU threads in each, as engine=joblib trains them."""
+    """`Ours` in several processes, each with one seed and an equal share of the CPU threads, as with engine=joblib."""
 
     def __init__(self, configs: list[dict], workers: int):
         context, self.ends = multiprocessing.get_context("spawn"), []
@@ -63,7 +63,7 @@ class SeedsAtATime:
             end.recv()
 
     def steps(self, count: int) -> None:
-        """So many steps in all: its part of them in each process."""
+        """Run `count` steps in total, split equally over the processes."""
         for end in self.ends:
             end.send(max(1, count // len(self.ends)))
         for end in self.ends:
@@ -80,7 +80,7 @@ def _work(configs: list[dict], end) -> None:
 
 
 def prepared(configs: list[dict]) -> tuple:
-    """(data, what they are, teacher, machine) of these runs; the teacher is untrained, which takes no less time."""
+    """(data, its description, teacher, machine) of these runs; the teacher is untrained, which takes just as long."""
     data, source = _dataset(configs[0], device_of(configs[0]))
     where = machine(configs[0], len(data.train.labels))
     prepare_torch(where)
@@ -89,7 +89,7 @@ def prepared(configs: list[dict]) -> tuple:
 
 
 def _dataset(config: dict, device: torch.device):
-    """(data, what they are): real CIFAR-100 where it is at hand, else made images of its shape."""
+    """(data, its description): real CIFAR-100 if it is there, else random images of the same shape."""
     try:
         if not Path(config["paths"]["data"], "cifar-100-python").exists():
             raise UsageError("not there")
@@ -100,4 +100,4 @@ def _dataset(config: dict, device: torch.device):
             torch.from_numpy(rng.integers(0, 256, (10000, 3, 32, 32), dtype=np.uint8)), torch.arange(10000) % 100
         )
         pixels = Pixels(config["dataset"]["mean"], config["dataset"]["std"], device)
-        return experiment.Data(made.to(device), None, made.first(1000).to(device), pixels), "made images"
+        return experiment.Data(made.to(device), None, made.first(1000).to(device), pixels), "random images"

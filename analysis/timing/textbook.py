@@ -1,5 +1,5 @@
-"""The loop that public toolkits have, for the benchmark to compare with: PIL transforms in worker processes, one method
-at a time with the teacher's pass in each, eager float32, NST in its broadcast form."""
+"""The training loop of public toolkits, as the benchmark's reference: PIL transforms in worker processes, one method at a
+time, each with its own teacher pass, eager float32, NST in its broadcast form."""
 
 from itertools import islice
 
@@ -82,4 +82,4 @@ class Textbook:
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
-            loss.item()  # the running average that such loops keep
+            loss.item()  # such loops keep a running average of the loss
