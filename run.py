@@ -1,4 +1,4 @@
-"""The command line. `python run.py --help` shows what can be chosen."""
+"""The command line. `python run.py --help` shows the choices."""
 
 from kdexp.__main__ import run
 

@@ -17,8 +17,8 @@ INSTALLED = _BUNDLED.is_dir()  # from a wheel; False in a checkout, also after p
 ROOT = _BUNDLED if INSTALLED else _HERE.parent
 CONF, SWEEPS = ROOT / "conf", ROOT / "sweeps"
 
-# ROOT holds the package analysis. Hydra takes launchers and sweepers from the namespace package hydra_plugins only;
-# ours lies inside this package.
+# ROOT holds the package analysis. Hydra finds launchers and sweepers only in the namespace package hydra_plugins;
+# ours is inside this package.
 sys.path += [folder for folder in (str(ROOT), str(_HERE / "_hydra")) if folder not in sys.path]
 
 

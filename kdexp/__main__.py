@@ -16,8 +16,8 @@ COMMANDS = {
 
 
 def main() -> None:
-    """What is typed behind `kdexp`."""
-    sys.path.insert(0, str(ROOT))  # as `python run.py` has it: no other package named analysis comes first
+    """Run what was typed after `kdexp`."""
+    sys.path.insert(0, str(ROOT))  # as for `python run.py`, so that no other package named analysis comes first
     typed = sys.argv[1:]
     if typed and typed[0] in COMMANDS:
         importlib.import_module(COMMANDS[typed[0]]).main(typed[1:])
@@ -26,12 +26,12 @@ def main() -> None:
 
 
 def run() -> None:
-    """What is typed behind `python run.py`: Hydra composes, kdexp runs."""
+    """Run what was typed after `python run.py`: Hydra composes, kdexp runs."""
     with cli.messages():
         cli.register(plugins.typed(sys.argv))
     if {"-h", "--help"} & set(sys.argv[1:]):
         return print(help.text())
-    if sys.argv[1:] == ["--info"]:  # with a topic it is Hydra's own: --info defaults-tree
+    if sys.argv[1:] == ["--info"]:  # with a topic, --info is Hydra's own: --info defaults-tree
         from kdexp.command import info  # imports torch
 
         return print(info.text())
@@ -42,7 +42,7 @@ def run() -> None:
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def _composed(config) -> None:
-    from kdexp.command.sweep import run_jobs  # imports torch, which --help and tab completion do without
+    from kdexp.command.sweep import run_jobs  # imports torch, which --help and tab completion don't need
 
     with cli.messages():  # Hydra would print a heading of its own above the message
         run_jobs([config])

@@ -16,7 +16,7 @@ IN_A_CHECKOUT = {
 
 
 def as_typed(text: str) -> str:
-    """The commands in a text, which are those of a checkout, as this user types them. Columns stay aligned."""
+    """Rewrite a text's commands, which are those of a checkout, as this user types them. Columns stay aligned."""
     if INSTALLED or Path(sys.argv[0]).stem == "kdexp":
         for there, here in IN_A_CHECKOUT.items():
             in_a_column = rf"({re.escape(there)}\S*(?: \S+)*   )"

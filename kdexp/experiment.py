@@ -24,7 +24,7 @@ from kdexp.schedules import learning_rate
 
 
 class Data(NamedTuple):
-    """The three parts on the device; validation is None without a held-out part. remarks: lines for a run's log."""
+    """The three splits on the device; validation is None if nothing is held out. remarks: lines for a run's log."""
 
     train: Images
     validation: Images | None
@@ -34,8 +34,8 @@ class Data(NamedTuple):
 
 
 def load_data(config: dict, device: torch.device) -> Data:
-    """Read the data set once, and say its remarks. Raises UsageError if it is missing, damaged or smaller than what was
-    asked for, and for a parameter that its function does not have or a value that it refuses."""
+    """Read the data set, and print its remarks. Raises UsageError if it is missing, damaged or smaller than asked for,
+    and for a parameter that its function does not have or a value that it rejects."""
     node = config["dataset"]
     try:
         train, test, *remarks = _reader(config)(config["paths"]["data"], **parameters(node, DATASET))
@@ -45,11 +45,11 @@ def load_data(config: dict, device: torch.device) -> Data:
         screen.say(f"{node['name']}   {remark}")
     for key, there in (("limit", train), ("limit_test", test)):
         if node[key] and node[key] > len(there.labels):
-            raise UsageError(f"dataset.{key}={node[key]}: {node['name']} has {len(there.labels)} images there")
+            raise UsageError(f"dataset.{key}={node[key]}: {node['name']} has only {len(there.labels)} of these images")
     train, test, validation = train.first(node["limit"]), test.first(node["limit_test"]), None
     if node["validation"] >= len(train.labels):
         raise UsageError(
-            f"dataset.validation={node['validation']}: only {len(train.labels)} training images are there to hold out from"
+            f"dataset.validation={node['validation']}: there are only {len(train.labels)} training images to hold out from"
         )
     if node["validation"]:
         train, validation = split_validation(train, node["validation"])
@@ -63,7 +63,7 @@ def _reader(config: dict) -> Callable:
 
 
 def train_batches(config: dict, data: Data, *purpose: str) -> TrainBatches:
-    """The batches of the student's training, or those of another purpose, which are drawn apart."""
+    """The batches of the student's training, or of another purpose, which has its own random draws."""
     node, moves = config["dataset"], config["augment"]["crop_and_flip"]
     return TrainBatches(
         data.train,
@@ -78,7 +78,7 @@ def train_batches(config: dict, data: Data, *purpose: str) -> TrainBatches:
 
 
 def build_augmentation(config: dict) -> Augmentation | None:
-    """What is done behind crop and flip, if anything. Raises UsageError."""
+    """What is done after crop and flip, if anything. Raises UsageError."""
     node = config["augment"]
     if node["_target_"] is None:
         return None
@@ -92,12 +92,12 @@ def schedule(config: dict) -> Callable[[int], float]:
     return learning_rate(config["epochs"], **{key: recipe[key] for key in keys})
 
 
-CHOICES = ("model", "distill", "augment", "optimizer", "logger", "plugins")  # what objects are made from
+CHOICES = ("model", "distill", "augment", "optimizer", "logger", "plugins")  # what objects are built from
 
 
 def check_objects(config: dict) -> None:
-    """Let every constructor have its say before anything is made; once for each choice. Raises UsageError."""
-    if parameters(config["dataset"], DATASET):  # else there is nothing to check, and importing it takes its time
+    """Check every constructor's arguments before anything is built, once for each choice. Raises UsageError."""
+    if parameters(config["dataset"], DATASET):  # else there is nothing to check, and importing it takes time
         _reader(config)
     build_augmentation(config)
     _check_objects(json.dumps([config[key] for key in CHOICES]))
@@ -120,7 +120,7 @@ def _check_objects(chosen: str) -> None:
 
 @functools.cache
 def _shapes(node: str, plugins: tuple) -> nn.Module:
-    """A network without values, built once for all pairs that have it."""
+    """A network without values, built once for all pairs that use it."""
     return build_network(json.loads(node), plugins)
 
 
@@ -130,7 +130,7 @@ def build_network(node: dict, plugins=()) -> nn.Module:
 
 def build_method(config: dict, student: nn.Module, teacher: nn.Module | None):
     """The method between two networks, its connectors drawn from (seed, "connectors"); None for label-only training.
-    Raises UsageError, Unfit if it is the method that refuses."""
+    Raises UsageError, and Unfit if the method rejects the pair."""
     node = config["distill"]
     if node["_target_"] is None:
         return None
@@ -138,7 +138,7 @@ def build_method(config: dict, student: nn.Module, teacher: nn.Module | None):
     if student.num_classes != teacher.num_classes:
         raise UsageError(
             f"{config['model']['teacher']['name']} has {teacher.num_classes} classes and "
-            f"{config['model']['student']['name']} has {student.num_classes}: a pair must have the same"
+            f"{config['model']['student']['name']} has {student.num_classes}: the two must have the same number"
         )
     taps = tuple(Taps(config["model"][role]["name"], net.taps) for role, net in networks.items())
     common = [key for key in DISTILL if key not in ("name", "_target_")]
@@ -151,7 +151,7 @@ def build_method(config: dict, student: nn.Module, teacher: nn.Module | None):
     if method.hard_labels and augment["_target_"] and target(augment, config["plugins"]).mixes:
         raise Unfit(
             f"{node['name']}: needs one class for each image, and augment={augment['name']} mixes images of two. "
-            "Leave the method out, or take another augmentation: augment=crop_flip"
+            "Leave out the method, or choose another augmentation: augment=crop_flip"
         )
     return method
 
@@ -173,19 +173,19 @@ def _pretrain_epochs(chosen: str) -> int:
 
 
 def build_student(config: dict) -> nn.Module:
-    """The student as every method of its seed starts from it."""
+    """The student with the initial weights that every method of its seed starts from."""
     with seeded(config["seed"], "student"):
         return build_network(config["model"]["student"], config["plugins"])
 
 
 def build_logger(config: dict, folder: Path, name: str):
-    """Where the run's rows go beside its record; None for nowhere. Raises UsageError."""
+    """The logger that gets the run's rows besides its record; None for no logger. Raises UsageError."""
     node = config["logger"]
     return construct(node, (folder, name, config), config["plugins"]) if node["_target_"] else None
 
 
 def build_optimizer(config: dict, trained: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """Fused where both it and the device can. Raises UsageError for values it refuses."""
+    """Fused if both the optimizer and the device support it. Raises UsageError for values it rejects."""
     node = config["optimizer"]
     has_fused = "fused" in inspect.signature(constructor(node, 1, config["plugins"])).parameters
     fused = {"fused": True} if has_fused and trained[0].device.type in ("cpu", "cuda") else {}

@@ -1,4 +1,4 @@
-"""Jobs that share their batches and their teacher: from locked folders to finished records."""
+"""Trains jobs that share their batches and their teacher: from locked folders to finished records."""
 
 import gc
 import traceback
@@ -22,17 +22,17 @@ from kdexp.train import OutOfMemory
 class Group:
     """The jobs of one group, whose folders this process has locked; unlocked when trained.
 
-    teachers: the command's teachers and data. interrupted: raises Stopped between two steps when it is time to.
+    teachers: the command's teachers and data. interrupted: called between steps; raises Stopped after a signal.
     """
 
     def __init__(self, jobs: list[Job], teachers: Teachers, interrupted, title: str):
         for job in jobs:
             job.inspect()
-        self.locked, self.jobs = jobs, [job for job in jobs if job.to_do]  # another process may have done some
+        self.locked, self.jobs = jobs, [job for job in jobs if job.to_do]  # another process may have finished some
         self.teachers, self.interrupted, self.title = teachers, interrupted, title
 
     def train(self) -> None:
-        """Train all jobs to their end. One that fails is recorded and ends alone."""
+        """Train all jobs to the end. A job that fails is recorded, and the others continue."""
         try:
             if self.jobs:
                 self._train()
@@ -57,21 +57,22 @@ class Group:
             self._train_part(self.jobs[start : start + cap])
 
     def _cap(self) -> int:
-        """How many of the jobs free memory allows at a time; said where it is fewer than there are."""
+        """How many jobs fit in free memory at a time; prints a line if that is not all of them."""
         count = len(self.jobs)
         fits = min((how_many(job.config, free_bytes(self.where.device)) or count for job in self.jobs), default=1)
         if fits < count:
-            screen.say(f"{self.title}: memory is free for {fits} of {count} students at a time")
+            screen.say(f"{self.title}: only {fits} of {count} students fit in free memory at a time")
         return max(1, min(fits, count))
 
     def _teacher(self) -> tuple[torch.nn.Module | None, Score | None]:
-        """The teacher of those that have one. If it cannot be had, they fail; baselines go on."""
-        pupils = [job for job in self.jobs if job.teacher_key]
+        """The teacher of the jobs that have one. If there is no teacher to be had, they fail and baselines
+        continue."""
+        students = [job for job in self.jobs if job.teacher_key]
         try:
-            return self.teachers.of(pupils[0], self._train_teacher, self.interrupted) if pupils else (None, None)
+            return self.teachers.of(students[0], self._train_teacher, self.interrupted) if students else (None, None)
         except UsageError as error:
             self.jobs = [job for job in self.jobs if not job.teacher_key]
-            for job in pupils:
+            for job in students:
                 job.begin()
                 note_failure(job, "failed", str(error), "")
             return None, None
@@ -80,8 +81,8 @@ class Group:
         Group([teacher], self.teachers, self.interrupted, f"teacher {teacher.pair}").train()
 
     def _train_part(self, part: list[Job], halves: bool = True) -> None:
-        """Side by side, or in two halves where they turn out not to fit; runs that were stopped at different places
-        go on one after the other."""
+        """Train side by side, or in two halves if they turn out not to fit; runs that were stopped at different places
+        resume one after the other."""
         standing: dict[tuple, dict[Job, Learner]] = {}
         rows: dict[Job, list[dict]] = {}
         for job in part:
@@ -107,27 +108,29 @@ class Group:
                 self._train_part(half, halves=False)
 
     def _learner(self, job: Job, rows: dict[Job, list[dict]]) -> Learner | None:
-        """The job's learner and its rows, where it stopped before; None if it cannot be built."""
+        """The job's learner, resumed if it was stopped before, with its rows in `rows`; None if it cannot be built."""
         try:
             teacher = self.network if job.teacher_key else None
             learner = experiment.build_learner(job.config, self.where, teacher, self.data.train.labels)
             self._remark(job, learner)
-            rows[job] = self._go_on(job, learner)
+            rows[job] = self._resume(job, learner)
         except (UsageError, Stopped):
             raise
-        except Exception as error:  # a defect of this job; the others go on
+        except Exception as error:  # a bug in this job; the others continue
             line = f"failed before the first step: {type(error).__name__}: {error}"
             note_failure(job, "failed", line, traceback.format_exc())
             return None
         return None if learner.failure else learner
 
-    def _go_on(self, job: Job, learner: Learner) -> list[dict]:
-        """Set the learner where its checkpoint stands, after its pretraining if there is one; returns the rows until
-        there."""
+    def _resume(self, job: Job, learner: Learner) -> list[dict]:
+        """Restore the learner from its checkpoint, or first do its pretraining if there is one; returns the rows so
+        far."""
         state = job.record.checkpoint(self.where.device)
         if state is not None and state["made"] != made_with(self.where):
             then, now = " ".join(map(str, state["made"].values())), " ".join(map(str, made_with(self.where).values()))
-            screen.say(f"{job.title}   began with {then}, goes on with {now}: its numbers are no longer bitwise")
+            screen.say(
+                f"{job.title}   began with {then}, goes on with {now}: its numbers are no longer bitwise the same"
+            )
         if state is not None and "learner" in state:
             learner.load_state_dict(state["learner"])
             screen.say(f"{job.title} goes on at epoch {learner.epoch + 1}   {job.record.folder}")
@@ -138,7 +141,7 @@ class Group:
 
     def _remark(self, job: Job, learner: Learner) -> None:
         """Say and log what a reader of the numbers should know."""
-        for remark in self.data.remarks:  # said when they were read
+        for remark in self.data.remarks:  # already printed when they were read
             job.record.log(remark)
         remarks = list(learner.method.remarks) if learner.method else []
         teacher, student = job.teacher_config, job.config["model"]["student"]

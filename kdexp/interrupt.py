@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a cluster's warning: the step in progress ends, all is saved, and the same command goes on."""
+"""Ctrl-C, SIGTERM and a cluster's warning: the current step finishes, all is saved, and the same command resumes."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ WARNINGS = [
 
 
 class Stopped(Exception):
-    """Work has ended before its end, and everything is saved."""
+    """Training was stopped early, and everything is saved."""
 
     def __init__(self, why: str, exit_code: int):
         super().__init__(f"{why}, saved.   Go on: type the same command again.")
@@ -23,8 +23,8 @@ class Stopped(Exception):
 
 @contextmanager
 def deferred_interrupt():
-    """Yields a function that raises Stopped once a signal has come. A second Ctrl-C ends at once. After all is saved,
-    whoever else waits for the signal (a scheduler that requeues) has it too."""
+    """Yields a function that raises Stopped once a signal has arrived. A second Ctrl-C exits at once. When everything
+    is saved, the signal is passed on to the handler that was there before (a scheduler's, which requeues)."""
     came = []
 
     def note(number, frame):
@@ -50,7 +50,7 @@ def deferred_interrupt():
 
 
 def _requeue() -> None:
-    """Under SLURM, have this job start again."""
+    """Under SLURM, requeue this job."""
     job = os.environ.get("SLURM_JOB_ID")
     if job:
         done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
@@ -58,7 +58,7 @@ def _requeue() -> None:
 
 
 def wait_for(record, interrupted) -> None:
-    """Take a run's folder once the process that is at it lets go. `interrupted` ends the waiting."""
+    """Lock a run's folder as soon as the process that holds it lets go. `interrupted` can end the wait."""
     while not record.lock():
         interrupted()
         time.sleep(0.5)

@@ -15,9 +15,9 @@ SHARED = ("dataset", "recipe", "augment", "epochs", "stop_epoch", "batch_size", 
 
 
 class Job:
-    """A resolved configuration and its record. Raises UsageError if it cannot work, before anything is made on disk."""
+    """A resolved configuration and its record. Raises UsageError if it cannot work, before anything is written."""
 
-    trained = False  # set when this process has trained it, which is enough under rerun=all
+    trained = False  # set when this process has trained it, which counts as done under rerun=all
     taken = False  # set when another process has taken it over
 
     def __init__(self, config: dict):
@@ -31,7 +31,7 @@ class Job:
         self.inspect()
 
     def inspect(self) -> None:
-        """Look at the record's files anew; another process may have written them."""
+        """Check the record's files again; another process may have written them."""
         self.damaged = seal.damaged(self.record.folder)
 
     @property
@@ -49,20 +49,20 @@ class Job:
 
     @property
     def last_epoch(self) -> int:
-        """After how many epochs it ends: all of its schedule, or stop_epoch."""
+        """How many epochs it trains: its whole schedule, or stop_epoch."""
         stop = self.config["stop_epoch"]
         return self.config["epochs"] if stop is None else stop
 
     @property
     def name(self) -> str:
-        """The method with what is special about it: "SP distill.weight=500"."""
+        """The method with the settings that are its own: "SP distill.weight=500"."""
         found = naming.differing(self.config)
         own = {key: value for key, value in found.items() if key.partition(".")[0] not in SHARED}
         return " ".join([self.method, *naming.words(own)])
 
     @property
     def shared(self) -> dict:
-        """What all that train beside it have as well, by keys of the command line: names, epochs, what is not the default."""
+        """What it has in common with its group, by command-line key: names, epochs, whatever is not the default."""
         names = {key: self.config[key]["name"] for key in ("dataset", "recipe", "augment")}
         found = naming.differing(self.config)
         special = {key: value for key, value in found.items() if key.partition(".")[0] in SHARED}
@@ -74,12 +74,12 @@ class Job:
 
     @property
     def done(self) -> bool:
-        whole = bool(self.record.result) and not {*self.damaged} - {"status.json"}  # the result outlives its state
+        whole = bool(self.record.result) and not {*self.damaged} - {"status.json"}  # a result stays valid without it
         return whole and self.config["rerun"] != "all" or self.trained
 
     @property
     def to_do(self) -> bool:
-        """Not done; nor has it diverged before, as it would again: only rerun=failed or all tries anew."""
+        """Not done, and not diverged before, as it would diverge again: only rerun=failed or all retries it."""
         gave_up = self.record.status.get("status") == "diverged" and self.config["rerun"] == "none"
         return not (self.done or gave_up)
 
@@ -94,14 +94,15 @@ class Job:
 
     @cached_property
     def batch_key(self) -> str:
-        """Equal for jobs that see the same batches on the same terms."""
+        """Equal for jobs that see the same batches, computed in the same way."""
         what = ("dataset", "recipe", "augment", "epochs", "stop_epoch", "batch_size", "seed")
         keys = (*what, "precision", "deterministic", "compile", "device")
         return json.dumps([self.config[key] for key in keys])
 
     @cached_property
     def teacher_key(self) -> str | None:
-        """The teacher's folder, or what a given one is made from and scored on; None for a baseline."""
+        """The teacher's folder, or for a teacher_checkpoint what it is loaded from and scored on; None for a
+        baseline."""
         network, given = self.config["model"]["teacher"], self.config["teacher_checkpoint"]
         if network is None:
             return None
@@ -110,7 +111,7 @@ class Job:
         return str(naming.folder(self.teacher_config))
 
     def check_folder(self) -> None:
-        """Refuse a folder that holds another run. Raises UsageError with the settings that differ."""
+        """Reject a folder that holds another run. Raises UsageError with the settings that differ."""
         theirs = {**self.record.status, **self.record.result}.get("fingerprint", self.fingerprint)
         if theirs == self.fingerprint or self.config["rerun"] == "all":
             return
@@ -133,13 +134,13 @@ class Job:
 
     def set_damaged_aside(self) -> None:
         for name in self.damaged:
-            self.record.set_aside(name, "it is not as it was written")
+            self.record.set_aside(name, "it has changed since it was written")
         if self.done and self.damaged:
             self.record.heartbeat(status="done", fingerprint=self.fingerprint)
 
     def begin(self) -> None:
-        """Open the record, whose lock this process holds: damaged files are set aside, what is not to be gone on with
-        is forgotten."""
+        """Open the record, which this process has locked: set damaged files aside, and delete what must not be
+        resumed."""
         self.set_damaged_aside()
         if self.config["rerun"] == "all" or self.record.status.get("status") == "diverged":
             self.record.clear()

@@ -1,4 +1,4 @@
-"""A student that learns: one loss, one step, and all that is its own."""
+"""A student in training: one loss, one step, and its own state."""
 
 from collections.abc import Callable, Hashable
 from typing import NamedTuple
@@ -20,7 +20,7 @@ class Weights(NamedTuple):
     """loss = ce * cross_entropy + method * method(student, teacher) + kd * KD(kd_temperature).
 
     smoothing: the share of each label that is spread over all classes, in the cross entropy alone. until, fade, rise:
-    how `method` changes over the epochs, see `method_weight`; `kd` stays.
+    how `method` changes over the epochs, see `method_weight`; `kd` stays constant.
     """
 
     ce: float = 1.0
@@ -33,26 +33,26 @@ class Weights(NamedTuple):
     rise: float = 0.0
 
     def at(self, epoch: int, epochs: int) -> "Weights":
-        """Those of one epoch (from 0)."""
+        """The weights in one epoch (from 0)."""
         return self._replace(method=self.method * method_weight(epoch, epochs, self.until, self.fade, self.rise))
 
 
 def hits(logits: Tensor, labels: Tensor) -> Tensor:
-    """How many images are classified correctly; of a mixed one, labels (batch, classes), the share of the class chosen."""
+    """How many images are classified correctly. A mixed image, labels (batch, classes), counts as its predicted
+    class's share."""
     chosen = logits.argmax(1)
     return (chosen == labels).sum() if labels.dim() == 1 else labels.gather(1, chosen[:, None]).sum()
 
 
 class Learner:
-    """A student that learns, with all that is its own: connectors, optimizer, position, sums of the running epoch.
+    """A student in training, with its own state: connectors, optimizer, position, running sums of the epoch.
     `weights.method` is 0 without a method.
 
-    forward: what to call for the student's training pass where that is not the student itself (a compiled one).
-    half: the dtype of autocast, None for float32. seed: of what a network draws in its pass (dropout). The sums stay
-    on the device until the epoch ends.
-    clip: the largest norm of the gradient of all that is trained, student and connectors together; 0 for any. ema: the
-    decay per step of the average of the student's weights and buffers (torchvision's reference code averages both); 0
-    for none. `scored` is that average where there is one.
+    forward: what to call for the student's training pass if not the student itself (a compiled one). half: the dtype
+    of autocast, None for float32. seed: of what a network draws in its pass (dropout). The sums stay on the device
+    until the epoch ends. clip: the maximum norm of the gradient of all that is trained, student and connectors
+    together; 0: no clipping. ema: the decay per step of the average of the student's weights and buffers
+    (torchvision's reference code averages both); 0: no averaging. `scored` is that average if there is one.
     failure: None, or how and why this learner ended early; see `fail`.
     """
 
@@ -71,7 +71,7 @@ class Learner:
         self.student, self.optimizer, self.method, self.weights = student, optimizer, method, weights
         self.forward, self.half, self.seed = student if forward is None else forward, half, seed
         self.clip, self.average = clip, None
-        if ema:  # its first update, after the first step, copies the student: a pretraining may change that before
+        if ema:  # its first update, after the first step, copies the student, which pretraining may change before
             self.average = AveragedModel(student, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True)
         self.device = next(student.parameters()).device
         self.peak_lrs = [group["lr"] for group in optimizer.param_groups]
@@ -84,13 +84,13 @@ class Learner:
         self.weigh(weights)
 
     def weigh(self, weights: Weights) -> None:
-        """Take these for the steps that follow. The teacher need not look at batches of which no term is asked."""
+        """Use these from now on. If no term needs the teacher, the teacher skips the batches."""
         self.now, method = weights, self.method
         self.teacher_mode = method.teacher_mode if method is not None and (weights.method or weights.kd) else None
 
     def fail(self, state: str, line: str, trace: str = "") -> None:
-        """End early. state: "diverged" or "failed"; trace: the traceback's text. The memory is given back: neither
-        the exception nor what was trained is kept."""
+        """End early. state: "diverged" or "failed"; trace: the traceback's text. Frees the memory: neither the
+        exception nor what was trained is kept."""
         self.failure = (state, line, trace)
         self.student = self.optimizer = self.method = self.forward = self.sums = self.average = None
 
@@ -100,8 +100,10 @@ class Learner:
         return self.student if self.average is None else self.average.module
 
     def learn(self, images: Tensor, batch: Batch, teacher: Output | None) -> None:
-        """One step. images (batch, 3, H, W) normalised."""
-        torch.manual_seed(key(self.seed, "pass", self.epoch, self.step))  # dropout: as alone, and as resumed
+        """One step. images (batch, 3, H, W), normalized."""
+        torch.manual_seed(
+            key(self.seed, "pass", self.epoch, self.step)
+        )  # dropout is the same alone, in a group and resumed
         with torch.autocast(self.device.type, self.half, enabled=self.half is not None):
             ce, distill, correct = self._terms(images, batch, teacher)
         loss = ce + distill
@@ -131,7 +133,8 @@ class Learner:
         return ce, distill, hits(student.logits, batch.labels)
 
     def averages(self, images: int) -> dict[str, float]:
-        """The epoch's means over `images` images; empties the sums. Notes a loss that was not finite as the failure."""
+        """The epoch's means over `images` images; resets the sums. A loss that was not finite makes the learner
+        fail."""
         loss, ce, distill, correct, finite = self.sums.tolist()
         if finite < self.step:
             self.fail("diverged", f"diverged at epoch {self.epoch + 1} step {int(finite) + 1}: the loss is not finite")
@@ -145,13 +148,13 @@ class Learner:
         }
 
     def begin_epoch(self, epoch: int, epochs: int, factor: float) -> None:
-        """Multiply the peak learning rates by `factor`, and weigh the terms as in this epoch (from 0)."""
+        """Multiply the peak learning rates by `factor`, and set the loss weights of this epoch (from 0)."""
         self.weigh(self.weights.at(epoch, epochs))
         for group, peak in zip(self.optimizer.param_groups if self.optimizer else (), self.peak_lrs):
             group["lr"] = peak * factor
 
     def state_dict(self) -> dict:
-        """All that `load_state_dict` needs to go on exactly here. The draws of order and crops follow from seed and
+        """All that `load_state_dict` needs to resume exactly here. The random order and crops follow from seed and
         position."""
         return {
             "student": self.student.state_dict(),
@@ -174,4 +177,4 @@ class Learner:
             self.average.load_state_dict(state["average"])
         self.sums.copy_(state["sums"])
         self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
-        self.pretraining_rows = state.get("pretraining_rows", [])  # which checkpoints of earlier versions do not have
+        self.pretraining_rows = state.get("pretraining_rows", [])  # missing in checkpoints of earlier versions

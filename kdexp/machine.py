@@ -1,4 +1,4 @@
-"""Where and how a run is computed: device, precision, determinism, compilation; resolved from what was asked for."""
+"""Where and how a run is computed: device, precision, determinism, compilation; resolved from the settings."""
 
 import functools
 import math
@@ -11,8 +11,8 @@ from torch import nn
 from kdexp import screen
 from kdexp.config.schema import UsageError, first_line
 
-# Compiling costs about a minute: it is for runs of this many steps and more. Not on the CPU, where a step of six students takes
-# as long with it (3.20 s either way, medians of nine alternating blocks, wrn16_4 -> resnet32 on two cores with AVX2, torch 2.15;
+# Compiling takes about a minute, so it is for runs of at least this many steps. Not on the CPU, where a step of six students is
+# no faster with it (3.20 s either way, medians of nine alternating blocks, wrn16_4 -> resnet32 on two cores with AVX2, torch 2.15;
 # 0.73 s against 0.66 with AVX-512).
 LONG_RUN = 5000
 
@@ -33,7 +33,7 @@ class Machine(NamedTuple):
 
 
 def device_of(config: dict) -> torch.device:
-    """The device asked for, or the best there is. Raises UsageError for one that is not there."""
+    """The device asked for, or the best one available. Raises UsageError if the machine does not have it."""
     asked = config["device"]
     best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     device = torch.device(best if asked == "auto" else asked)
@@ -42,14 +42,14 @@ def device_of(config: dict) -> torch.device:
     if (device.index or 0) >= there:
         raise UsageError(
             f"device={asked}: this machine has {there or 'no'} {device.type} device{'s' * (there != 1)}. "
-            f"device=auto takes what is there ({best})"
+            f"device=auto uses the best one available ({best})"
         )
     return device
 
 
 def machine(config: dict, images: int) -> Machine:
-    """Resolve the settings of a run that trains on `images` images: from these alone, so that a run that is resumed,
-    alone or in a group, is computed as it began. Raises UsageError for a device that is not there."""
+    """Resolve the settings of a run that trains on `images` images. Nothing else counts, so a resumed run, alone or in
+    a group, is computed the way it started. Raises UsageError for a device that the machine does not have."""
     device = device_of(config)
     precision = config["precision"] if config["precision"] != "auto" else "bf16" if device.type == "cuda" else "fp32"
     deterministic = device.type == "cpu" if config["deterministic"] == "auto" else config["deterministic"]
@@ -64,43 +64,44 @@ def machine(config: dict, images: int) -> Machine:
 
 @functools.cache
 def can_compile(device: str) -> bool:
-    """Whether torch.compile works here (it needs a C++ compiler on the CPU); said once where it does not."""
+    """Whether torch.compile works here (it needs a C++ compiler on the CPU); prints one line if it does not."""
     try:
         torch.compile(lambda x: x + 1)(torch.ones(2, device=device))
-    except Exception as error:  # torch.compile has no common base for what it lacks
+    except Exception as error:  # torch.compile's errors have no common base class
         screen.say(f"compile: not possible here, going on without ({type(error).__name__}: {first_line(error)})")
         return False
     return True
 
 
 def prepare_torch(where: Machine) -> None:
-    """torch's own switches for this machine."""
+    """Set torch's global switches for this machine."""
     torch.set_num_threads(where.threads)
     if where.deterministic:
         os.environ.setdefault(
             "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
-        )  # cuBLAS gives equal bits only with one of two sizes
+        )  # cuBLAS is deterministic only with one of two sizes
     torch.use_deterministic_algorithms(where.deterministic)
     torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs time
     torch.backends.cudnn.benchmark = not where.deterministic
 
 
 def forward_of(network: nn.Module, where: Machine, batch_size: int):
-    """What to call for a network's pass: itself, or compiled for whole batches (the last, smaller one of an epoch is not
-    worth compiling for). Networks of one architecture share what was compiled."""
+    """What to call for a network's forward pass: the network, or a compiled version for full batches (the last,
+    smaller one of an epoch is not worth compiling for). Networks of the same architecture share the compiled code."""
     if not where.compile:
         return network
-    torch._dynamo.config.recompile_limit = 64  # a sweep may hold many architectures of one class
+    torch._dynamo.config.recompile_limit = 64  # a sweep may have many architectures of one class
     compiled = torch.compile(network, dynamic=False)
     return lambda images: compiled(images) if len(images) == batch_size else network(images)
 
 
 def place(network: nn.Module, device: torch.device) -> nn.Module:
-    """The network on the device, channels last in memory, which is what convolutions are fastest in.
+    """The network on the device, in channels_last memory format, in which convolutions are fastest.
 
-    A strided 1x1 convolution of few channels becomes every n-th pixel and a 1x1 convolution of stride 1, which is the
-    same function: in channels_last its backward pass writes past the end of its buffer on the CPU (torch 2.15, oneDNN),
-    below 8 input channels with AVX2 and below 16 with AVX-512, and the process crashes sooner or later.
+    A strided 1x1 convolution with few channels is replaced by taking every n-th pixel and a 1x1 convolution of stride
+    1, which is the same function: in channels_last its backward pass writes past the end of its buffer on the CPU
+    (torch 2.15, oneDNN), below 8 input channels with AVX2 and below 16 with AVX-512, and the process crashes sooner or
+    later.
     """
     for module in network.modules():
         if type(module) is nn.Conv2d and module.kernel_size == (1, 1) and module.padding == (0, 0):

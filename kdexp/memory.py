@@ -1,4 +1,4 @@
-"""How many students fit side by side: counted before any memory is taken."""
+"""How many students fit side by side, computed before any memory is allocated."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ MEMINFO = Path("/proc/meminfo")  # Linux
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Free memory of the device; None where the system does not say."""
+    """Free memory of the device; None if the system does not say."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     if device.type == "cpu" and MEMINFO.exists():
@@ -22,7 +22,7 @@ def free_bytes(device: torch.device) -> int | None:
 
 
 def student_bytes(config: dict) -> tuple[int, int]:
-    """(what a student keeps between its steps, what its training pass needs and gives back), in float32.
+    """(bytes a student keeps between steps, bytes its training pass needs and then frees), in float32.
 
     Kept: weights, momentum, averaged weights if there are any, and the copies of a checkpoint. A pass: what autograd
     saves for the backward pass, its gradients and the weights' gradients. Students of a group take their passes one
@@ -45,7 +45,7 @@ def student_bytes(config: dict) -> tuple[int, int]:
 
 
 def how_many(config: dict, free: int | None) -> int | None:
-    """How many students like this one train side by side in `free` bytes, at least one; None for any number."""
+    """How many students like this one fit side by side in `free` bytes, at least one; None for no limit."""
     if free is None:
         return None
     kept, taken = student_bytes(config)

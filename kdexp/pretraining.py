@@ -1,4 +1,4 @@
-"""Pretraining, which some methods do before the student's training: alone, with rows and checkpoints of its own."""
+"""Pretraining, which some methods do before the student's training: run alone, with its own rows and checkpoints."""
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from kdexp.train import fit
 
 
 class Pretrainer(Learner):
-    """A learner in its pretraining: the same student and method, the loss of that alone, an optimizer of its own."""
+    """A learner during its pretraining: the same student and method, only the pretraining loss, its own optimizer."""
 
     def __init__(self, learner: Learner, plan: Pretraining):
         modules = [learner.student, learner.method] if plan.trains_student else [learner.method]
@@ -45,14 +45,15 @@ class Pretrainer(Learner):
 
 
 class PretrainingRun(RecordedFit):
-    """One job in its pretraining. learner: what is trained afterwards; it gets the failure if there is one."""
+    """One job during its pretraining. learner: what is trained afterwards; a failure here is a failure of that
+    learner."""
 
     def __init__(self, job: Job, learner: Learner, plan: Pretraining, data: experiment.Data, where: Machine):
         self.job, self.learner, self.plan = job, learner, plan
         super().__init__({job: Pretrainer(learner, plan)}, {job: learner.pretraining_rows}, data, where)
 
     def pretrain(self, state: dict | None, views: dict, interrupted) -> None:
-        """To its end, from the checkpoint `state` if there is one. Raises Stopped."""
+        """Pretrain to the end, from the checkpoint `state` if there is one. Raises Stopped."""
         (learner,) = self.members.values()
         if state is not None:
             learner.load_state_dict(state["pretraining"])

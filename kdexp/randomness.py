@@ -20,7 +20,7 @@ def generator(*parts) -> torch.Generator:
 @contextlib.contextmanager
 def seeded(*parts):
     """Inside, torch's global generator starts from (seed, purpose, ...); afterwards it is as before. For
-    initialisation."""
+    initialization."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(*parts))
         yield

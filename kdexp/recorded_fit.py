@@ -1,4 +1,4 @@
-"""Learners that train side by side, and their records: a row each epoch, checkpoints between, the result at the end."""
+"""Trains learners side by side and records them: a row per epoch, checkpoints in between, the result at the end."""
 
 import time
 from collections.abc import Iterator
@@ -21,15 +21,15 @@ from kdexp.train import fit
 
 SAVE_SECONDS = 300
 LOGITS_AT_MOST = 100e6  # bytes, with keep_logits=auto
-TAKEN = "this process stood still for so long that another one has taken the run over"
+TAKEN = "this process was suspended for so long that another one has taken over the run"
 QUICKER = "epochs=2 dataset.limit=5000, dataset=digits, or a GPU"
 
 
 class RecordedFit:
-    """One training of jobs that stand at one position.
+    """One training of jobs that are at the same epoch and step.
 
-    members: job -> learner. rows: job -> the rows of the epochs before. views: teacher mode -> forward. teacher: its
-    score. interrupted: raises Stopped between two steps when it is time to.
+    members: job -> learner. rows: job -> the rows of earlier epochs. views: teacher mode -> forward. teacher: its
+    score. interrupted: called between steps; raises Stopped after a signal.
     """
 
     def __init__(self, members: dict[Job, Learner], rows: dict[Job, list[dict]], data: experiment.Data, where: Machine):
@@ -38,7 +38,7 @@ class RecordedFit:
         self.loggers: dict[Job, Any] = {}
 
     def train(self, views: dict, teacher: Score | None, interrupted, title: str, may_split: bool) -> None:
-        """To the end of all members. Raises Stopped, and OutOfMemory if `may_split`."""
+        """Train all members to the end. Raises Stopped, and OutOfMemory if `may_split`."""
         (first, learner), data = next(iter(self.members.items())), self.data
         if self.where.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.where.device)
@@ -69,7 +69,7 @@ class RecordedFit:
                 self._finish(job, self.members[job], teacher if job.teacher_key else None)
 
     def _follow(self, training: Iterator[list[dict | None]]) -> None:
-        """To the end of a training, or to where it is stopped; all is saved then."""
+        """Follow a training to its end, or until it is stopped and everything is saved."""
         try:
             for rows in training:
                 self._after_epoch(dict(zip(self.members, rows)))
@@ -85,7 +85,7 @@ class RecordedFit:
 
     def _after_step(self, interrupted) -> None:
         self.bar.step()
-        interrupted()  # first: what fails now may have been killed by the signal itself, and is tried again
+        interrupted()  # first: a failure now may come from the signal itself, and that run is tried again
         self._note_failures()
         now = time.monotonic()
         if now - self.beaten > HEARTBEAT:
@@ -124,7 +124,7 @@ class RecordedFit:
         self._note_failures()
 
     def _to_logger(self, job: Job, action: str, *values) -> None:
-        """A logger that fails is dropped: what it would have had is in the record."""
+        """A logger that fails is dropped: the record has all the rows anyway."""
         try:
             if self.loggers[job] is not None:
                 getattr(self.loggers[job], action)(*values)
@@ -135,7 +135,8 @@ class RecordedFit:
             )
 
     def _leave_taken(self) -> None:
-        """Drop what another process has taken over: this one was stopped, or its machine slept, and it writes no more."""
+        """Drop runs that another process took over while this one was suspended or its machine slept; don't write to
+        them."""
         for job, learner in self._alive():
             if job in self.rows and not job.record.held:
                 learner.fail("taken", TAKEN)
@@ -147,9 +148,9 @@ class RecordedFit:
             note_failure(job, *self.members[job].failure)
 
     def _finish(self, job: Job, learner: Learner, teacher: Score | None) -> None:
-        if learner.score is None:  # stopped between the last epoch's end and here
+        if learner.score is None:  # was stopped between the end of the last epoch and here
             learner.score = evaluate(learner.scored, self.data.test, self.data.pixels)
-        if not self.rows[job]:  # stop_epoch=0: the network as it was drawn
+        if not self.rows[job]:  # stop_epoch=0: the network as initialized
             self.rows[job] = [untrained(learner.score)]
         weights = torch_bytes(learner.scored.state_dict())
         logits, labels = learner.score.logits.cpu(), self.data.test.labels.cpu()
@@ -185,18 +186,18 @@ def keeps_logits(config: dict, logits: torch.Tensor) -> bool:
 
 
 def note_failure(job: Job, state: str, line: str, trace: str) -> None:
-    """Record and say how a job ended. Raises Stopped under on_error=stop."""
+    """Record and print how a job failed. Raises Stopped under on_error=stop."""
     if not job.record.held:
         job.taken = True
         return screen.say(f"left    {job.title}   {TAKEN}   {job.record.folder}")
     job.record.fail(state, line, trace)
     screen.say(f"failed  {job.title}   {line}   {job.record.folder / 'run.log'}")
     if job.config["on_error"] == "stop":
-        raise Stopped("stopped at the first failure (on_error=stop); what else was under way is", 1)
+        raise Stopped("stopped at the first failure (on_error=stop); all other runs stopped", 1)
 
 
 def made_with(where: Machine) -> dict:
-    """What must be equal for a resumed run to be bitwise that of an undisturbed one."""
+    """What must stay the same for a resumed run to be bitwise equal to an uninterrupted one."""
     threads = where.threads if where.device.type == "cpu" else 0
     compiled = "compiled" if where.compile else "eager"
     return {"device": where.device.type, "compile": compiled, "torch": f"torch {torch.__version__}", "threads": threads}

@@ -1,4 +1,4 @@
-"""result.json: what a finished run was, and with what it was made."""
+"""result.json: what a finished run was, and what it was made with."""
 
 import platform
 import resource
@@ -27,10 +27,10 @@ def result_of(
     teacher_acc: float | None,
     weights: bytes,
 ) -> dict:
-    """The result of a run from its epochs' rows. `images`: trained on in an epoch. `weights`: student.pt."""
+    """The result of a run from its epochs' rows. `images`: training images per epoch. `weights`: student.pt."""
     config, last, node = job.config, rows[-1], job.config["distill"]
     given, seconds = config["teacher_checkpoint"], sum(row["seconds"] for row in rows)
-    epochs = last["epoch"]  # 0 of an untrained network
+    epochs = last["epoch"]  # 0 for an untrained network
     before = {}
     if learner.pretraining_rows:
         before = {
@@ -84,8 +84,8 @@ def result_of(
 
 
 def best_by_validation(rows: list[dict]) -> float | None:
-    """The test accuracy of the epoch with the best validation accuracy, the first of these; None without a held-out
-    part."""
+    """The test accuracy of the epoch with the best validation accuracy, the first one if tied; None if nothing is held
+    out."""
     if rows[-1]["val_acc"] is None:
         return None
     return max(rows, key=lambda row: row["val_acc"])["test_acc"]
@@ -105,7 +105,7 @@ def device_name(device: torch.device) -> str:
 def git_commit() -> str | None:
     """The commit of this checkout, "-dirty" with uncommitted changes; None without git or from a wheel."""
     if INSTALLED:
-        return None  # site-packages may lie in a repository of the user's
+        return None  # site-packages may be inside a repository of the user's
     try:
         done = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12"],

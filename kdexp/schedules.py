@@ -1,5 +1,5 @@
-"""What changes over the epochs, as plain functions of the epoch: a run that goes on anywhere goes on exactly, with no
-state to save. torch.optim.lr_scheduler has the same curves (a test) but keeps them in the optimizer's groups."""
+"""What changes over the epochs, as plain functions of the epoch: a run resumes exactly from anywhere, with no state to
+save. torch.optim.lr_scheduler has the same curves (tested) but keeps them in the optimizer's groups."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,8 +8,8 @@ SHAPES: dict[str, Callable[[float], float]] = {  # share of the epochs after the
     "cosine": lambda share: (1 + math.cos(math.pi * share)) / 2,
     "linear": lambda share: 1 - share,
 }
-ROUNDING = 1e-9  # far below one of any number of epochs
-STEP = "step"  # drops stand at fractions of all epochs, with or without a warm-up
+ROUNDING = 1e-9  # far below one epoch out of any number of epochs
+STEP = "step"  # drops are at fractions of all epochs, with or without a warm-up
 
 
 def learning_rate(
@@ -17,9 +17,10 @@ def learning_rate(
 ) -> Callable[[int], float]:
     """epoch (from 0) -> factor of the peak learning rate.
 
-    step: drop_factor for every fraction in `drops` that has passed. cosine, linear: from 1 after the warm-up to 0 behind
-    the last epoch, as CosineAnnealingLR and LinearLR(1, 0) with the epochs that are left. warmup: the fraction of the
-    epochs over which the rate rises in equal steps, from one step above 0: of n such epochs, 1/(n + 1), 2/(n + 1), ...
+    step: drop_factor for every fraction in `drops` that has passed. cosine, linear: from 1 after the warm-up to 0
+    after the last epoch, like CosineAnnealingLR and LinearLR(1, 0) over the remaining epochs. warmup: the fraction of
+    the epochs over which the rate rises in equal steps, from one step above 0: with n such epochs, 1/(n + 1), 2/(n +
+    1), ...
     """
     warm = sum(epoch / epochs < warmup for epoch in range(epochs))
 

@@ -22,7 +22,7 @@ def plain() -> None:
 
 
 def say(text: str) -> None:
-    """One line."""
+    """Print one line."""
     if console.is_terminal:
         console.print(text, markup=False)
     else:
@@ -40,7 +40,7 @@ def duration(seconds: float) -> str:
 
 
 def track(parts: Sequence, title: str) -> Iterator:
-    """Its parts, one after the other: a bar on a terminal, elsewhere a line every half minute."""
+    """Yield the parts one by one and show progress: a bar on a terminal, elsewhere a line every half minute."""
     if console.is_terminal:
         yield from rich.progress.track(parts, title, console=console, transient=True)
         return
@@ -55,7 +55,7 @@ def track(parts: Sequence, title: str) -> Iterator:
 class Bar:
     """Progress of one group of runs: `step()` after each step, `epoch(text)` after each epoch, `close()` at the end.
 
-    title: what trains. epochs, steps: of the whole training; start: steps done before. day_hint: said once if it
+    title: what trains. epochs, steps: of the whole training; start: steps done before. day_hint: printed once if it
     will take over a day.
     """
 
@@ -84,7 +84,7 @@ class Bar:
         self.summary = ""
 
     def left(self) -> str:
-        """Time left by the steps since the third; empty before."""
+        """Time left, estimated from the third step on; empty before."""
         counted = self.done - self.first
         if self.done - self.start < 3 or counted < 1 or self.done == self.epochs * self.steps:
             return ""
@@ -93,7 +93,7 @@ class Bar:
 
     def step(self) -> None:
         self.done += 1
-        if self.done - self.start == 2:  # the first steps are slow: memory is taken, kernels are chosen
+        if self.done - self.start == 2:  # the first steps are slow: memory is allocated, kernels are picked
             self.began, self.first = time.perf_counter(), self.done
         if self.done - self.start == 6:
             per_step = (time.perf_counter() - self.began) / 4

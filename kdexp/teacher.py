@@ -35,9 +35,9 @@ def teacher_view(teacher: nn.Module, mode: str) -> nn.Module:
 
 def load_network(run_folder: Path) -> nn.Module:
     """See kdexp.load."""
-    # neither says what the network is: a damaged status.json is put right by the run's own command
+    # status.json says nothing about the network; if damaged, the run's own command repairs it
     if broken := {*seal.damaged(run_folder)} - {"status.json"}:
-        raise ValueError(f"{run_folder}: {', '.join(sorted(broken))} not as written; train the run again")
+        raise ValueError(f"{run_folder}: damaged {', '.join(sorted(broken))}; train the run again")
     config = OmegaConf.to_container(OmegaConf.load(run_folder / "config.yaml"))
     network = build_network(config["model"]["student"], config["plugins"])
     network.load_state_dict(torch.load(run_folder / "student.pt", map_location="cpu", weights_only=True))
@@ -46,8 +46,8 @@ def load_network(run_folder: Path) -> nn.Module:
 
 
 class Teachers:
-    """The teachers of one command: found, or trained on demand, once; evaluated before use; kept for the groups that
-    follow."""
+    """The teachers of one command. Each is found or trained on demand once, evaluated before use, and kept for later
+    groups."""
 
     def __init__(self):
         self.data, self.ready = {}, {}
@@ -59,15 +59,15 @@ class Teachers:
         return self.data[job.data_key]
 
     def of(self, job: Job, train, interrupted) -> tuple[torch.nn.Module, Score]:
-        """(network on the device in eval mode, its score on the test images). `train(job)` trains a missing one, under its
-        lock; `interrupted` ends the waiting for another process that is at it. Raises UsageError, and the same again
-        for one that could not be had before."""
+        """(network on the device in eval mode, its score on the test images). `train(job)` trains a missing one, under
+        its lock; `interrupted` can end the wait for another process that is training it. Raises UsageError, and the
+        same one again for a teacher that failed before."""
         key, given = job.teacher_key, job.config["teacher_checkpoint"]
         if key not in self.ready:
             try:
                 if not given:
-                    self._make(Job(job.teacher_config), train, interrupted)
-                self.ready[key] = self._given(job) if given else self._made(job, Job(job.teacher_config))
+                    self._train_missing(Job(job.teacher_config), train, interrupted)
+                self.ready[key] = self._from_file(job) if given else self._trained(job, Job(job.teacher_config))
             except UsageError as error:
                 self.ready[key] = error
         if isinstance(self.ready[key], UsageError):
@@ -79,12 +79,12 @@ class Teachers:
         data = self.data_of(job)
         return network, evaluate(network, data.test, data.pixels)
 
-    def _given(self, job: Job) -> tuple[torch.nn.Module, Score]:
+    def _from_file(self, job: Job) -> tuple[torch.nn.Module, Score]:
         network, score = self._ready(job, load_teacher_checkpoint(job.config))
         screen.say(f"teacher {job.config['teacher_checkpoint']}   test {score.acc:.2f} %")
         return network, score
 
-    def _make(self, teacher: Job, train, interrupted) -> None:
+    def _train_missing(self, teacher: Job, train, interrupted) -> None:
         teacher.check_folder()
         if not teacher.record.lock():
             screen.say(f"waiting for teacher {teacher.pair}: {teacher.holder} is training it   {teacher.record.folder}")
@@ -99,24 +99,24 @@ class Teachers:
             teacher.record.unlock()
         if teacher.taken:
             teacher.taken = False
-            self._make(teacher, train, interrupted)
+            self._train_missing(teacher, train, interrupted)
 
-    def _made(self, job: Job, teacher: Job) -> tuple[torch.nn.Module, Score]:
-        """The teacher's network, whose file is as it was written (see Job.done) and scores what its record says."""
+    def _trained(self, job: Job, teacher: Job) -> tuple[torch.nn.Module, Score]:
+        """The teacher's network, if its file is intact (see Job.done) and it scores what its record says."""
         if not teacher.done:
             why = teacher.record.status.get("error")
             raise UsageError(f"no teacher {teacher.pair}: {why}   {teacher.record.folder / 'run.log'}")
         recorded, folder = teacher.record.result["test_acc"], teacher.record.folder
         if not (folder / "student.pt").exists():
             raise UsageError(
-                f"{folder / 'student.pt'} is not there: the record was packed without weights. "
-                "Have it packed with --weights, or train the teacher again: delete its folder"
+                f"{folder / 'student.pt'} is missing: the record was packed without weights. "
+                "Get it packed with --weights, or delete its folder to train the teacher again"
             )
         network, score = self._ready(job, load_network(folder))
         if abs(score.acc - recorded) > 0.1:
             raise UsageError(
-                f"{folder / 'student.pt'} scores {score.acc:.2f} % here and its record says {recorded:.2f} %. "
-                "Train the teacher again: delete its folder"
+                f"{folder / 'student.pt'} scores {score.acc:.2f} % here, but its record says {recorded:.2f} %. "
+                "To train the teacher again, delete its folder"
             )
         screen.say(f"teacher {folder}   test {score.acc:.2f} %, as recorded")
         return network, score

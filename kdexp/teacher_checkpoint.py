@@ -1,4 +1,4 @@
-"""A teacher that is given as a file: teacher_checkpoint, of kdexp or of another program."""
+"""A teacher loaded from a file (teacher_checkpoint), made by kdexp or by another program."""
 
 import functools
 import json
@@ -28,18 +28,19 @@ def load_teacher_checkpoint(config: dict) -> nn.Module:
 
 
 def _known(config: dict) -> Iterator[tuple[str, nn.Module]]:
-    """The networks of conf/model by name, for this data set, on the meta device; one after the other, as asked for."""
+    """The networks of conf/model by name, for this data set, on the meta device; each is built when it is asked
+    for."""
     for node in networks(config):
         try:
             with torch.device("meta"), ShapesOnly():
                 network = build_network(node, config["plugins"])
-        except UsageError:  # of a library that is not installed
+        except UsageError:  # from a library that is not installed
             continue
         yield node["name"], network
 
 
 def check_teacher_checkpoint(config: dict) -> None:
-    """Read the file before anything is made on disk; once for each file and network. Raises UsageError."""
+    """Check the file before anything is written to disk, once for each file and network. Raises UsageError."""
     if config["teacher_checkpoint"]:
         keys = ("dataset", "plugins", "teacher_checkpoint", "teacher_normalize")
         chosen = {key: config[key] for key in keys} | {"model": {"teacher": config["model"]["teacher"]}}

@@ -20,7 +20,7 @@ class OutOfMemory(Exception):
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether the device, or on the CPU the system, had no memory to give; torch has no class for the latter."""
+    """Whether the device, or on the CPU the system, ran out of memory; torch has no class for the latter."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
 
 
@@ -36,18 +36,18 @@ def fit(
     may_split: bool = False,
     stop: int | None = None,
 ) -> Iterator[list[dict | None]]:
-    """Train learners that stand at one position in lock step; yields their rows after each epoch (None for one that
-    has failed).
+    """Train learners at the same position in lockstep; yields their rows after each epoch (None for one that has
+    failed).
 
     Each batch is made once and seen by the teacher once per teacher mode in use. teachers: teacher mode -> forward.
-    schedule: epoch (from 0) -> factor of the peak learning rates. stop: after how many of the epochs to end, None for
-    all. test, validate: what scores a network after each epoch, None for no score. after_step runs between two steps,
-    when every learner can be saved; an exception from it ends the training. A learner that raises or diverges ends
-    alone: see `failure`. may_split: raise OutOfMemory where several learners do not fit, for the caller to train fewer
-    at a time; else that is the failure of the learner whose turn it was.
+    schedule: epoch (from 0) -> factor of the peak learning rates. stop: how many of the epochs to train, None for all.
+    test, validate: score a network after each epoch, None to skip it. after_step runs between two steps, when every
+    learner can be saved; an exception from it ends the training. If a learner raises or diverges, only that one ends:
+    see `failure`. may_split: raise OutOfMemory if several learners do not fit, so that the caller can train fewer at a
+    time; otherwise it counts as a failure of the learner whose turn it was.
     """
     assert len({(learner.epoch, learner.step) for learner in learners}) == 1, (
-        "learners of a group stand at one position"
+        "learners of a group must be at the same position"
     )
     for epoch in range(learners[0].epoch, epochs if stop is None else stop):
         for learner in learners:
@@ -72,7 +72,7 @@ def fit(
 
 
 def _step(active: list[Learner], images: Tensor, batch: Batch, teachers: dict[str, Callable], may_split: bool) -> None:
-    """The teacher once per mode, then every learner; an error ends the learners it came to."""
+    """Run the teacher once per mode, then every learner; an error ends only the learners it affects."""
     outputs, half = {}, active[0].half
     for mode in sorted({learner.teacher_mode for learner in active} - {None}):
         with _ending([one for one in active if one.teacher_mode == mode], may_split), torch.no_grad():
@@ -86,8 +86,8 @@ def _step(active: list[Learner], images: Tensor, batch: Batch, teachers: dict[st
 
 @contextlib.contextmanager
 def _ending(learners: list[Learner], may_split: bool):
-    """An error inside is the failure of these learners alone. Its text is kept and not the exception, which would
-    keep the memory."""
+    """An error inside counts as a failure of these learners alone. Only its text is kept: the exception would hold on
+    to memory."""
     try:
         yield
     except Exception as error:

@@ -16,9 +16,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-MISSING = (
-    "needs root" if os.geteuid() else next((f"needs {name}" for name in ("slurmctld", "munged") if not shutil.which(name)), "")
-)
+NEEDED = [f"needs {name}" for name in ("slurmctld", "slurmd", "munged") if not shutil.which(name)]
+MISSING = "needs root" if os.geteuid() else "".join(NEEDED[:1])  # why there can be none here
 CONF = """
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -101,7 +100,7 @@ def cluster(cpus: int = 2, accounting: bool = False) -> Iterator[dict[str, str]]
         finally:
             subprocess.run("scancel --user=root --quiet", shell=True, env=os.environ | environment, check=False)
             with contextlib.suppress(TimeoutError):
-                _until("test -z \"$(squeue --noheader)\"", environment, seconds=15)
+                _until('test -z "$(squeue --noheader)"', environment, seconds=15)
 
 
 MUNGE = ("socket", "key-file", "pid-file", "log-file", "seed-file")
@@ -126,7 +125,9 @@ def _start_accounting(folder: Path, start, values: dict, environment: dict) -> N
 @contextlib.contextmanager
 def _daemon(folder: Path, command: list[str], environment: dict) -> Iterator[None]:
     with open(folder / f"{Path(command[0]).name}.out", "ab") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=out, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+        )
         try:
             yield
         finally:

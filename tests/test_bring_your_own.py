@@ -138,7 +138,7 @@ def test_own_network_takes_the_file_of_the_network_inside(mylab, run):
     refused = run(*words, f"teacher_checkpoint={mylab}/other.pt", check=1)
     assert refused.stderr.strip() == (
         f"teacher_checkpoint={mylab}/other.pt does not fit small8: "
-        "its layers have other names: classifier.weight, ... in the file, net.0.0.weight, ... in the network"
+        "its layers have different names: classifier.weight, ... in the file, net.0.0.weight, ... in the network"
     )
 
 
@@ -203,8 +203,8 @@ class InPlace(Plain):
 @pytest.mark.parametrize(
     "net, tap, message",
     [
-        (Plain, "layer1", "there is no such module. There are: conv, bn"),
-        (Plain, "unused", "the module is not run"),
+        (Plain, "layer1", "no such module. The network has: conv, bn"),
+        (Plain, "unused", "the module does not run"),
         (InPlace, "conv", "changes its output in place"),
     ],
 )
@@ -238,7 +238,7 @@ def test_describe(run, tmp_path):
     done = run("describe=true", "teacher=resnet32x4", "student=torchvision", "dataset=cifar100", check=0)
     assert re.search(r"parameters +7,433,860 +2,351,972", done.stdout)
     assert re.search(r"stage3 +256 x 8 x 8 +1280 x 2 x 2", done.stdout)
-    assert re.search(r"OD +cannot, see below", done.stdout) and "od: needs the tap stage1_pre" in done.stdout
+    assert re.search(r"OD +not possible, see below", done.stdout) and "od: needs the tap stage1_pre" in done.stdout
     assert re.search(r"AT   stage3: the teacher's 8x8 map is average-pooled to 2x2", done.stdout)
     assert not (tmp_path / "outputs").exists()
 

@@ -301,7 +301,14 @@ def test_summarize(run, tmp_path):
 
 def test_a_plan_tells_recipes_apart(run):
     """Three rows with the same pair and seed say which recipe they use, and nothing more."""
-    words = ("dataset=digits", "recipe=quick,crd240,cutmix300", "epochs=1", "distill=none,kd", "seed=1,2", "dry_run=true")
+    words = (
+        "dataset=digits",
+        "recipe=quick,crd240,cutmix300",
+        "epochs=1",
+        "distill=none,kd",
+        "seed=1,2",
+        "dry_run=true",
+    )
     planned = run("-m", *words, tiny=False, check=0).stdout.splitlines()
     told = [re.findall(r"\S+=\S+", line) for line in planned[1:-1]]
     names = [[f"recipe={name}"] for name in ("quick", "crd240", "cutmix300")]

@@ -81,8 +81,8 @@ def test_a_method_is_left_out_of_a_pair_that_it_cannot_do(run):
     words = ("dataset=digits", "distill=kd,od", "seed=1,2", "dry_run=true")
     done = run("-m", *words, "pair=wrn16_1-resnet8,shufflenetv2-resnet8", tiny=False, check=0)
     assert done.stderr.splitlines() == [
-        "left out   shufflenetv2 -> resnet8   od: the teacher's stage1_pre has no BatchNorm behind it, "
-        "from which the margin is taken"
+        "left out   shufflenetv2 -> resnet8   od: the teacher's stage1_pre has no BatchNorm, "
+        "which OD computes its margin from"
     ]
     assert "6 runs: 0 done, 6 to run" in done.stdout
     for refused in (
@@ -343,7 +343,7 @@ MISTAKES = [
     (("augment=cutout", "augment.sise=1"), "cutout has no parameter 'sise'. Did you mean augment.size=1"),
     (("augment=mixup", "augment.alpha=0"), "mixup: alpha=0: must be greater than 0"),
     (("augment=rand", "augment.magnitude=31"), "rand: magnitude=31: must be a whole number from 0 to 30"),
-    (("augment=rand", "augment.operations=0"), "rand: operations=0: must be a whole number from 1 on"),
+    (("augment=rand", "augment.operations=0"), "rand: operations=0: must be a whole number, 1 or more"),
     (("augment.crop_and_flip=maybe",), "augment.crop_and_flip=maybe: must be one of true, false"),
     (("distill=dkd", "augment=mixup"), "dkd: needs one class for each image, and augment=mixup mixes images of two"),
     (("recipe.clip=-1",), "recipe.clip=-1.0: must be a number 0 or more"),

@@ -57,7 +57,7 @@ def test_damaged_files_are_named(files):
     content = bytearray(path.read_bytes())
     content[-100] ^= 1
     path.write_bytes(content)
-    with pytest.raises(DatasetError, match=f"{path.name} is damaged"):
+    with pytest.raises(DatasetError, match=f"{path.name} is corrupt"):
         read(root)
 
 
@@ -73,7 +73,7 @@ def test_no_data_and_no_network(tmp_path, monkeypatch):
     assert not (tmp_path / "data").exists()
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "cifar-100-python.tar.gz").write_bytes(b"half a download")
-    with pytest.raises(DatasetError, match="cifar-100-python.tar.gz is damaged"):
+    with pytest.raises(DatasetError, match="cifar-100-python.tar.gz is corrupt"):
         cifar.cifar100(tmp_path / "data")
 
 

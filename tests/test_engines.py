@@ -87,7 +87,7 @@ def test_a_killed_worker_costs_its_own_group(run, forked, tmp_path):
     (status,) = [json.loads(file.read_text()) for file in outputs.rglob("status.json")]
     os.kill(status["pid"], signal.SIGKILL)
     going.wait(check=1)
-    assert "its worker ended early" in going.stderr and "2 of 3 done, 1 not:" in going.stderr
+    assert "its worker crashed" in going.stderr and "2 of 3 done, 1 not:" in going.stderr
     assert "goes on at epoch" in run(*words, check=0).stderr
 
 

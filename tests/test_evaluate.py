@@ -148,7 +148,7 @@ def test_any_file_with_its_network(trained, capsys, tmp_path):
     words = [word for word in TINY if word.startswith("dataset")]
     told = evaluated(capsys, tmp_path / "mine.pt", "teacher=wrn16_1", *words).out
     assert f"{seal.read_json(folder / 'result.json')['test_acc']:7.2f}" in told
-    with pytest.raises(SystemExit, match="say what network it is, as in teacher="):
+    with pytest.raises(SystemExit, match="say which network it is, as in teacher="):
         evaluated(capsys, tmp_path / "mine.pt", *words)
     with pytest.raises(SystemExit):
         evaluated(capsys, tmp_path / "mine.pt", "teacher=resnet8", *words)
@@ -156,7 +156,7 @@ def test_any_file_with_its_network(trained, capsys, tmp_path):
 
 
 def test_what_cannot_be_evaluated_is_one_sentence(trained, capsys):
-    with pytest.raises(SystemExit, match="cifar10.1: .*cifar10.1_v6_data.npy is not there"):
+    with pytest.raises(SystemExit, match="cifar10.1: .*cifar10.1_v6_data.npy does not exist"):
         evaluated(capsys, trained, "--on", "cifar10.1", "--data", trained)
     with pytest.raises(SystemExit, match="no run has sp"):
         evaluated(capsys, trained, "distill=sp")

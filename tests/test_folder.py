@@ -1,4 +1,4 @@
-"""dataset=folder: the user's own images are decoded once; unreadable ones are reported and left out."""
+"""dataset=folder: images of your own, decoded once; unreadable files are named and skipped."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from kdexp.config.schema import UsageError
 from kdexp.datasets import DatasetError
 from kdexp.datasets.folder import folder, measure
 
-BROKEN = ("empty.png (no image)", "text.png (no image)", "truncated.png (image file is truncated")
+BROKEN = ("empty.png (not an image)", "text.png (not an image)", "truncated.png (image file is truncated")
 WORDS = ("dataset=folder", "dataset.size=16", "recipe=quick", "epochs=2", "batch_size=16", "distill=none")
 
 
@@ -153,7 +153,7 @@ def test_damage_is_said_and_mended(root, tmp_path, capsys, file, damage):
     path.unlink() if damage == "missing" else path.write_bytes(content if damage == "changed" else content[:-5])
     capsys.readouterr()
     after = folder(tmp_path / "data", root, 16)
-    assert re.search(f"{path.parent} is damaged.*\ndecoding 183", capsys.readouterr().err)
+    assert re.search(f"{path.parent} is corrupt.*\ndecoding 183", capsys.readouterr().err)
     assert all(torch.equal(one.images, other.images) for one, other in zip(before[:2], after[:2]))
     folder(tmp_path / "data", root, 16)
     assert capsys.readouterr().err == "" and not list(tmp_path.glob("data/folder/.*.part"))
@@ -165,10 +165,10 @@ def test_many_unreadable_files_are_ten_names_and_a_number(root, tmp_path):
     (root / "train/blue/notes.txt").write_text("hello")
     *_, unreadable, others = folder(tmp_path, root, 16)
     assert unreadable.startswith(
-        f"33 files below {root} cannot be read and are left out: train/blue/bad00.png (no image), "
+        f"33 files below {root} cannot be read and are skipped: train/blue/bad00.png (not an image), "
     )
-    assert unreadable.count("no image") == 10 and re.search(r" and 23 more \(all: .*/index.json\)$", unreadable)
-    assert others == "files that are no images by their endings are left out: 1 .txt"
+    assert unreadable.count("not an image") == 10 and re.search(r" and 23 more \(all: .*/index.json\)$", unreadable)
+    assert others == "files without an image extension are skipped: 1 .txt"
 
 
 def empty_class(root):
@@ -183,7 +183,7 @@ REFUSED = [
     (lambda root: shutil.rmtree(root / "test/red"), "must have the same classes, and red is only in train/"),
     (
         empty_class,
-        r"train: there are no images of red that can be read. These cannot: train/red/empty.png \(no image\)",
+        r"train: there are no images of red that can be read. These cannot: train/red/empty.png \(not an image\)",
     ),
     (lambda root: [path.unlink() for path in root.glob("test/*/*")], "test: there are no images. It needs"),
     (

@@ -229,9 +229,9 @@ def test_kdsvd(case, dtype):
 
 
 def test_kdsvd_dead_channels():
-    """With two all-zero channels, the reference's gradient is NaN; ours equals finite differences of its loss. The check
-    skips the dead channels: the reference's loss may jump once they are nonzero, because one of their vectors may become
-    the most similar to the teacher's, so finite differences give no gradient there."""
+    """With two all-zero channels, the reference's gradient is NaN; ours equals finite differences of its loss. In dead
+    channels not every entry matches: the reference's loss may jump once they are nonzero, because one of their vectors may
+    become the most similar to the teacher's, so finite differences give no gradient there."""
     key = "kdsvd/dead"
     s, t = numbered(key, "s", torch.float64, True), numbered(key, "t", torch.float64)
     loss = svd_loss(s, t)

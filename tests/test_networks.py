@@ -125,5 +125,5 @@ def test_initial_weights(hydra, name):
 
 
 def test_another_depth_of_vgg_is_refused():
-    with pytest.raises(ValueError, match="depth=12: a VGG has one of these: 8, 11, 13, 16, 19"):
+    with pytest.raises(ValueError, match="depth=12: a VGG has one of these depths: 8, 11, 13, 16, 19"):
         VGG(12)

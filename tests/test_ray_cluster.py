@@ -17,7 +17,7 @@ from test_survival import numbers
 
 from kdexp import ROOT
 
-SWEEP = ("-m", "distill=none,kd,sp", "seed=1,2", "threads=1", "epochs=12", "batch_size=4")
+SWEEP = ("-m", "distill=none,kd,sp", "seed=1,2", "threads=1", "epochs=60", "batch_size=4")
 
 
 def running(words):

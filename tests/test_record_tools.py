@@ -119,8 +119,8 @@ def test_no_folder_no_records_no_run(tmp_path, capsys):
     for words, said in (
         (["list", tmp_path / "x"], "there is no such folder. Records are made by"),
         (["list", empty], "no records there. Records are made by"),
-        (["export", tmp_path / "x"], "there is no such folder. Runs are listed by"),
-        (["export", tmp_path], "no run is in this folder itself. Look below"),
+        (["export", tmp_path / "x"], "there is no such folder. List the runs with"),
+        (["export", tmp_path], "this folder itself holds no run. See what is below it"),
         (["export", other], "no weights there"),
         (["pack", tmp_path], "name the zip to write"),
     ):
@@ -179,12 +179,12 @@ def test_rm_shows_asks_and_deletes(outputs, capsys, monkeypatch):
 
 def test_rm_refuses_what_is_at_work(outputs, capsys):
     out, err = told(capsys, "rm", outputs, "seed=1", "--yes")
-    assert f"process {LIVE['pid']} on {LIVE['host']} is at work on it. Nothing was deleted" in err
+    assert f"process {LIVE['pid']} on {LIVE['host']} is working on it. Nothing was deleted" in err
     assert len(runs.find([outputs])) == 8
     held = Record(next(outputs.rglob("sp/*/seed1")))  # locked, as by a process that has just begun
     assert held.lock()
     out, err = told(capsys, "rm", outputs, "distill=sp", "--yes")
-    assert "stays: another process is at work on it" in err and "deleted 2 runs" in err
+    assert "was not deleted: another process is working on it" in err and "deleted 2 runs" in err
     assert [path.name for path in held.folder.parent.iterdir() if path != held.folder] == [".seed1.lock"]
     held.unlock()
 
@@ -292,7 +292,7 @@ def contents(file):
 def test_pack_holds_what_a_table_needs_and_nothing_private(elsewhere, tmp_path, capsys):
     out, err = told(capsys, "pack", tmp_path / "p.zip", elsewhere)
     assert "9 runs: 7 done, 1 failed, 1 diverged" in out
-    assert f"left out: {elsewhere}/cifar100/wrn16_4-resnet20/at/base/seed1: it is running" in err
+    assert f"left out: {elsewhere}/cifar100/wrn16_4-resnet20/at/base/seed1: it is still running" in err
     packed = contents(tmp_path / "p.zip")
     assert list(packed) == sorted(packed) and len({name.rpartition("/")[0] for name in packed}) == 9
     files = {"config.yaml", "epochs.csv", "predictions.npy", "result.json", "right.npy", "run.log", "status.json"}
@@ -328,14 +328,14 @@ def test_pack_makes_the_same_bytes_and_seals_them(elsewhere, tmp_path, capsys):
     assert contents(tmp_path / "w.zip")["cifar100/wrn16_4-resnet20/kd/base/seed1/student.pt"] == b"weights"
     (elsewhere / "cifar100/wrn16_4-resnet20/kd/base/seed1/epochs.csv").write_text("1")
     out, err = told(capsys, "pack", tmp_path / "d.zip", elsewhere, "distill=kd")
-    assert "2 runs: 2 done" in out and "seed1: epochs.csv not as written" in err
+    assert "2 runs: 2 done" in out and "seed1: damaged epochs.csv" in err
 
 
 def test_a_name_that_is_part_of_a_run_is_told(elsewhere, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("LOGNAME", "kd")
     out, err = told(capsys, "pack", tmp_path / "p.zip", elsewhere, "distill=kd")
     assert "name: kd\n" in contents(tmp_path / "p.zip")["cifar100/wrn16_4-resnet20/kd/base/seed1/config.yaml"].decode()
-    assert "still in there, as part of what a run is called or made of: kd" in err
+    assert "still in the zip, as part of a run's name or settings: kd" in err
 
 
 def summarized(capsys, monkeypatch, *words):
@@ -374,7 +374,7 @@ def test_a_zip_writes_nowhere_else(tmp_path, capsys, monkeypatch):
     (tmp_path / "half.zip").write_bytes(b"PK")
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
         archive.writestr("a/photo.jpg", "x")
-    for name, said in (("bad", "would land outside"), ("half", "is no whole zip"), ("other", "no finished runs")):
+    for name, said in (("bad", "would land outside"), ("half", "is not a complete zip"), ("other", "no finished runs")):
         with pytest.raises(SystemExit, match=said):
             summarized(capsys, monkeypatch, tmp_path / f"{name}.zip")
     assert not list(tmp_path.rglob("evil"))
@@ -420,7 +420,7 @@ def test_export_refuses_what_is_not_the_same(real, tmp_path, capsys, monkeypatch
     shutil.rmtree(tmp_path / "x")
     monkeypatch.setattr(export.FromPixels, "forward", lambda self, images: self.network(images).logits)
     out, err = told(capsys, "export", folder, "--to", tmp_path / "x", "--format", "pt")
-    assert "gives other logits" in err and "Nothing was written" in err and not (tmp_path / "x").exists()
+    assert "give different logits" in err and "Nothing was written" in err and not (tmp_path / "x").exists()
 
 
 def test_an_unpacked_zip_is_an_outputs_folder(real, tmp_path, capsys, run):

@@ -48,7 +48,7 @@ def test_optuna_searches_on_held_out_images_and_goes_on(run, tmp_path):
 def test_a_search_has_no_dry_run(run, tmp_path):
     pytest.importorskip("optuna")
     refused = run(*SEARCH, "dataset.validation=16", "dry_run=true", check=1)
-    assert "dry_run=true: a search finds out what it trains as it goes" in refused.stderr
+    assert "dry_run=true: a search decides what to train as it goes" in refused.stderr
     assert not (tmp_path / "outputs").exists()
 
 
@@ -56,5 +56,5 @@ def test_a_search_has_no_dry_run(run, tmp_path):
 def test_a_search_on_test_images_is_refused(run, words):
     pytest.importorskip("optuna")
     refused = run(*SEARCH, *words, check=1)
-    assert refused.stderr.strip().splitlines()[-1].startswith("a search is for the highest accuracy on images held out")
+    assert refused.stderr.strip().splitlines()[-1].startswith("a search must maximize accuracy on images held out")
     assert "Traceback" not in refused.stderr

@@ -166,7 +166,7 @@ def test_damaged_files_of_a_finished_run(forked, tmp_path, finished, damage):
             continue
         assert broken == [name]
         if name == "student.pt":
-            with pytest.raises(ValueError, match="student.pt not as written"):
+            with pytest.raises(ValueError, match="damaged student.pt"):
                 kdexp.load(folder)
         going = forked("distill=none", "threads=1")
         going.wait(check=0)
@@ -335,7 +335,7 @@ def test_plans_start_nothing(run, tmp_path):
 
 
 def test_a_run_that_was_taken_over_is_left_alone(tiny, capsys):
-    """A process that was suspended for longer than its lease finds another's claim and writes nothing more."""
+    """A process that was suspended for longer than a lease lasts finds another one's claim: it writes nothing more."""
     job, steps = Job(tiny("distill=none", "epochs=3")), []
     assert job.record.lock()
     claim = job.record.folder.with_name(f".{job.record.folder.name}.lock")
@@ -348,7 +348,7 @@ def test_a_run_that_was_taken_over_is_left_alone(tiny, capsys):
 
     before = []
     Group([job], Teachers(), interrupted, "").train()
-    assert "another one has taken the run over" in capsys.readouterr().err and job.taken and not job.trained
+    assert "another one has taken over the run" in capsys.readouterr().err and job.taken and not job.trained
     assert len(steps) == 8 and before == [
         (path.name, path.read_bytes()) for path in sorted(job.record.folder.iterdir())
     ]

@@ -297,15 +297,15 @@ def test_a_file_of_another_network(tiny, here):
         "does not fit wrn16_1: fc.weight is 100x64 in the file, 10x64 in the network"
     )
     assert refused(tiny, {"features.0.weight": torch.zeros(64, 3, 3, 3)}).endswith(
-        "does not fit wrn16_1: its layers have other names: features.0.weight, ... in the file, conv.weight, ... in the network"
+        "does not fit wrn16_1: its layers have different names: features.0.weight, ... in the file, conv.weight, ... in the network"
     )
 
 
 @pytest.mark.parametrize(
     "saved, message",
     [
-        ({}, "x.pt holds no weights, alone or under model, state_dict, net, but dict. Save the weights alone: torch"),
-        ({"epoch": 3, "acc": 91.2}, "x.pt holds no weights, alone or under .*, but epoch, acc. Save the weights"),
+        ({}, "x.pt holds no weights, bare or under model, state_dict, net, but dict. Save only the weights: torch"),
+        ({"epoch": 3, "acc": 91.2}, "x.pt holds no weights, bare or under .*, but epoch, acc. Save only the weights"),
         ({"model": {"lr": 0.1}}, "x.pt holds no weights, .* but lr. Save"),
         ({0: torch.zeros(3)}, "x.pt holds no weights, .* but 0. Save"),
         (torch.zeros(3), "x.pt holds no weights, .* but Tensor. Save"),

@@ -1,7 +1,6 @@
 """Cutout: DeVries & Taylor 2017, "Improved Regularization of Convolutional Neural Networks with Cutout", section 3.
 
-A square around a random pixel becomes 0, the mean of the normalised images; what lies outside of the image is lost, so
-that squares at the border are smaller.
+A square around a random pixel becomes 0, the mean of the normalized images. Squares are clipped at the image border.
 """
 
 import torch
@@ -16,7 +15,7 @@ class Cutout(Augmentation):
     def __init__(self, num_classes: int, size: float = 0.25):
         super().__init__(num_classes)
         if not 0 < size <= 2:
-            raise ValueError(f"size={size}: must be above 0 and at most 2, in sides of the image. augment.size=0.25")
+            raise ValueError(f"size={size}: must be above 0 and at most 2 times the image's side. augment.size=0.25")
         self.size = size
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

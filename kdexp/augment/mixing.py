@@ -3,8 +3,8 @@ Regularization Strategy to Train Strong Classifiers with Localizable Features", 
 
     x = l * x_a + (1 - l) * x_b,  y = l * y_a + (1 - l) * y_b,  l ~ Beta(alpha, alpha), once for each batch
 
-CutMix pastes a box of x_b, of area 1 - l before it is cut at the border, and takes l from the area that is left. Both are
-torchvision's own transforms; b is the neighbor in the shuffled batch.
+CutMix pastes a box of x_b, with area 1 - l before it is clipped at the border, and recomputes l from the clipped area.
+Both are torchvision's own transforms; b is the neighbor in the shuffled batch.
 """
 
 import torch
@@ -16,7 +16,7 @@ from kdexp.augment import Augmentation
 
 
 class Mixing(Augmentation):
-    """probability: of a batch to be mixed; the others keep their images, with labels of the same form."""
+    """probability: that a batch is mixed; other batches keep their images, with labels of the same form."""
 
     mixes = True
     transform: type
@@ -24,7 +24,9 @@ class Mixing(Augmentation):
     def __init__(self, num_classes: int, alpha: float = 1.0, probability: float = 1.0):
         super().__init__(num_classes)
         if not alpha > 0:
-            raise ValueError(f"alpha={alpha}: must be greater than 0. augment.alpha=1 draws every share alike")
+            raise ValueError(
+                f"alpha={alpha}: must be greater than 0. augment.alpha=1 draws every proportion equally often"
+            )
         if not 0 <= probability <= 1:
             raise ValueError(f"probability={probability}: must be from 0 to 1. augment.probability=1 mixes every batch")
         self.probability = probability

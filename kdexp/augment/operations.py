@@ -1,8 +1,8 @@
-"""The operations of AutoAugment and what followed it, on whole batches: an amount for each image.
+"""The operations of AutoAugment and its successors, on whole batches, with one amount per image.
 
-Each takes uint8 images (n, 3, H, W) and amounts (n,) and gives images of the same kind. They are torchvision's (v2, on
-uint8 tensors, nearest neighbor, black where nothing is), whose own functions take one amount for all images; equal to them
-image by image, but for colors that would be whole numbers and are rounded down in one of the two.
+Each takes uint8 images (n, 3, H, W) and amounts (n,) and returns images of the same kind. They match torchvision's (v2, on
+uint8 tensors, nearest neighbor, black fill), which take one amount for all images. The results are equal image by image,
+except that colors that should be whole numbers may be rounded down in one of the two.
 """
 
 import torch
@@ -12,7 +12,7 @@ from torchvision.transforms.v2 import functional
 
 
 def _move(images: Tensor, rows: list[list[Tensor | float]]) -> Tensor:
-    """Pixel (x, y), from the center, becomes what is at rows @ (x, y, 1); rows: two of three amounts, or numbers."""
+    """Pixel (x, y), from the center, takes the value at rows @ (x, y, 1). rows: two rows of three amounts or numbers."""
     count, _, height, width = images.shape
     matrix = torch.stack(
         [torch.stack([torch.as_tensor(v, device=images.device).expand(count) for v in row], 1) for row in rows], 1
@@ -48,7 +48,7 @@ def rotate(images: Tensor, amounts: Tensor) -> Tensor:
 
 
 def _blend(images: Tensor, other: Tensor | float, amounts: Tensor) -> Tensor:
-    """(1 + amount) of the images, the rest of `other`."""
+    """(1 + amount) * images - amount * other."""
     amounts = amounts.view(-1, 1, 1, 1)
     return (images * (1 + amounts) - other * amounts).clamp(0, 255).to(torch.uint8)
 
@@ -67,7 +67,7 @@ def contrast(images: Tensor, amounts: Tensor) -> Tensor:
 
 
 def sharpness(images: Tensor, amounts: Tensor) -> Tensor:
-    """Against the mean of the 3x3 around each pixel, itself counted five times; the border stays."""
+    """Contrast with the mean of the 3x3 around each pixel, which itself counts five times; the border stays."""
     kernel = torch.full((3, 1, 3, 3), 1 / 13, device=images.device)
     kernel[:, :, 1, 1] = 5 / 13
     blurred = images.float()
@@ -77,13 +77,13 @@ def sharpness(images: Tensor, amounts: Tensor) -> Tensor:
 
 
 def posterize(images: Tensor, amounts: Tensor) -> Tensor:
-    """Keep so many bits."""
+    """Keep this many bits."""
     step = 2 ** (8 - amounts.view(-1, 1, 1, 1).long())
     return (images // step * step).to(torch.uint8)
 
 
 def solarize(images: Tensor, amounts: Tensor) -> Tensor:
-    """Invert what is at least 255 times the amount."""
+    """Invert values of at least 255 times the amount."""
     return torch.where(images >= 255 * amounts.view(-1, 1, 1, 1), 255 - images, images)
 
 

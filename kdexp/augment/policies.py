@@ -1,8 +1,8 @@
 """TrivialAugment (wide): Mueller & Hutter 2021, arXiv:2103.10158. RandAugment: Cubuk et al. 2020, arXiv:1909.13719.
 AutoAugment with its CIFAR-10 policies: Cubuk et al. 2019, arXiv:1805.09501.
 
-Which operation with which amount, drawn for each image by itself; spaces and policies are torchvision's (v2), equal to it in
-distribution. Differs from the papers: (1) behind crop and flip, there before.
+Operation and amount are drawn for each image separately. Search spaces and policies are torchvision's (v2), with the same
+distribution. Differs from the papers: (1) applied after crop and flip; in the papers before.
 """
 
 import torch
@@ -18,8 +18,8 @@ SIGNED = torch.tensor([name in NAMES[1:10] for name in NAMES])  # shears to shar
 
 
 def levels(bins: int, shear: float, translate: float, degrees: float, blend: float, bits: int) -> Tensor:
-    """The amounts of every operation, weakest first: (operations, bins). translate: pixels. bits: those that posterize
-    takes at most."""
+    """The amounts of every operation, weakest first: (operations, bins). translate: pixels. bits: the most that posterize
+    removes."""
     rise = {"ShearX": shear, "ShearY": shear, "TranslateX": translate, "TranslateY": translate, "Rotate": degrees}
     rise |= dict.fromkeys(("Brightness", "Color", "Contrast", "Sharpness"), blend)
     table = torch.zeros(len(NAMES), bins)
@@ -36,8 +36,8 @@ def narrow(bins: int, side: int) -> Tensor:
 
 
 class Policy(Augmentation):
-    """Operations on the pixels, before they are normalised. cutout: of the squares that are cut out behind them, as a
-    fraction of the side; 0 for none."""
+    """Operations on the pixels, before they are normalized. cutout: side of the squares cut out afterwards, as a fraction
+    of the image's side; 0 for none."""
 
     def __init__(self, num_classes: int, cutout: float = 0.0):
         super().__init__(num_classes)
@@ -54,12 +54,12 @@ class Policy(Augmentation):
         return images
 
     def draw(self, count: int, side: int) -> list[tuple[Tensor, Tensor]]:
-        """For each of the operations in a row: (numbers in OPERATIONS, amounts without sign), (count,) each."""
+        """For each operation in the sequence: (numbers in OPERATIONS, amounts without sign), (count,) each."""
         raise NotImplementedError
 
 
 class TrivialAugment(Policy):
-    """One operation, any amount."""
+    """One random operation with a random amount."""
 
     def draw(self, count: int, side: int) -> list[tuple[Tensor, Tensor]]:
         table = levels(31, shear=0.99, translate=32.0, degrees=135.0, blend=0.99, bits=6)
@@ -68,14 +68,14 @@ class TrivialAugment(Policy):
 
 
 class RandAugment(Policy):
-    """operations: how many in a row. magnitude: the level of all, 0 to 30."""
+    """operations: how many in sequence. magnitude: the level of all of them, 0 to 30."""
 
     def __init__(self, num_classes: int, operations: int = 2, magnitude: int = 9, cutout: float = 0.0):
         super().__init__(num_classes, cutout)
         if magnitude not in range(31):
             raise ValueError(f"magnitude={magnitude}: must be a whole number from 0 to 30. augment.magnitude=9")
         if type(operations) is not int or operations < 1:
-            raise ValueError(f"operations={operations}: must be a whole number from 1 on. augment.operations=2")
+            raise ValueError(f"operations={operations}: must be a whole number, 1 or more. augment.operations=2")
         self.operations, self.magnitude = operations, magnitude
 
     def draw(self, count: int, side: int) -> list[tuple[Tensor, Tensor]]:
@@ -85,11 +85,11 @@ class RandAugment(Policy):
 
 
 class AutoAugment(Policy):
-    """One of 25 pairs of operations with their levels, each with its chance."""
+    """One of 25 pairs of operations, each with its level and its probability."""
 
     def __init__(self, num_classes: int, cutout: float = 0.0):
         super().__init__(num_classes, cutout)
-        policies = v2.AutoAugment(AutoAugmentPolicy.CIFAR10)._policies  # which torchvision has nowhere in public
+        policies = v2.AutoAugment(AutoAugmentPolicy.CIFAR10)._policies  # torchvision has no public access to these
         self.which = torch.tensor([[NAMES.index(name) for name, _, _ in pair] for pair in policies])  # (25, 2)
         self.chances = torch.tensor([[chance for _, chance, _ in pair] for pair in policies])
         self.level = torch.tensor([[level or 0 for _, _, level in pair] for pair in policies])

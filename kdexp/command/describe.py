@@ -15,7 +15,7 @@ from kdexp.models import Tap, count_parameters
 
 
 def describe(configs: list[DictConfig]) -> None:
-    """Print, for each pair of the configurations. Raises UsageError for a network that cannot be built."""
+    """Print this for each pair in the configurations. Raises UsageError for a network that cannot be built."""
     console, seen = Console(highlight=False, soft_wrap=True), []
     for config in map(resolve.plain, configs):
         if config["model"] not in seen:
@@ -68,8 +68,8 @@ def multiply_adds(network: nn.Module, size: int) -> int:
 
 
 def _methods(config: dict, teacher: nn.Module, student: nn.Module) -> list[Table | str]:
-    """What every method of conf/distill would do, the chosen one with its values as typed; then its remarks, or why
-    it cannot."""
+    """A table of what every method in conf/distill would do, the chosen one with its values as typed; then the
+    methods' remarks, or why one cannot be used."""
     table, remarks = Table(box=None, header_style="bold"), []
     for name in ("method", "weight", "reads", "connectors"):
         table.add_column(name, justify="right" if name in ("weight", "connectors") else "left")
@@ -81,7 +81,7 @@ def _methods(config: dict, teacher: nn.Module, student: nn.Module) -> list[Table
         try:
             method = build_method(config | {"distill": node}, student, teacher)
         except UsageError as error:
-            table.add_row(node["label"], "", "cannot, see below", "")
+            table.add_row(node["label"], "", "not possible, see below", "")
             remarks.append(str(error))
             continue
         trained, reads = count_parameters(method), ", ".join(map(_read, method.pairs)) or "logits"

@@ -1,4 +1,4 @@
-"""How long jobs will take, from what the records of earlier ones say."""
+"""Estimates how long jobs will take, from the records of earlier ones."""
 
 import statistics
 from functools import cached_property
@@ -11,26 +11,26 @@ from kdexp.record import seal
 
 
 class Pace:
-    """The seconds of a group's epochs on this machine.
+    """How long a group's epochs take on this machine, in seconds.
 
-    A group's pass costs each of its students the same share, so a run's seconds divided by its group's size are a
-    student's; of all records of the pair on such a machine, those of the most like group size count.
+    The time of a group is split evenly over its students: a run's seconds divided by its group size are one student's.
+    Of all records of the pair on this kind of machine, those with the closest group size count.
     """
 
     def __init__(self, outputs: str | Path, where: Machine):
         self.outputs = Path(outputs)
-        self.terms = str(where.device).partition(":")[0], "bf16" if where.half else "fp32"
+        self.setup = str(where.device).partition(":")[0], "bf16" if where.half else "fp32"
         self.threads = where.threads
 
     @cached_property
     def records(self) -> list[dict]:
-        """result.json of every finished run on such a device, in the same precision."""
+        """result.json of every finished run on this kind of device, in the same precision."""
         found = filter(None, (seal.read_json(path) for path in self.outputs.glob("*/*/*/*/seed*/result.json")))
         kind = lambda one: one["device"].partition(":")[0].partition(" ")[0]
-        return [one for one in found if (kind(one), one["precision"]) == self.terms and one["images_per_second"]]
+        return [one for one in found if (kind(one), one["precision"]) == self.setup and one["images_per_second"]]
 
     def images(self, job: Job) -> int | None:
-        """How many images an epoch of the job has; None where no record tells the size of the data set."""
+        """Images per epoch of the job; None if no record tells the size of the data set."""
         limit = job.config["dataset"]["limit"]
         whole = [one["images_per_second"] * one["seconds_per_epoch"] for one in self._of(job) if one["limit"] is None]
         return limit or (round(max(whole)) if whole else None)
@@ -39,7 +39,7 @@ class Pace:
         return [one for one in self.records if one["dataset"] == job.config["dataset"]["name"]]
 
     def seconds(self, members: list[Job]) -> float | None:
-        """What is left of a group, in seconds; None where no record tells."""
+        """Time left for a group, in seconds; None if no record tells."""
         shares = [self._share(job, len(members)) for job in members]
         return None if None in shares else sum(shares)
 
@@ -48,7 +48,7 @@ class Pace:
         alike = [one for one in self._of(job) if one["student"] == student]
         if teacher:
             alike = [one for one in alike if one["teacher"] == teacher["name"]]
-        elif size > 1:  # a baseline that rides along pays its share of the group's teacher
+        elif size > 1:  # a baseline in a group pays its share of the group's teacher
             alike = [one for one in alike if one["group_size"] > 1] or alike
         alike = [one for one in alike if one["threads"] == self.threads] or alike
         images = self.images(job)
@@ -66,13 +66,14 @@ class Pace:
 
 
 def _pretraining_pace(result: dict) -> float:
-    """Seconds of an image in a run's pretraining."""
+    """Seconds per image in a run's pretraining."""
     images = result["images_per_second"] * result["seconds_per_epoch"]
     return result["pretrain_seconds"] / result["pretrain_epochs"] / images
 
 
 def epochs_done(job: Job, rows: str = "epochs.csv") -> int:
-    """Whole epochs of a run that was begun and can be gone on with. rows: "pretraining.csv" for those of its pretraining."""
+    """Epochs already done of a run that can be resumed, else 0. rows: "pretraining.csv" for those of its
+    pretraining."""
     folder = job.record.folder
     if not (folder / "checkpoint.pt").exists() or job.config["rerun"] == "all" or not (folder / rows).exists():
         return 0

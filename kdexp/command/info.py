@@ -1,4 +1,4 @@
-"""`python run.py --info`: what a bug report should say about a machine, without the names of its user or of itself."""
+"""`python run.py --info`: what a bug report should say about a machine, without user and host names."""
 
 import os
 import platform
@@ -48,7 +48,7 @@ def _version(package: str) -> str:
 
 
 def _folder(key: str, default: str) -> str:
-    """The folder that paths.KEY means here, and whether it is there."""
+    """The folder that paths.KEY refers to here, and whether it exists."""
     variable = f"KDEXP_{key.upper()}"
     folder = os.environ.get(variable, default)
     there = "" if Path(folder).is_dir() else ", not there yet"

@@ -1,4 +1,4 @@
-"""Configurations to jobs, and jobs to groups: what is done, what will train, side by side with what."""
+"""Turns configurations into jobs, and jobs into groups that train side by side."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,8 +10,8 @@ from kdexp.job import Job
 
 
 def plan(configs: Iterable) -> list[Job]:
-    """The distinct jobs of a command, checked. A method that does some pairs of a command is left out of those that it
-    cannot do, which is said. Raises UsageError with every mistake of every job."""
+    """The distinct jobs of a command, checked. A method that works for only some of the pairs is left out of the
+    others, with a line that says so. Raises UsageError with every mistake in every job."""
     jobs: dict[Path, Job] = {}
     errors: dict[str, None] = {}
     unfit: dict[tuple[str, str], dict] = {}
@@ -37,7 +37,7 @@ def plan(configs: Iterable) -> list[Job]:
 
 
 def missing_teachers(jobs: list[Job]) -> list[Job]:
-    """The teachers that must be trained before these jobs, and are none of them."""
+    """The teachers that must be trained before these jobs and are not among them."""
     own = {str(job.record.folder) for job in jobs}
     needed = {job.teacher_key: job.teacher_config for job in jobs if job.teacher_config and job.teacher_key not in own}
     teachers = [Job(config) for config in needed.values()]
@@ -45,14 +45,14 @@ def missing_teachers(jobs: list[Job]) -> list[Job]:
 
 
 def grouped(jobs: list[Job]) -> list[list[Job]]:
-    """Jobs that see the same batches and the same teacher, together; jobs that are a teacher of others, before these."""
+    """Jobs with the same batches and the same teacher, together; jobs that are teachers of other jobs come first."""
     needed = {job.teacher_key for job in jobs}
     teachers = [job for job in jobs if str(job.record.folder) in needed]
     return side_by_side(teachers) + side_by_side([job for job in jobs if job not in teachers])
 
 
 def side_by_side(jobs: list[Job]) -> list[list[Job]]:
-    """Groups in the order typed, each at most `share` large; baselines ride with any group that sees their batches."""
+    """Groups in the order typed, of at most `share` jobs; baselines join any group that sees the same batches."""
     groups: dict[tuple, list[Job]] = {}
     order = {job: position for position, job in enumerate(jobs)}
     for job in sorted(jobs, key=lambda job: job.teacher_key is None):

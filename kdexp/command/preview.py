@@ -47,9 +47,10 @@ def preview(jobs: list[Job]) -> None:
 
 
 def _told_apart(jobs: list[Job]) -> dict[Job, str]:
-    """What tells groups apart beside pair and seed, in as few words as do: "recipe=trivial200", without its images."""
+    """What tells groups apart besides pair and seed, in as few words as possible: "recipe=trivial200" and nothing
+    more."""
     words = {job: dict(zip(job.shared, naming.words(job.shared))) for job in jobs}
-    told = {job: () for job in jobs}
+    told: dict[Job, tuple] = {job: () for job in jobs}
     for key in dict.fromkeys(key for one in words.values() for key in one):
         finer = {job: (*told[job], words[job].get(key, "")) for job in jobs}
         if len(set(finer.values())) > len(set(told.values())):
@@ -58,7 +59,7 @@ def _told_apart(jobs: list[Job]) -> dict[Job, str]:
 
 
 def about(todo: list[Job]) -> str:
-    """How long jobs and their missing teachers take in one process, as far as records tell."""
+    """How long jobs and their missing teachers take in one process, as far as the records tell."""
     return _about(_pace(todo), _units(missing_teachers(todo), grouped(todo)))
 
 
@@ -74,7 +75,7 @@ def _about(pace: Pace | None, units: list[list[Job]]) -> str:
     if not known:
         return ""
     rest = len(units) - len(known)
-    unknown = f" and {rest} group{'s' * (rest != 1)} like which nothing has run here yet" if rest else ""
+    unknown = f" plus {rest} group{'s' * (rest != 1)} of a kind that has not run here yet" if rest else ""
     return f", about {screen.duration(sum(known))}{unknown}"
 
 
@@ -84,7 +85,7 @@ def _pace(todo: list[Job]) -> Pace | None:
     config = todo[0].config
     try:
         where = machine(config | {"compile": False}, images=1)
-    except UsageError as error:  # a device of another machine
+    except UsageError as error:  # a device this machine does not have
         screen.say(f"no estimate: {error}")
         return None
     return Pace(config["paths"]["outputs"], where)
@@ -102,7 +103,7 @@ def _state(members: list[Job]) -> str:
 
 
 def _other_ways(pace: Pace | None, todo: list[Job], teachers: list[Job]) -> str:
-    """The same with every student alone."""
+    """How long the jobs take with every student alone."""
     if pace is None or len(todo) < 2:
         return ""
     alone = [pace.seconds([job]) for job in [*teachers, *todo]]

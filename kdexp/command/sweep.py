@@ -1,4 +1,4 @@
-"""A command: its jobs planned, trained and reported."""
+"""Runs one command: plans its jobs, trains them and reports."""
 
 import json
 import sys
@@ -28,7 +28,7 @@ def run_jobs(configs) -> None:
     jobs = plan(configs)
     if jobs[0].config["prepare"]:
         check_data(jobs)
-        screen.say(f"prepared: {len(jobs)} runs composed, their data are there and checked. Nothing was started.")
+        screen.say(f"prepared: {len(jobs)} runs composed, data present and checked. Nothing was started.")
     elif jobs[0].config["dry_run"]:
         preview(jobs)
     else:
@@ -49,7 +49,7 @@ def train(jobs: list[Job]) -> None:
             )
     engine = construct(jobs[0].config["engine"], (), jobs[0].config["plugins"])
     for config in {json.dumps(job.config["optimizer"]): job.config for job in todo}.values():
-        build_optimizer(config, [torch.nn.Parameter(torch.zeros(1))])  # not when planning: torch takes seconds for it
+        build_optimizer(config, [torch.nn.Parameter(torch.zeros(1))])  # not while planning: torch takes seconds for it
     announce(jobs, todo, engine.check(todo))  # missing or damaged data stop the command here, before any work
     stop = None
     with deferred_interrupt() as interrupted:
@@ -65,7 +65,7 @@ def train(jobs: list[Job]) -> None:
 
 
 def announce(jobs: list[Job], todo: list[Job], where: list[str]) -> None:
-    """What is about to happen: one line, and the plan of a sweep."""
+    """Say what is about to happen: one line, and for a sweep its plan."""
 
     def words(values):
         return " ".join(dict.fromkeys(str(value) for value in values))
@@ -91,11 +91,12 @@ def report(jobs: list[Job]) -> None:
     for job in bad:
         status = job.record.status
         again = "again: rerun=failed" if status.get("error") else "go on: the same command"
-        screen.say(f"    {job.title}   {status.get('error') or 'not trained'}   {job.record.folder / 'run.log'}      ({again})")
+        why = status.get("error") or "not trained"
+        screen.say(f"    {job.title}   {why}   {job.record.folder / 'run.log'}      ({again})")
     if won := winners(jobs):
         print("\n".join(["Chosen on held-out images; the test images are for the runs that follow:", *won]))
     elif len(jobs) > 1 and len(bad) < len(jobs):
-        from analysis import summarize  # reads records only, so it stands outside of the package
+        from analysis import summarize  # it only reads records, so it is outside the package
 
         baselines = (naming.folder(baseline_of(job.config)) for job in jobs)  # of this command, or trained before
         runs = summarize.load(*dict.fromkeys([*(job.record.folder for job in jobs), *filter(Path.exists, baselines)]))

@@ -8,8 +8,8 @@ from kdexp.job import Job
 
 
 def winners(jobs: list[Job]) -> list[str]:
-    """Of every method of a pair that was tried with several settings: the best by mean validation accuracy over its
-    seeds, and the command that trains it on all images and new seeds. Empty for a sweep that is no search."""
+    """For every method of a pair that was tried with several settings: the best setting by mean validation accuracy
+    over seeds, and the command that trains it on all images with new seeds. Empty if the sweep was not a search."""
     lines = []
     for method in dict.fromkeys(map(_method, jobs)):
         tried: dict[str, list[Job]] = {}
@@ -38,7 +38,7 @@ def _winner(tried: list[list[Job]]) -> list[str]:
     words += [f"distill={config['distill']['name']}", f"dataset={config['dataset']['name']}", *networks]
     words += naming.words(differing)
     return [
-        f"{best[0].method}   {own or 'as it stands'}   validation {max(scores):.2f} %, best of {len(tried)} "
+        f"{best[0].method}   {own or 'default settings'}   validation {max(scores):.2f} %, best of {len(tried)} "
         f"({min(scores):.2f} to {max(scores):.2f})" + ", at the edge of what was tried" * edge,
         as_typed("    python run.py -m ")
         + f"{' '.join(words)} seed={','.join(str(last + step) for step in (1, 2, 3))}",

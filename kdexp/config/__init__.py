@@ -1,1 +1,1 @@
-"""From the words of a command line to the values of a run, and what the run is called."""
+"""From a command line to the settings of a run, and to the run's name."""

@@ -1,4 +1,4 @@
-"""What the types of a configuration cannot say: keys that must be there, ranges, choices."""
+"""Checks that the types of a configuration cannot express: required keys, ranges, choices."""
 
 import dataclasses
 import functools
@@ -66,7 +66,7 @@ DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
 
 
 def check_keys(config: dict) -> None:
-    """Refuse a configuration that lacks a key (`~seed`) or that has a value where a section belongs. Raises UsageError."""
+    """Reject a configuration that lacks a key (`~seed`) or has a value where a section belongs. Raises UsageError."""
     sections = {"": Config, "dataset": Dataset, "recipe": Recipe, "model": Models, "paths": Paths}
     expected = {name: [field.name for field in dataclasses.fields(schema)] for name, schema in sections.items()} | {
         "distill": list(DISTILL),
@@ -75,15 +75,15 @@ def check_keys(config: dict) -> None:
     for section, keys in expected.items():
         node = config[section] if section else config
         if not isinstance(node, dict):
-            raise UsageError(f"{section}={node}: must be a section, as its file in conf/ has it")
+            raise UsageError(f"{section}={node}: must be a section, as in its file in conf/")
         for key in keys:
             if key not in node:
                 raise UsageError(f"{section}.{key}".lstrip(".") + ": cannot be left out")
 
 
 def typed_dataset(node: dict) -> dict:
-    """A data set's section, with every key of `Dataset` in its type: "10" is 10. Raises UsageError for what has
-    another."""
+    """A data set's section, with every key of `Dataset` converted to its type: "10" becomes 10. Raises UsageError for
+    values of another type."""
     return json.loads(_typed_dataset(json.dumps(node)))
 
 
@@ -99,7 +99,7 @@ def _typed_dataset(node: str) -> str:
 
 
 def check(config: dict) -> None:
-    """Refuse values that have the right type and no sense. Raises UsageError with all of them, a line each."""
+    """Reject values that have the right type but make no sense. Raises UsageError with all of them, one per line."""
     flat, errors = flatten(config), []
     unknown = sorted(set(config) - set(Config.__dataclass_fields__))
     errors += [f"{key}={flat.get(key, '...')}: there is no such option" for key in unknown]
@@ -155,7 +155,7 @@ def _stops(config: dict) -> list[str]:
 
 
 def _teacher_normalize(config: dict) -> list[str]:
-    """What is wrong with the constants of a teacher's images; they belong to a file."""
+    """What is wrong with teacher_normalize, which goes with a teacher_checkpoint."""
     given = config["teacher_normalize"]
     if given is None:
         return []

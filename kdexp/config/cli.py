@@ -1,4 +1,4 @@
-"""What Hydra must know before it reads the command line, and what is said when it refuses one."""
+"""What Hydra must know before it reads the command line, and the messages when it rejects one."""
 
 import contextlib
 import os
@@ -22,8 +22,8 @@ from kdexp.config.schema import Config, UsageError
 
 
 def resnet_name(depth: int, widths: list[int], shortcut: str) -> str:
-    """resnet32; resnet8x4 with four times the stages' usual widths and stem 32; resnet32a with shortcuts A. Other widths
-    are spelt out, as are the usual ones at depth 50: resnet50 is the network of bottlenecks."""
+    """resnet32; resnet8x4 with four times the usual widths of the stages and stem 32; resnet32a with shortcuts A.
+    Other widths are spelled out, as are the usual ones at depth 50: resnet50 means the bottleneck network."""
     factor, own = widths[-1] // 64 if widths else 0, "a" if shortcut == "A" else ""
     if list(widths) == [16, 16, 32, 64] and depth != 50:
         return f"resnet{depth}{own}"
@@ -33,9 +33,8 @@ def resnet_name(depth: int, widths: list[int], shortcut: str) -> str:
 
 
 def of_folder(key: str, *, _parent_, _root_):
-    """What the images of a data set make known, by `key`; they are decoded for it if they were not. Raises
-    UsageError."""
-    from kdexp.datasets import DatasetError  # these import torch, which --help does without
+    """A value measured on the images of a data set, by `key`. Decodes them first if necessary. Raises UsageError."""
+    from kdexp.datasets import DatasetError  # these import torch, which --help doesn't need
     from kdexp.datasets.folder import measure
 
     try:
@@ -45,8 +44,8 @@ def of_folder(key: str, *, _parent_, _root_):
 
 
 def register(packages: Sequence[str] = ()) -> None:
-    """Call before Hydra starts. packages: of plugins=. Raises UsageError for one that is not there."""
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions come to `messages` instead of being printed by Hydra
+    """Call before Hydra starts. packages: those in plugins=. Raises UsageError for one that is missing."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions reach `messages` instead of being printed by Hydra
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     if str(ROOT) not in paths:  # for the processes that engines start
         os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, paths)])
@@ -63,8 +62,8 @@ def _register_resolvers() -> None:
 
 
 def _register_groups() -> None:
-    """Short names for teacher and student, a method in capitals and as its paper spells it, sweeps/ as a group, the
-    schema and the resolvers."""
+    """Register teacher= and student= as short names, methods in capitals and as their papers spell them, sweeps/ as a
+    group, and the schema."""
     store = ConfigStore.instance()
     store.store(name="base_config", node=Config, provider="kdexp")
     for file in plugins.options("model"):
@@ -78,8 +77,8 @@ def _register_groups() -> None:
             )
     for file in plugins.options("distill"):
         for name in {file.stem.upper(), OmegaConf.load(file).get("label") or ""} - {file.stem, ""}:
-            # where the file system takes kd.yaml for KD.yaml it answers itself, and an entry of that name would be
-            # taken for its schema
+            # on a case-insensitive file system KD finds kd.yaml by itself, and Hydra would take an entry of that name
+            # for its schema
             if not file.with_stem(name).exists():
                 store.store(group="distill", name=name, node={"defaults": [file.stem]}, provider="kdexp")
     for file in sorted(SWEEPS.glob("*.yaml")):
@@ -93,13 +92,13 @@ def _register_groups() -> None:
 
 
 def _axis(value) -> str:
-    """A value of a sweep file, or several, as they are typed."""
+    """One or several values of a sweep file, as they would be typed."""
     return ",".join("null" if one is None else str(one) for one in (value if isinstance(value, list) else [value]))
 
 
 def arguments(typed: list[str]) -> list[str]:
-    """What was typed, for Hydra: -m may stand anywhere, and a path that exists needs no quotes, though ours contain
-    = and commas."""
+    """The typed words, made ready for Hydra: -m may come anywhere, and a path that exists needs no quotes, although
+    ours contain = and commas."""
     multirun = [word for word in typed if word in ("-m", "--multirun")]
     words = [_quoted(*word.partition("=")) for word in typed if word not in multirun]
     several = any(word.startswith("pair=") and "," in word for word in words)
@@ -117,19 +116,19 @@ def _quoted(key: str, equals: str, value: str) -> str:
 
 
 def _refused_by_hydra(error: Exception) -> bool:
-    """Whether Hydra itself raised this: it answers some words (teacher=null) with a plain ValueError."""
+    """Whether Hydra itself raised this: it rejects some words (teacher=null) with a plain ValueError."""
     raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
     return Path(hydra.__file__).parent in raised_in.parents
 
 
 @contextlib.contextmanager
 def messages():
-    """A user's mistake ends as one message on stderr and exit code 1; a defect of ours as a traceback."""
+    """A user's mistake ends in one message on stderr and exit code 1, a bug of ours in a traceback."""
     try:
         yield
     except UsageError as error:
         message = str(error)
-    except KeyboardInterrupt:  # before a run has begun, or the second within one
+    except KeyboardInterrupt:  # before a run has started, or the second one during a run
         sys.exit(print("\nstopped at once.   Go on: type the same command again.", file=sys.stderr) or 130)
     except Exception as error:
         if not (isinstance(error, (HydraException, OmegaConfBaseException)) or _refused_by_hydra(error)):

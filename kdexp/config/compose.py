@@ -1,5 +1,5 @@
-"""From the words of a sweep to configurations. Hydra composes each job from its files anew, about 0.2 s each; here
-each choice of files is composed once and the values are merged into a copy."""
+"""Composes the configurations of a sweep. Hydra reads the files again for each job, which takes about 0.2 s; here each
+choice of files is composed once, and the values are merged into a copy."""
 
 import contextlib
 import copy
@@ -19,7 +19,7 @@ from kdexp.config.schema import UsageError
 
 @contextlib.contextmanager
 def initialised():
-    """Hydra ready to compose from conf/, also where it is so already."""
+    """Inside, Hydra can compose from conf/. Does nothing if it already can."""
     ready = GlobalHydra.instance().is_initialized()
     with contextlib.nullcontext() if ready else initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
         yield
@@ -28,7 +28,7 @@ def initialised():
 class Composer:
     """Words such as `distill=sp` and `seed=2` -> one configuration.
 
-    by_hydra: the same, slowly. is_group: whether a key chooses a file.
+    by_hydra: does the same, slowly. is_group: whether a key selects a file.
     """
 
     def __init__(self, by_hydra: Callable[[list[str]], DictConfig], is_group: Callable[[str], bool]):
@@ -43,19 +43,20 @@ class Composer:
             for one in values:
                 OmegaConf.update(config, one.key_or_group, one.value(), merge=True)
         except OmegaConfBaseException:
-            return self.by_hydra(words)  # refuses them in Hydra's own words
+            return self.by_hydra(words)  # rejects them with Hydra's own message
         return config
 
     def _is_value(self, override: Override) -> bool:
-        """A plain `key=value`: what adds, deletes, chooses a file or speaks to Hydra is Hydra's."""
+        """Whether it is a plain `key=value`. What adds, deletes, selects a file or configures Hydra is left to
+        Hydra."""
         plain = not (override.is_add() or override.is_force_add() or override.is_delete())
         key = override.key_or_group
         return plain and override.package is None and not key.startswith("hydra") and not self.is_group(key)
 
 
 def without_pair(words: list[str]) -> list[str]:
-    """`pair=wrn40_2-wrn16_2` -> `teacher=wrn40_2`, `student=wrn16_2`, and the words that stand behind it, as in
-    `pair='vgg13-mobilenetv2 optimizer.lr=0.01'`, unless they are given otherwise. Raises UsageError."""
+    """`pair=wrn40_2-wrn16_2` -> `teacher=wrn40_2`, `student=wrn16_2`, and the words that follow it, as in
+    `pair='vgg13-mobilenetv2 optimizer.lr=0.01'`, unless their keys are also typed separately. Raises UsageError."""
     typed = [word for word in words if word.startswith("pair=")]
     if not typed:
         return words
@@ -73,5 +74,5 @@ def without_pair(words: list[str]) -> list[str]:
 
 
 def pair_axis(pairs: list[str]) -> str:
-    """Pairs as one axis for Hydra, which reads words behind a pair only within quotes."""
+    """Pairs as one axis for Hydra, which accepts words after a pair only inside quotes."""
     return ",".join(f"'{pair}'" if " " in pair else pair for pair in (pair.strip("'\" ") for pair in pairs))

@@ -1,5 +1,5 @@
-"""`python run.py --help`: what can be chosen, what can be changed, examples. Instant, where Hydra's own listing
-takes seconds."""
+"""`python run.py --help`: what can be chosen, what can be changed, examples. Instant, while Hydra's own listing takes
+seconds."""
 
 import textwrap
 
@@ -9,12 +9,12 @@ from kdexp.config import plugins
 
 HEAD = """kdexp: knowledge-distillation experiments: a teacher, students, methods, seeds -> the table of a paper.
 
-Choose (name=option; with -m several options, separated by commas):"""
+Choose (name=option; with -m, several options separated by commas):"""
 
 TAIL = """
 Change any value (python run.py --cfg job shows them all):
   seed=2  teacher_seed=1  epochs=60  batch_size=128  device=auto|cpu|cuda|cuda:N|mps  precision=auto|fp32|bf16
-  stop_epoch=30  teacher_epoch=30                                    stop after 30 of the epochs; 0: untrained
+  stop_epoch=30  teacher_epoch=30                                    stop after epoch 30; 0: untrained
   deterministic=auto|true|false  compile=auto|true|false  threads=N  tag=NAME  rerun=none|failed|all  share=N
   dry_run=true  prepare=true  describe=true  on_error=continue|stop  weight_factor=0.1  engine.workers=2
   dataset.limit=2000  dataset.limit_test=1000  dataset.validation=5000
@@ -27,7 +27,7 @@ Change any value (python run.py --cfg job shows them all):
   teacher=wrn model.teacher.depth=22 model.teacher.widen_factor=3    any WRN-(6n+4)-k
   pair=wrn40_2-wrn16_2,resnet56-resnet20                             teacher and student as one axis
   dataset=folder dataset.root=DIR dataset.size=64                    your own images: DIR/train/CLASS, DIR/test/CLASS
-  plugins=mylab                                                      a package of yours with methods, networks, data sets
+  plugins=mylab                                                      your own package of methods, networks, data sets
   paths.data=DIR  paths.outputs=DIR                                  or $KDEXP_DATA, $KDEXP_OUTPUTS
 
 Examples
@@ -36,7 +36,7 @@ Examples
   python run.py -m distill=none,KD,FN,NST,AT,RKD,SP,OD seed=1,2,3
   python run.py -m distill=kd,sp seed=1,2,3 dry_run=true             what would run, and for how long
   python run.py distill=sp distill.kd_weight=0.9                     SP+KD
-  python analysis/summarize.py                                       the table of what is there
+  python analysis/summarize.py                                       the table of all runs so far
   python -m kdexp.record list status=failed                          records: list, rm, pack, export
   python -m kdexp.evaluate dataset=cifar10 --on cifar10.1            trained networks on other images
 

@@ -1,4 +1,4 @@
-"""After Hydra has refused a command line: what was typed, what is allowed, what to type instead."""
+"""When Hydra rejects a command line: what was typed, what is allowed, what to type instead."""
 
 import difflib
 import functools
@@ -31,7 +31,7 @@ KIND = {
 
 
 def explain(arguments: list[str], error: Exception) -> str:
-    """One message for a refused command line; Hydra's own first line where there is nothing better to say."""
+    """One message for a rejected command line; Hydra's own first line if there is nothing better to say."""
     with initialised():
         options = functools.cache(GlobalHydra.instance().config_loader().get_group_options)
         chosen = [
@@ -55,12 +55,12 @@ def _without_pairs(arguments: list[str]) -> list[str]:
 
 
 def _keys(choices: list[str]) -> dict:
-    """Every key of the configuration that these choices make, and its value."""
+    """Every key of the configuration that these choices give -> its value."""
     return flatten(OmegaConf.to_container(compose("config", choices)))
 
 
 def _closest(word: str, words: list[str]) -> list[str]:
-    """The one most like it, if any: by letters, else by its first three."""
+    """The most similar word, if any: by all its letters, else by the first three."""
     return (
         difflib.get_close_matches(word, words, 1)
         or [other for other in words if len(word) > 2 and other.startswith(word[:3])][:1]
@@ -88,7 +88,7 @@ def _about(argument: str, options: Callable[[str], list[str]], keys: dict) -> st
         return f"{argument}: {owner} has no parameter '{leaf}'. {meant}It has: {', '.join(names)}"
     near = [k for k in keys if k.endswith(f".{key}")][:1] or _closest(key, [*KIND, *keys])
     meant = _meant(f"{near[0]}={value}" if near else "")
-    return f"{argument}: there is no option '{key}'. {meant}python run.py --help shows what there is"
+    return f"{argument}: there is no option '{key}'. {meant}python run.py --help lists all options"
 
 
 def _meant(correction: str) -> str:
@@ -96,7 +96,7 @@ def _meant(correction: str) -> str:
 
 
 def _resnet(depth: int, factor: str | None) -> tuple[str, str]:
-    """The name of a ResNet, and the words that ask for it without a file of its own."""
+    """The name of a ResNet, and what to type for one that has no file of its own."""
     times = int(factor or 1)
     widths = f" model.ROLE.widths=[32,{16 * times},{32 * times},{64 * times}]" if factor else ""
     return f"resnet{depth}" + (f"x{factor}" if factor else ""), f"resnet model.ROLE.depth={depth}{widths}"
@@ -108,13 +108,13 @@ def _wrn(depth: int, factor: str | None) -> tuple[str, str]:
     return f"wrn{depth}_{factor}", f"wrn model.ROLE.depth={depth} model.ROLE.widen_factor={factor}"
 
 
-# how a name begins -> (what its depth leaves when divided by 6, the rule in words, how it is spelt)
+# prefix of a name -> (depth modulo 6, the rule in words, how to spell it)
 FAMILIES = dict.fromkeys(("wrn", "wideresnet", "wide_resnet"), (4, "WRN depths are 6n+4", _wrn))
 FAMILIES["resnet"] = (2, "ResNet depths are 6n+2", _resnet)
 
 
 def _near(word: str, names: list[str]) -> list[str]:
-    """Those that a word may be the beginning of, if they are few (shufflenet); else the one most like it, if any."""
+    """The names that start with the word, if there are only a few (shufflenet); else the most similar one, if any."""
     begun = [name for name in names if len(word) > 2 and name.startswith(word)]
     return begun if 0 < len(begun) <= 3 else _closest(word, names)
 
@@ -132,7 +132,7 @@ def _no_option(key: str, value: str, known: list[str]) -> str:
 
 
 def network_words(role: str, name: str) -> str:
-    """How a network of this name is asked for: student=resnet20, student=resnet model.student.depth=26."""
+    """What to type for a network of this name: student=resnet20, student=resnet model.student.depth=26."""
     typed = re.fullmatch(r"(resnet|wrn)(\d+)(?:[_x](\d+)|w([\d_]+))?(a?)", name)
     if not typed or name in {file.stem for file in plugins.options("model")}:
         return f"{role}={name}"
@@ -145,12 +145,12 @@ def _network(
     key: str, family: str, depth: str, factor: str | None, known: dict[str, str], near: str
 ) -> tuple[str, str]:
     """(what was meant, the rule): resnet26 and wrn22_3 exist without a file of their own, resnet31 does not."""
-    rest, rule, spelt = FAMILIES[family]
+    remainder, rule, spell = FAMILIES[family]
     role, layers = key.rpartition("/")[2], int(depth)
-    name, words = spelt(layers, factor)
+    name, words = spell(layers, factor)
     if name in known:
         return f"{key}={name}", f"There are: {', '.join(known.values())}"
-    if layers % 6 == rest and layers > rest:
-        return f"{key}={words.replace('ROLE', role)}", f"{rule}, and any of them works this way"
-    fitting = max(6 * round((layers - rest) / 6) + rest, 6 + rest)
-    return near, f"{rule}: for instance {key}={spelt(fitting, factor)[1].replace('ROLE', role)}"
+    if layers % 6 == remainder and layers > remainder:
+        return f"{key}={words.replace('ROLE', role)}", f"{rule}, and any of them can be typed like this"
+    fitting = max(6 * round((layers - remainder) / 6) + remainder, 6 + remainder)
+    return near, f"{rule}: for instance {key}={spell(fitting, factor)[1].replace('ROLE', role)}"

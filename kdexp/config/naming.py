@@ -1,4 +1,4 @@
-"""What a run is called: the folder it lives in, and the fingerprint of all that decides its numbers."""
+"""What a run is called: its folder, and the fingerprint of everything that affects its numbers."""
 
 import functools
 import json
@@ -34,13 +34,12 @@ def file_sha256(path: str | Path) -> str:
 
 @functools.cache
 def _file_sha256(path: str, *seen: int) -> str:
-    """Once for each state of a file: every job of a sweep asks several times."""
+    """Cached until the file changes: every job of a sweep asks several times."""
     return sha256(Path(path).read_bytes())
 
 
 def differing(config: dict) -> dict:
-    """Every value that differs from its option's own file, by its key on the command line; without the networks and
-    the seed."""
+    """Every value that differs from its option's own file, by command-line key; without the networks and the seed."""
     options = {group: config[group]["name"] for group in ("dataset", "distill", "recipe", "augment", "optimizer")}
     changed = json.dumps({key: config[key] for key in ("recipe", "dataset", "paths")})
     defaults = defaults_of(changed, **options)
@@ -52,12 +51,13 @@ def differing(config: dict) -> dict:
 
 
 def words(values: dict, comma: str = ",") -> list[str]:
-    """Values as they are typed: key=value. comma: between the values of a list."""
+    """Values as they would be typed: key=value. comma: what separates the values of a list."""
     return [f"{key}={json.dumps(value, separators=(comma, ':'))}".replace('"', "") for key, value in values.items()]
 
 
 def variant(config: dict) -> str:
-    """`base`, or what `differing` finds, in a name of at most 80 characters. A path is named by what it holds."""
+    """`base`, or what `differing` finds, in a name of at most 80 characters. A path is replaced by a hash of its
+    content."""
     values = differing(config)
     if config["teacher_checkpoint"]:
         values["teacher_checkpoint"] = file_sha256(config["teacher_checkpoint"])[:8]
@@ -87,9 +87,9 @@ def folder(config: dict) -> Path:
 
 
 def settings(config: dict) -> dict:
-    """Everything that decides the numbers, where it differs from the default of the schema or of the constructor:
-    what was asked for, so `auto` stays auto and a new key at its default changes nothing."""
-    of_tables = {key: config["distill"][key] for key in ("label", "note", "control")}  # decide no number
+    """Everything that affects the numbers and differs from the default in the schema or the constructor. Values are as
+    asked for, so `auto` stays auto and a new key at its default changes nothing."""
+    of_tables = {key: config["distill"][key] for key in ("label", "note", "control")}  # don't affect the numbers
     defaults = dict(DISTILL) | {"name": None, **of_tables}
     defaults = {f"distill.{key}": value for key, value in defaults.items()}
     defaults |= {f"augment.{key}": value for key, value in AUGMENT.items()}
@@ -97,7 +97,7 @@ def settings(config: dict) -> dict:
         defaults |= {f"{section}.{key}": value for key, value in vars(schema).items()}
     for section, node in (
         ("distill", config["distill"]),
-        ("augment", config.get("augment", AUGMENT)),  # which records of earlier versions do not have
+        ("augment", config.get("augment", AUGMENT)),  # missing in records of earlier versions
         ("optimizer", config["optimizer"]),
         ("model.student", config["model"]["student"]),
     ):

@@ -1,5 +1,5 @@
-"""Packages of a user's own, named by plugins=[mylab]: the yaml files in their conf/ are options beside ours, their
-classes and functions what a `_target_` may name."""
+"""A user's own packages, named by plugins=[mylab]: the yaml files in their conf/ are options beside ours, and a
+`_target_` may name their classes and functions."""
 
 import importlib.util
 import os
@@ -10,17 +10,17 @@ from pathlib import Path
 from kdexp import CONF
 from kdexp.config.schema import UsageError
 
-folders: list[Path] = [CONF]  # where options are looked for: ours, then those of each package in use
+folders: list[Path] = [CONF]  # where to look for options: ours, then those of each package in use
 
 
 def typed(words: list[str]) -> list[str]:
-    """The packages that a command line names: `plugins=[a,b]`, or `plugins=a,b`."""
+    """The packages named on a command line: `plugins=[a,b]`, or `plugins=a,b`."""
     lists = [word.partition("=")[2].strip("[]'\"") for word in words if word.startswith("plugins=")]
     return [name.strip() for name in "".join(lists[-1:]).split(",") if name.strip()]
 
 
 def use(packages: list[str]) -> None:
-    """Find these packages, below the current folder or installed, and their conf/. Raises UsageError."""
+    """Find these packages, in the current folder or installed, and their conf/. Raises UsageError."""
     here = os.getcwd()
     if packages and here not in sys.path:
         sys.path.append(here)
@@ -34,7 +34,7 @@ def use(packages: list[str]) -> None:
                 f"plugins={package}: there is no package of that name. Type the command in the folder that holds "
                 f"{package}/, or install it: pip install -e FOLDER"
             )
-        for place in found.submodule_search_locations or []:  # none of a single file, which brings no options
+        for place in found.submodule_search_locations or []:  # None for a single-file module, which has no options
             _add(Path(place, "conf"))
 
 
@@ -46,11 +46,11 @@ def _add(folder: Path) -> None:
 
 
 def options(group: str) -> list[Path]:
-    """The yaml files of a group, in the order of `natural` names."""
+    """The yaml files of a group, sorted by `natural` of their names."""
     files = [file for folder in folders for file in folder.glob(f"{group}/*.yaml")]
     return sorted(files, key=lambda file: natural(file.stem))
 
 
 def natural(name: str) -> list:
-    """What names are sorted by, numbers in them as numbers: resnet20 before resnet110."""
+    """A sort key for names that compares numbers as numbers: resnet20 before resnet110."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]

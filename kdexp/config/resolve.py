@@ -1,5 +1,5 @@
-"""A composed configuration -> the values that are saved; and those that follow from it: its teacher's, its options'
-defaults."""
+"""Turns a composed configuration into the values that are saved, and derives what follows from it: its teacher's and
+its baseline's configuration, its options' defaults."""
 
 import functools
 import json
@@ -15,7 +15,7 @@ from kdexp.config.schema import DISTILL, WHERE, Config, UsageError, flatten
 
 
 def plain(config: DictConfig) -> dict:
-    """A composed configuration -> the resolved dict that is saved. Label-only training has no teacher, whichever was
+    """A composed configuration -> the resolved dict that is saved. Label-only training has no teacher, even if one was
     typed. Raises UsageError."""
     resolved = _resolved(config)
     check_keys(resolved)
@@ -27,7 +27,9 @@ def plain(config: DictConfig) -> dict:
     if resolved["distill"]["_target_"] is None:
         resolved["model"]["teacher"] = None
         resolved |= NO_TEACHER
-        node |= {key: DISTILL[key] for key in ("until", "fade", "rise")}  # of a method's weight: there is no method
+        node |= {
+            key: DISTILL[key] for key in ("until", "fade", "rise")
+        }  # they change a method's weight, and there is no method
     return resolved
 
 
@@ -48,12 +50,12 @@ def _composed(**options: str) -> str:
 
 
 def _chosen(**options: str) -> DictConfig:
-    """These options as their files have them, unresolved and untyped: to be changed before it is resolved."""
+    """These options as in their files, neither resolved nor typed yet, so that they can be changed first."""
     return OmegaConf.create(json.loads(_composed(**options)))
 
 
 def method(config: dict, name: str) -> dict:
-    """The `distill` node of another method, as its file has it."""
+    """The `distill` node of another method, as in its file."""
     options = {group: config[group]["name"] for group in ("dataset", "recipe", "optimizer")}
     return OmegaConf.to_container(_chosen(**options, distill=name).distill, resolve=True)
 
@@ -75,7 +77,7 @@ def teacher_of(config: dict) -> dict | None:
     if config["model"]["teacher"] is None or config["teacher_checkpoint"]:
         return None
     keys = ("dataset", "recipe", "augment", "epochs", "batch_size", "precision", "deterministic", *WHERE)
-    shared = {key: config[key] for key in keys if key in config}  # an older record may lack one that came later
+    shared = {key: config[key] for key in keys if key in config}  # an older record may lack a key that was added later
     if config["rerun"] == "failed":  # a teacher that diverged is tried again with its students
         shared["rerun"] = "failed"
     if config.get("teacher_epoch") is not None:
@@ -94,7 +96,7 @@ def _teacher(network: str, seed: int, shared: str) -> str:
 
 
 def networks(config: dict) -> Iterator[dict]:
-    """The node of every network in conf/model, as this configuration would choose it."""
+    """The node of every network in conf/model, as it would be in this configuration."""
     for file in plugins.options("model"):
         chosen = OmegaConf.create(config | {"model": json.loads(_network(file.stem))})
         yield OmegaConf.to_container(chosen.model, resolve=True)
@@ -107,8 +109,8 @@ def _network(option: str) -> str:
 
 @functools.cache
 def defaults_of(changed: str, **options: str) -> dict:
-    """The flat values of these options' own files. What a file computes follows what it is computed from as `changed`,
-    the run's recipe, dataset and paths, has it: epochs the recipe, the mean of a folder of images this folder."""
+    """The flat values in these options' own files. Values that a file computes are computed from `changed`, the run's
+    own recipe, dataset and paths: epochs from its recipe, the mean of an image folder from that folder."""
     chosen, run, own = _chosen(**options), json.loads(changed), {}
     for section in ("dataset", "recipe"):
         node, values = chosen[section], OmegaConf.to_container(chosen[section])

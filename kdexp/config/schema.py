@@ -7,11 +7,11 @@ from omegaconf import MISSING
 
 
 class UsageError(Exception):
-    """Something a user typed or has on disk: reported as one message, without a traceback."""
+    """A problem with what a user typed or has on disk: reported in one message, without a traceback."""
 
 
 class Unfit(UsageError):
-    """A method that cannot do a pair of networks, or cannot do anything with the values it was given."""
+    """A method that cannot handle a pair of networks, or the values it was given."""
 
 
 def label(distill: dict) -> str:
@@ -20,7 +20,8 @@ def label(distill: dict) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What a foreign error says, in one line (a compiler's message may have thousands); what it is if it says nothing."""
+    """The first line of any error's message (a compiler's may have thousands of lines); its type if there is no
+    message."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
@@ -29,7 +30,7 @@ class Dataset:
     """What every data set has; further keys of its file are parameters of its function."""
 
     name: str = MISSING
-    _target_: str = MISSING  # a function of the data folder that returns (train, test), and lines on them if need be
+    _target_: str = MISSING  # a function of the data folder that returns (train, test) and optional remarks
     num_classes: int = MISSING
     image_size: int = MISSING
     mean: List[float] = MISSING
@@ -58,9 +59,9 @@ class Recipe:
     padding_mode: str = "constant"
     schedule: str = "step"  # or cosine, linear: to zero, without drops
     warmup: float = 0.0  # the fraction of the epochs over which the rate rises to its peak
-    smoothing: float = 0.0  # of the labels: their share that is spread over all classes
-    clip: float = 0.0  # the largest norm of the gradient, student and connectors together; 0 for any
-    ema: float = 0.0  # decay per step of the averaged weights, which are then scored and saved; 0 for none
+    smoothing: float = 0.0  # of the labels: the share that is spread over all classes
+    clip: float = 0.0  # the maximum gradient norm, student and connectors together; 0: no clipping
+    ema: float = 0.0  # decay per step of averaged weights, which are then scored and saved; 0: no averaging
 
 
 @dataclass
@@ -75,13 +76,13 @@ class Paths:
     outputs: str = "outputs"
 
 
-# What every method has beside its own parameters (its constructor's): see "The loss" in kdexp/train.py.
+# What every method has besides its own parameters (its constructor's): see "The loss" in kdexp/train.py.
 DISTILL = {
     "name": MISSING,
     "_target_": None,
     "label": "",
     "note": "",
-    "control": False,  # whether it carries no knowledge of the image, to be compared with
+    "control": False,  # true for a method that carries no knowledge of the image, for comparison
     "weight": 1.0,
     "ce_weight": 1.0,
     "kd_weight": 0.0,
@@ -91,7 +92,7 @@ DISTILL = {
     "rise": 0.0,
 }
 
-# What every augmentation has beside its own parameters; crop and flip are the data set's (dataset.padding, dataset.flip).
+# What every augmentation has besides its own parameters; crop and flip belong to the data set (dataset.padding, dataset.flip).
 AUGMENT = {"name": "crop_flip", "_target_": None, "crop_and_flip": True}
 
 
@@ -105,11 +106,11 @@ class Config:
     optimizer: Dict[str, Any] = field(default_factory=dict)
     seed: int = 1
     teacher_seed: int = 1
-    teacher_epoch: Optional[int] = None  # a teacher stopped there; 0: untrained
+    teacher_epoch: Optional[int] = None  # use a teacher that was stopped there; 0: untrained
     teacher_checkpoint: Optional[str] = None
     teacher_normalize: Any = None  # or [[mean, mean, mean], [std, std, std]]
     epochs: int = MISSING
-    stop_epoch: Optional[int] = None  # of the schedule's epochs; None for all
+    stop_epoch: Optional[int] = None  # stop the schedule there; None for all epochs
     batch_size: int = MISSING
     device: str = "auto"
     precision: str = "auto"
@@ -131,16 +132,16 @@ class Config:
     paths: Paths = field(default_factory=Paths)
 
 
-# Where a run is computed and what a command does, never what a run is: part of neither name nor fingerprint.
+# Where a run is computed and what a command does, not what a run is: part of neither its name nor its fingerprint.
 WHERE = ("keep_logits", "device", "compile", "threads", "share", "engine", "logger", "plugins", "paths")
 CIRCUMSTANCES = (*WHERE, "rerun", "on_error", "dry_run", "prepare", "describe")
 
-# Where a data set's own files are and how they are read; with `dataset.content`, a digest that says what they hold.
+# Where a data set's own files are and how they are read. `dataset.content`, a hash of what they hold, replaces these.
 PLACES = ("dataset.root", "dataset.in_memory_mb")
 
 
 def without_places(flat: dict[str, Any]) -> dict[str, Any]:
-    """Flat settings without what `dataset.content` stands for."""
+    """Flat settings without PLACES, if `dataset.content` stands for them."""
     return {key: value for key, value in flat.items() if key not in PLACES or not flat.get("dataset.content")}
 
 

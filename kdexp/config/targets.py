@@ -1,4 +1,5 @@
-"""What a `_target_` in a configuration means: a class or function, and the rest of its node as the arguments."""
+"""Resolves a `_target_` in a configuration: it names a class or function, and the rest of its node are the
+arguments."""
 
 import importlib
 import inspect
@@ -15,12 +16,12 @@ def parameters(node: dict, common=()) -> dict:
 
 
 def target(node: dict, plugins=()):
-    """The class or function a `_target_` names. Raises UsageError outside kdexp, torch.optim and the packages in
-    `plugins`."""
+    """The class or function a `_target_` names. Raises UsageError if it is outside kdexp, torch.optim and the packages
+    in `plugins`."""
     path = str(node["_target_"])
     if not any(path.startswith(f"{package}.") for package in ("kdexp", "torch.optim", *plugins)):
         raise UsageError(
-            f"_target_={path}: only names below kdexp, torch.optim and the packages in plugins=[...] are run"
+            f"_target_={path}: only names below kdexp, torch.optim and the packages in plugins=[...] are allowed"
         )
     try:
         found = (get_class if path.rpartition(".")[2][:1].isupper() else get_method)(path)
@@ -30,7 +31,7 @@ def target(node: dict, plugins=()):
 
 
 def signature_defaults(function) -> dict:
-    """Parameter -> default of a constructor; lists for tuples, as a configuration has them."""
+    """Parameter of a constructor -> its default; tuples become lists, as in a configuration."""
     return {
         name: list(p.default) if isinstance(p.default, tuple) else p.default
         for name, p in inspect.signature(function).parameters.items()
@@ -38,8 +39,8 @@ def signature_defaults(function) -> dict:
 
 
 def constructor(node: dict, given: int, plugins, common=()):
-    """What a `_target_` node names. Raises UsageError for a parameter that it does not have beside the first
-    `given`."""
+    """What a `_target_` node names. Raises UsageError for a parameter it does not have; its first `given` don't
+    count."""
     made = target(node, plugins)
     known = list(inspect.signature(made).parameters)[given:]
     for key in parameters(node, common):
@@ -50,7 +51,7 @@ def constructor(node: dict, given: int, plugins, common=()):
 
 
 def construct(node: dict, given: tuple, plugins, common=(), **more):
-    """Build what a `_target_` node names. Raises UsageError for a parameter it does not have or a value it refuses."""
+    """Build what a `_target_` node names. Raises UsageError for a parameter it does not have or a value it rejects."""
     made = constructor(node, len(given), plugins, common)
     try:
         return made(*given, **parameters(node, common), **more)
@@ -59,7 +60,7 @@ def construct(node: dict, given: tuple, plugins, common=(), **more):
 
 
 def needed(package: str, extra: str = ""):
-    """A package that only some need. Raises ValueError with the command that installs it."""
+    """Import an optional package. Raises ValueError with the command that installs it."""
     try:
         return importlib.import_module(package)
     except ImportError:
@@ -67,8 +68,8 @@ def needed(package: str, extra: str = ""):
 
 
 class ShapesOnly(TorchFunctionMode):
-    """Inside, random initialisation does nothing: on the meta device it has nothing to fill, and takes seconds to
-    find that out."""
+    """Inside, random initialization does nothing: on the meta device there is nothing to fill, and skipping it saves
+    seconds."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         if getattr(function, "__name__", "") in ("normal_", "uniform_"):

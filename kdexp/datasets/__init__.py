@@ -21,14 +21,14 @@ class Images(NamedTuple):
 
 
 class DatasetError(Exception):
-    """The data are not there, or not what they should be."""
+    """The data are missing or wrong."""
 
 
 def split_validation(train: Images, count: int) -> tuple[Images, Images]:
-    """Hold out `count` images: (the rest, the held out), every class in proportion, the same ones every time.
+    """Hold out `count` images, stratified by class, always the same ones: (the rest, the held out).
 
-    From each class the share count / N, rounded so that the sum is `count`: the classes with the largest remainders
-    get one more. Both parts are copies in memory, also of images that are mapped from the disk.
+    Each class gives the fraction count / N, rounded so that the sum is `count`: the classes with the largest remainders
+    give one more. Both parts are copies in memory, even of memory-mapped images.
     """
     labels = train.labels
     generator = torch.Generator().manual_seed(0)

@@ -1,4 +1,4 @@
-"""Batches from tensors that stay on the device: shuffle, pad-crop, flip and normalise are tensor operations on a
+"""Batches from tensors that stay on the device: shuffle, pad-crop, flip and normalize are tensor operations on a
 whole batch."""
 
 import math
@@ -26,13 +26,13 @@ class Pixels:
 
 class TrainBatches:
     """The training batches of one seed. `epoch(number)` draws a whole epoch's order, crops and flips from generators
-    keyed by (seed, purpose, epoch), so an epoch can be entered at any step, by any number of students, with the same
+    keyed by (seed, purpose, epoch), so any number of students can start an epoch at any step and see the same
     batches.
 
     padding: pixels added on each side before the crop to the original size, as RandomCrop(size, padding) does; 0 for
     none. padding_mode: "constant" (black) or "reflect". flip: mirror half of the images, as RandomHorizontalFlip does.
-    augment: what is done to the images and their labels after crop and flip; it draws from torch's generator, seeded for
-    each step.
+    augment: the augmentation of images and labels after crop and flip; it draws from torch's generator, seeded for each
+    step.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class TrainBatches:
         return math.ceil(len(self.data.labels) / self.batch_size)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Normalised images (batch, 3, H, W), their labels (batch,) and their positions in the training set (batch,),
+        """Normalized images (batch, 3, H, W), their labels (batch,) and their positions in the training set (batch,),
         from step `start` on; the last batch may be smaller. Labels are (batch, classes) if `augment` mixes images."""
         count, device = len(self.data.labels), self.data.labels.device
         order = torch.randperm(count, generator=generator(self.seed, "order", number)).to(device)
@@ -70,7 +70,7 @@ class TrainBatches:
             yield *self._view(images, self.data.labels[chosen], number, step), chosen
 
     def _view(self, images: Tensor, labels: Tensor, number: int, step: int) -> tuple[Tensor, Tensor]:
-        """Pixels behind crop and flip -> what the networks see, and its labels."""
+        """Pixels after crop and flip -> what the networks see, and its labels."""
         if self.augment is None:
             return self.pixels.normalise(images), labels
         with seeded(self.seed, "view", number, step):

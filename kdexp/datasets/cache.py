@@ -1,5 +1,5 @@
-"""Decoded images on disk, a folder for each state of the files they come from: NAME.images and NAME.labels
-(uint8, int64) as they lie in memory, and index.json, which says what they are."""
+"""The cache of decoded images on disk, with one folder for each state of the source files: NAME.images and NAME.labels
+(uint8, int64) as raw bytes, and index.json, which describes them."""
 
 import contextlib
 import hashlib
@@ -25,7 +25,7 @@ CURE = "Choose another folder with paths.data=DIR"
 
 
 def read_index(place: Path) -> dict:
-    """index.json where all is there in its right size, else {}."""
+    """index.json if every file exists and has the right size, else {}."""
     index = seal.read_json(place / "index.json") or {}
     for split, count in index.get("images", {}).items():
         for name, size in (("images", count * 3 * index["size"] ** 2), ("labels", count * 8)):
@@ -36,12 +36,12 @@ def read_index(place: Path) -> dict:
 
 
 def read(place: Path, index: dict, mapped: bool) -> list[Images]:
-    """Training and test images, loaded, or mapped so that only what is used is read from the disk."""
+    """Training and test images, loaded or memory-mapped, so that only what is used is read from the disk."""
     parts = []
     for split in SPLITS:
         shape = (index["images"][split], 3, index["size"], index["size"])
         file = place / f"{split}.images"
-        # "c": what torch would write, which it never does, would not reach the file
+        # "c" (copy on write): torch wants a writable array, but nothing ever reaches the file
         images = np.memmap(file, np.uint8, "c", shape=shape) if mapped else np.fromfile(file, np.uint8).reshape(shape)
         labels = np.fromfile(place / f"{split}.labels", np.int64)
         parts.append(Images(torch.from_numpy(images), torch.from_numpy(labels)))
@@ -49,7 +49,7 @@ def read(place: Path, index: dict, mapped: bool) -> list[Images]:
 
 
 def content(parts: list[Images]) -> str:
-    """12 hexadecimal digits of the sha256 of all images, with their size, and labels."""
+    """The first 12 hex digits of the sha256 of all images (with their shape) and labels."""
     digest = hashlib.sha256()
     for images, labels in parts:
         digest.update(str(tuple(images.shape)).encode())
@@ -66,20 +66,20 @@ def statistics(images: torch.Tensor) -> dict[str, list[float]]:
     values = np.arange(256) / 255
     mean = (counts * values).sum(1) / counts.sum(1)
     std = np.sqrt((counts * (values - mean[:, None]) ** 2).sum(1) / counts.sum(1))
-    # a channel that is the same everywhere is not scaled
+    # a constant channel is not scaled
     return {"mean": [round(one, 4) for one in mean.tolist()], "std": [round(one, 4) or 1.0 for one in std.tolist()]}
 
 
 @contextlib.contextmanager
 def alone(place: Path) -> Iterator[None]:
-    """Inside, this process is the only one that makes this folder."""
+    """Lock: inside, only this process writes this folder."""
     with writing(place, CURE):
         place.parent.mkdir(parents=True, exist_ok=True)
         lock = lease.of(place)
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            screen.say(f"waiting for another process, which decodes the same images into {place}")
+            screen.say(f"waiting for another process that is decoding the same images into {place}")
             lock.acquire()
     try:
         yield
@@ -88,18 +88,18 @@ def alone(place: Path) -> Iterator[None]:
 
 
 def make(place: Path, source: Path, size: int, listing: Listing) -> dict:
-    """Decode all images; the folder is there whole or not at all. Returns the index. Raises DatasetError for a class
-    without images that can be read."""
+    """Decode all images; the folder appears complete or not at all. Returns the index. Raises DatasetError for a class
+    without readable images."""
     count, began = sum(map(len, listing.files.values())), time.perf_counter()
-    screen.say(f"decoding {count:,} images below {source} to {size}x{size}, once; they are kept in {place}")
+    screen.say(f"decoding {count:,} images below {source} to {size}x{size}, once; they are cached in {place}")
     temporary = place.with_name(f".{place.name}.{os.getpid()}.part")
     with writing(place, CURE):
-        for leftover in place.parent.glob(f".{place.name}.*.part"):  # of a process that was killed
+        for leftover in place.parent.glob(f".{place.name}.*.part"):  # from a process that was killed
             shutil.rmtree(leftover)
         temporary.mkdir()
         try:
             index = _fill(temporary, source, size, listing)
-            shutil.rmtree(place, ignore_errors=True)  # a damaged one
+            shutil.rmtree(place, ignore_errors=True)  # a corrupt one
             os.replace(temporary, place)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -1,5 +1,4 @@
-"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009) from the original files, through torchvision: its download, its md5
-checks."""
+"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009) from the original files, downloaded and md5-checked by torchvision."""
 
 import tempfile
 import urllib.request
@@ -34,7 +33,7 @@ def _read(source: type[CIFAR10], root: Path) -> tuple[Images, Images]:
     for path, md5 in files:
         if not check_integrity(path, md5):
             raise DatasetError(
-                f"{path} is damaged: its md5 is not the original's. Delete {folder} and start again to fetch it anew"
+                f"{path} is corrupt: its md5 is not the original's. Delete {folder} and start again to download it again"
             )
     return _tensors(source(root, train=True)), _tensors(source(root, train=False))
 
@@ -44,18 +43,18 @@ def _tensors(split: CIFAR10) -> Images:
 
 
 def _fetch(source: type[CIFAR10], root: Path) -> None:
-    """Unpack or download the archive; nothing is written where neither is possible."""
+    """Unpack or download the archive. Writes nothing if neither is possible."""
     archive = root / source.filename
     if archive.exists() and not check_integrity(archive, source.tgz_md5):
         raise DatasetError(
-            f"{archive} is damaged: its md5 is not the original's. Delete it and start again to fetch it anew"
+            f"{archive} is corrupt: its md5 is not the original's. Delete it and start again to download it again"
         )
     if not archive.exists():
         try:
             urllib.request.urlopen(urllib.request.Request(source.url, method="HEAD"), timeout=5).close()
-        except OSError:  # urllib's errors are such: no network, no such host, refused
+        except OSError:  # the base class of urllib's errors: no network, no such host, refused
             raise DatasetError(
-                f"the data are not in {root.resolve()}, and cannot be downloaded from here. Download {source.url} on a machine "
+                f"the data are not in {root.resolve()} and cannot be downloaded from here. Download {source.url} on a machine "
                 "with internet and put the file there, or point paths.data=DIR at a copy. dataset=digits needs no download"
             ) from None
     try:

@@ -1,4 +1,4 @@
-"""Your own images: a folder with train/CLASS/ and test/CLASS/, decoded once, on the first use."""
+"""Your own images: a folder with train/CLASS/ and test/CLASS/, decoded once, on first use."""
 
 import functools
 import json
@@ -9,7 +9,7 @@ from kdexp.datasets import DatasetError, cache
 from kdexp.datasets.decoding import LAYOUT, first_of, list_images
 from kdexp.record import seal
 
-DECODING = 1  # counts up when the same files become other pixels: what was decoded before is not used then
+DECODING = 1  # bump this when the same files decode to different pixels: old caches are then ignored
 
 
 def folder(
@@ -19,12 +19,12 @@ def folder(
     content: str | None = None,
     in_memory_mb: float = 2048,
 ) -> tuple:
-    """Training images, test images (N, 3, size, size) and remarks on them; a class for each folder in `root`/train.
+    """Training images, test images (N, 3, size, size) and remarks on them; one class for each folder in `root`/train.
 
-    They are kept below `data`/folder. A file that is added or changed makes them be decoded anew, as does damage. What
-    cannot be read is left out, which a remark says. More than `in_memory_mb` megabytes (2**20 bytes) are mapped from
-    the disk, not loaded; of these only the number of bytes is checked. content: what they must be, as `measure` says.
-    Raises DatasetError.
+    Decoded images are cached below `data`/folder. They are decoded again if a file was added or changed or the cache is
+    corrupt. Unreadable files are skipped, and a remark names them. More than `in_memory_mb` megabytes (2**20 bytes) are
+    memory-mapped instead of loaded, with only the number of bytes checked. content: the digest that the images must
+    have, see `measure`. Raises DatasetError.
     """
     if isinstance(in_memory_mb, bool) or not isinstance(in_memory_mb, int | float) or not in_memory_mb >= 0:
         raise DatasetError(f"dataset.in_memory_mb={in_memory_mb}: must be a number, 0 or more")
@@ -37,22 +37,22 @@ def folder(
         parts = cache.read(place, index, mapped)
     if content not in (None, index["content"]):
         raise DatasetError(
-            f"the images in {root} are not those that were asked for: their content is {index['content']}, not {content}. "
-            "If they were changed meanwhile, type the same command again"
+            f"the images in {root} are not the ones this run asked for: their content is {index['content']}, not {content}. "
+            "If they were changed in the meantime, type the same command again"
         )
     return *parts, *_remarks(place, index, megabytes if mapped else 0)
 
 
 @functools.cache
 def measure(data: str, root: str | None, size: int) -> dict:
-    """What the images make known, looked up once in a process: `num_classes`, `classes` (names), `mean` and `std` of the
+    """What can be measured on the images, once per process: `num_classes`, `classes` (names), `mean` and `std` of the
     training images, `content` (a digest of all images and labels), `images` (their numbers), `unreadable`. Raises
     DatasetError."""
     return _kept(data, root, size)[1]
 
 
 def _kept(data: str | Path, root: str | None, size: int, damaged: bool = False) -> tuple[Path, dict]:
-    """Where the decoded images are, and their index. damaged: they are there and not as they were written."""
+    """Where the decoded images are, and their index. damaged: the cache is known to be corrupt."""
     if root is None:
         raise DatasetError("it needs your images: dataset.root=DIR, with train/CLASS/ and test/CLASS/ inside")
     if type(size) is not int or size < 1:
@@ -66,27 +66,27 @@ def _kept(data: str | Path, root: str | None, size: int, damaged: bool = False) 
     if not damaged and (index := cache.read_index(place)):
         return place, index
     with cache.alone(place):
-        index = {} if damaged else cache.read_index(place)  # another process may have made it meanwhile
+        index = {} if damaged else cache.read_index(place)  # another process may have made it in the meantime
         if not index and place.exists():
-            screen.say(f"{place} is damaged: not all is as it was written")
+            screen.say(f"{place} is corrupt: its files are not what was written")
         return place, index or cache.make(place, source, size, listing)
 
 
 def _remarks(place: Path, index: dict, mapped_mb: float) -> list[str]:
-    """What a reader of the numbers should know."""
+    """Remarks on the data that matter for the numbers."""
     remarks, unreadable, others = [], index["unreadable"], index["others"]
     if unreadable:
         files = f"{len(unreadable):,} file{'s' * (len(unreadable) != 1)} below {index['root']}"
-        remarks.append(f"{files} cannot be read and {'is' if len(unreadable) == 1 else 'are'} left out: ")
+        remarks.append(f"{files} cannot be read and {'is' if len(unreadable) == 1 else 'are'} skipped: ")
         remarks[-1] += first_of(unreadable)
         if len(unreadable) > 10:
             remarks[-1] += f" (all: {place / 'index.json'})"
     if others:
-        endings = ", ".join(f"{count:,} {ending or 'without an ending'}" for ending, count in sorted(others.items()))
-        remarks.append(f"files that are no images by their endings are left out: {endings}")
+        endings = ", ".join(f"{count:,} {ending or 'without an extension'}" for ending, count in sorted(others.items()))
+        remarks.append(f"files without an image extension are skipped: {endings}")
     if mapped_mb:
         remarks.append(
-            f"{mapped_mb:,.0f} MB of images are mapped from {place}, not loaded: more than dataset.in_memory_mb "
+            f"{mapped_mb:,.0f} MB of images are mapped from {place} instead of loaded: more than dataset.in_memory_mb "
             "(dataset.validation loads them)"
         )
     return remarks

@@ -1,1 +1,1 @@
-"""Distillation methods: one file each, the formula with its source."""
+"""Distillation methods: one file each, with the formula and its source."""

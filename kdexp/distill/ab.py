@@ -6,13 +6,13 @@
 
 s_g, t_g: stage g = 1, 2, 3 before its ReLU, m: the margin, r_g: a connector.
 
-L is the loss of a pretraining, in which the student learns where the teacher's neurons are active. After it, the student
-trains on the labels alone.
+L is a pretraining loss: the student learns where the teacher's neurons are active. After that, the student trains on the
+labels alone.
 
-Follows RepDistiller (distiller_zoo/AB.py, helper/pretrain.py): 30 epochs, convolution and BatchNorm as connector, none
-between maps of one shape. The weight is 0 because its training adds nothing (`-b 1` there multiplies 0);
-`distill.weight=1` keeps L beside the cross entropy. Differs from it: (1) where a student's map is smaller, but not by
-half, the teacher's is pooled; there it is an error.
+Follows RepDistiller (distiller_zoo/AB.py, helper/pretrain.py): 30 epochs; the connector is a convolution and a BatchNorm,
+or nothing between maps of the same shape. The weight is 0 because RepDistiller adds nothing to the training after that
+(its `-b 1` multiplies 0); `distill.weight=1` keeps L in addition to the cross entropy. Differs from RepDistiller: (1) if
+the student's map is smaller, but not half as large, the teacher's is pooled; RepDistiller fails.
 """
 
 from torch import Tensor, nn
@@ -24,8 +24,8 @@ from kdexp.models import Output, Tap
 
 @full_precision
 def ab_loss(source: Tensor, target: Tensor, margin: float) -> Tensor:
-    """Summed squared distance of source to the margin on the target's side of zero, of two maps of one shape; nothing
-    for what lies beyond the margin."""
+    """Summed squared distance from source to the margin on the target's side of zero, for two maps of the same shape;
+    zero for values beyond the margin."""
     quiet = (source + margin).square() * ((source > -margin) & (target <= 0))
     active = (source - margin).square() * ((source <= margin) & (target > 0))
     return (quiet + active).sum()
@@ -39,7 +39,7 @@ def connector(student: Tap, teacher: Tap) -> nn.Module:
 
 
 class AB(DistillMethod):
-    """The stages before their ReLU. margin: m. pretrain_epochs, pretrain_lr: of the pretraining."""
+    """Uses the stages before their ReLU. margin: m. pretrain_epochs, pretrain_lr: epochs and rate of the pretraining."""
 
     reads = ("stage*_pre",)
 

@@ -28,7 +28,7 @@ def at_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 class AT(DistillMethod):
-    """Sum over the stages. Maps of different size: the larger is average-pooled to the smaller."""
+    """Sum over the stages. If maps differ in size, the larger is average-pooled to the smaller."""
 
     reads = ("stage*",)
     pools = True

@@ -1,4 +1,4 @@
-"""What every distillation method is: taps in, one scalar out."""
+"""The interface of every distillation method: taps in, one scalar out."""
 
 import functools
 import itertools
@@ -13,11 +13,11 @@ from kdexp.models import Output, Tap
 
 
 class Batch(NamedTuple):
-    """What a method may know of a training batch beside the two outputs.
+    """What a method may know about a training batch besides the two outputs.
 
-    labels: (batch,), or the shares of mixed images, (batch, classes), see `hard_labels`. indices: (batch,), the images'
-    positions in the training set. progress: the share of the epochs that have begun, the current one included: from
-    1/epochs to 1.
+    labels: (batch,), or for mixed images the proportion of each class, (batch, classes), see `hard_labels`. indices:
+    (batch,), the images' positions in the training set. progress: the fraction of the epochs that have started,
+    including the current one: from 1/epochs to 1.
     """
 
     labels: Tensor
@@ -26,11 +26,11 @@ class Batch(NamedTuple):
 
 
 class Pretraining(NamedTuple):
-    """Training of a method's own before the student's: `epochs` on the same images at a constant learning rate `lr`.
+    """A method's own training before the student's: `epochs` on the same images at a constant learning rate `lr`.
 
-    loss: a scalar from the outputs of student and teacher. What its gradient reaches is trained, by an SGD with these
-    values, which are RepDistiller's (helper/pretrain.py). trains_student: False where the student has no part in it
-    and stays as it is; its output is then None.
+    loss: a scalar from the outputs of student and teacher. Everything its gradient reaches is trained, by SGD with the
+    values below, which are RepDistiller's (helper/pretrain.py). trains_student: False if the student takes no part and
+    stays unchanged; its output is then None.
     """
 
     epochs: int
@@ -45,20 +45,20 @@ class DistillMethod(nn.Module):
     """A distillation loss with the connectors it trains.
 
     A method is built from the taps of student and teacher (channels and sizes) and never sees a network. Connectors are
-    submodules: they train in the student's optimizer and are no part of the student. Most methods are a `forward` of
-    the two outputs; one that needs more overrides `loss`, `begin` or `pretraining`. What it draws from torch's generator
-    in a step follows from (seed, epoch, step).
+    submodules: they are trained by the student's optimizer but are not part of the student. Most methods only define
+    `forward` on the two outputs; one that needs more overrides `loss`, `begin` or `pretraining`. Random numbers that a
+    step draws from torch's generator depend only on (seed, epoch, step).
 
-    reads: the taps it reads beside the logits; a network that lacks one is refused before anything is trained. An entry
-    is a tap's name, or (student's, teacher's) where these differ. "stage*" and "stage*_pre" are all stages that both
-    networks have, "last_stage" is the last one of each.
-    pools: whether maps of different size are brought together by `same_size`, which is then remarked.
-    version: raised when a change of the code changes the method's numbers; part of a run's fingerprint.
-    teacher_mode: "eval", or "batch_stats" where the teacher's BatchNorm must use the statistics of the batch.
-    hard_labels: whether it needs one class for each image, which mixed images (augment=mixup, cutmix) do not have; it is
-    then refused before anything is trained. To be set by a method that reads `labels` or `indices` of a batch.
-    remarks: what the method does about pairs of different shape, one sentence each; printed once at the start of a run.
-    pairs: the taps of `reads` for these two networks, (student's, teacher's).
+    reads: the taps it reads besides the logits; a network that lacks one is rejected before any training. An entry is a
+    tap's name, or (student's, teacher's) if they differ. "stage*" and "stage*_pre" are all stages that both networks
+    have, "last_stage" is the last one of each.
+    pools: whether maps of different sizes are pooled with `same_size`; if so, a remark says it.
+    version: bumped when a code change changes the method's numbers; part of a run's fingerprint.
+    teacher_mode: "eval", or "batch_stats" if the teacher's BatchNorm must use batch statistics.
+    hard_labels: whether it needs one class per image, which mixed images (augment=mixup, cutmix) do not have; they are
+    then rejected before any training. A method that reads `labels` or `indices` of a batch must set this.
+    remarks: what the method does about maps of different shapes, one sentence each; printed once at the start of a run.
+    pairs: the taps that `reads` selects from these two networks, as (student's, teacher's).
     """
 
     version = 1
@@ -81,7 +81,7 @@ class DistillMethod(nn.Module):
         raise NotImplementedError
 
     def loss(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        """The same, for a method that needs the labels, the images' indices or the progress of the training."""
+        """The same, for a method that needs the labels, the images' indices or the training progress."""
         return self(student, teacher)
 
     def begin(self, labels: Tensor) -> None:
@@ -89,7 +89,7 @@ class DistillMethod(nn.Module):
         are saved and resumed with the run."""
 
     def pretraining(self) -> Pretraining | None:
-        """What is trained before the student's training, if the method has it."""
+        """The training that comes before the student's, if the method has one."""
         return None
 
     def maps(self, student: Output, teacher: Output) -> list[tuple[Tensor, Tensor]]:
@@ -97,7 +97,7 @@ class DistillMethod(nn.Module):
         return [(student.features[ours], teacher.features[theirs]) for ours, theirs in self.pairs]
 
     def _remark_pooling(self, stage: str, student: Tap, teacher: Tap) -> None:
-        """Remark that `same_size` will pool one of the two feature maps."""
+        """Add a remark if `same_size` will pool one of the two feature maps."""
         if student.size != teacher.size:
             larger = "student" if student.size > teacher.size else "teacher"
             big, small = max(student.size, teacher.size), min(student.size, teacher.size)
@@ -105,14 +105,14 @@ class DistillMethod(nn.Module):
 
 
 def _pairs(entry: str | tuple[str, str], student: dict[str, Tap], teacher: dict[str, Tap]) -> list[tuple[str, str]]:
-    """An entry of `reads` -> the taps it stands for, (student's, teacher's)."""
+    """The (student's, teacher's) taps that an entry of `reads` stands for."""
     ours, theirs = (entry, entry) if isinstance(entry, str) else entry
     if entry == "last_stage":
         return [(_last_stage(student), _last_stage(teacher))]
     if "*" not in ours:
         return [(ours, theirs)]
     numbered = ((ours.replace("*", str(n)), theirs.replace("*", str(n))) for n in itertools.count(1))
-    first = list(itertools.islice(numbered, 3))  # which every network is asked for
+    first = list(itertools.islice(numbered, 3))  # every network must have these
     return first + list(itertools.takewhile(lambda pair: pair[0] in student and pair[1] in teacher, numbered))
 
 
@@ -121,8 +121,8 @@ def _last_stage(taps: dict[str, Tap]) -> str:
 
 
 def full_precision(loss):
-    """Decorator: compute a loss in float32 or better, outside autocast; half-precision arguments are cast up first.
-    Lists of tensors are cast too."""
+    """Decorator: compute a loss in float32 or better, outside autocast. Half-precision arguments, also in lists, are
+    cast to float32 first."""
 
     def cast(value):
         if isinstance(value, (list, tuple)):
@@ -145,8 +145,8 @@ def _device(values: Iterable) -> str:
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """For connectors. One value for each channel (a batch of one, a map of 1x1) has no deviation: it is normalised with
-    the running statistics, where torch raises."""
+    """For connectors. With one value per channel (a batch of one, a 1x1 map) there is no standard deviation: torch's
+    BatchNorm raises, this one uses the running statistics."""
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training and x.numel() == x.shape[1]:
@@ -167,14 +167,14 @@ def check_widths(student: Sequence[int], teacher: Sequence[int]) -> None:
 
 
 def warmed_up(progress: float, share: float) -> float:
-    """The factor of a loss that rises linearly over this share of the epochs: 1 from its last epoch on."""
+    """Factor of a loss that warms up linearly over this fraction of the epochs: 1 from the last of these on."""
     return min(progress / share, 1.0) if share > 0 else 1.0
 
 
 def unit_rows(x: Tensor, smallest: float = 1e-6) -> Tensor:
     """x divided by its norm along the last dimension; rows with a norm below `smallest` give zero and no gradient.
 
-    Dividing by max(norm, 1e-12), as the reference codes do, gives the same values but gradients of 1e9 and more at
+    Dividing by max(norm, 1e-12), as the reference code does, gives the same values, but gradients of 1e9 and more for
     such rows.
     """
     norm = x.norm(dim=-1, keepdim=True)

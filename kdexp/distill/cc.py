@@ -2,11 +2,11 @@
 
     L = 1/(batch - 1) * sum_b <d_b, d_b+1>,    d_b = |W_s e_s - W_t e_t| of sample b
 
-e: embeddings, W: a linear layer to `dim` channels on either side; both train.
+e: embeddings, W: a linear layer to `dim` channels for each network; both are trained.
 
-Follows RepDistiller (distiller_zoo/CC.py), whose code the authors shared. Differs from the paper: (1) the paper compares
-the correlation matrices of a batch; the code multiplies the differences of neighbors in the batch. Differs from the
-code: (2) a batch of one has no neighbors and loss 0; there it is NaN.
+Follows RepDistiller (distiller_zoo/CC.py), which has the code from the authors. Differs from the paper: (1) the paper
+compares the correlation matrices of a batch; the code multiplies the differences of neighbors in the batch. Differs from
+the code: (2) a batch of one has no neighbors and a loss of 0; the code gives NaN.
 """
 
 from torch import Tensor, nn
@@ -17,13 +17,13 @@ from kdexp.models import Output, Tap
 
 @full_precision
 def cc_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean product of neighboring differences of two embedded vectors (batch, dim) of one shape."""
+    """Mean product of neighboring differences of two embeddings (batch, dim)."""
     difference = (student - teacher).abs()
     return (difference[:-1] * difference[1:]).sum() / max(len(difference) - 1, 1)
 
 
 class CC(DistillMethod):
-    """On the pooled embeddings, behind a linear layer each. dim: channels of what is compared."""
+    """Uses the pooled embeddings, each after a linear layer. dim: channels after the linear layers."""
 
     reads = ("embedding",)
 

@@ -2,16 +2,17 @@
 
     L = - 1/batch * sum_b [ log h(b, b) + sum_k log(1 - h(b, k)) ],    h = p / (p + K/N),    p = exp(<u, v> / T) / Z
 
-summed over two sides: u the student's head of image b and v the teacher's, from a memory, of b itself and of K images of
-other classes; and the other way round. Heads: a linear layer to `dim` channels, divided by the norm. The memories hold
-the heads of all N training images, as a running mean. Z: N times the mean of exp(<u, v> / T) in the first step.
+summed over two sides. On one side, u is the student's head of image b, and v are the teacher's heads, from a memory, of b
+itself and of K images of other classes; on the other side, student and teacher trade places. A head is a linear layer to
+`dim` channels, divided by its norm. The memories hold running means of the heads of all N training images. Z: N times the
+mean of exp(<u, v> / T) in the first step.
 
 Follows RepDistiller (crd/): K 16384, T 0.07, momentum 0.5, weight 0.8, mode exact. Differs from it: (1) one product with
-the whole memory, of which K + 1 columns are picked; there K + 1 rows are copied for each image, 1 GB a step.
-(2) Negatives are spread evenly over the other classes, without replacement: one of each K-th part of their images, from a
-random start; there they are a plain random sample. Each image is as likely in both. Where there are fewer than K, each is
-taken equally often; there they are drawn with replacement. (3) Heads and rows of memory of norm zero stay zero; there
-they become NaN.
+the whole memory, from which K + 1 columns are picked; RepDistiller copies K + 1 rows for each image, 1 GB per step.
+(2) Negatives are spread evenly over the other classes, without replacement: one from each K-th of their images, from a
+random start; RepDistiller takes a plain random sample. Each image is equally likely in both. If there are fewer than K
+images, each is taken equally often; RepDistiller draws with replacement. (3) Heads and memory rows of norm zero stay
+zero; in RepDistiller they become NaN.
 """
 
 import torch
@@ -34,10 +35,10 @@ def contrast_loss(scores: Tensor, images: int) -> Tensor:
 
 
 class CRD(DistillMethod):
-    """On the pooled embeddings. negatives: K. momentum: of the memories, the part that stays."""
+    """Uses the pooled embeddings. negatives: K. momentum: the fraction of a memory row that an update keeps."""
 
     reads = ("embedding",)
-    hard_labels = True  # negatives are images of other classes, the memory holds one head for each image
+    hard_labels = True  # negatives are images of other classes, and the memory holds one head per image
 
     def __init__(
         self,
@@ -61,11 +62,11 @@ class CRD(DistillMethod):
             self.register_buffer(f"z_{side}", torch.tensor(-1.0, device=labels.device))  # unknown before the first step
         counts = labels.bincount()
         if counts.max() == len(labels):
-            raise ValueError("needs training images of two classes or more")
+            raise ValueError("needs training images of at least two classes")
         for name, buffer in (
             ("by_class", labels.argsort(stable=True)),  # positions of the images, class by class
             ("counts", counts),
-            ("starts", counts.cumsum(0) - counts),  # where in by_class a class begins
+            ("starts", counts.cumsum(0) - counts),  # where each class begins in by_class
         ):
             self.register_buffer(name, buffer, persistent=False)
 
@@ -99,8 +100,8 @@ class CRD(DistillMethod):
         return loss
 
     def _side(self, head: Tensor, memory: Tensor, z: Tensor, chosen: Tensor) -> Tensor:
-        """L of one side. Its gradient is computed here, because the memory is updated before the backward pass; that also
-        frees the scores of all images at once."""
+        """L of one side. The gradient is computed here because the memory is updated before the backward pass; this also
+        frees the scores of all images right away."""
         with torch.enable_grad():
             u = head.detach().requires_grad_()
             scores = ((u / self.temperature) @ memory.T).gather(1, chosen).exp()

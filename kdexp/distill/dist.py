@@ -5,8 +5,8 @@
 rows and columns: of the probabilities (batch, classes) softened by T, r: Pearson's correlation.
 
 Follows the authors' code (hunto/image_classification_sota, lib/models/losses/dist_kd.py), with the weights of its
-CIFAR-100 experiments (dist_cifar.yaml): beta and gamma 1, T 4, weight 2. Differs from it: (1) r is 0, without gradient,
-where the student's row or column is constant (centered norm below 1e-6); there gradients are of order 1e6.
+CIFAR-100 experiments (dist_cifar.yaml): beta and gamma 1, T 4, weight 2. Differs from it: (1) r is 0, with no gradient,
+if the student's row or column is constant (centered norm below 1e-6); the authors' code has gradients of order 1e6.
 """
 
 import torch
@@ -32,7 +32,7 @@ def dist_loss(student_logits: Tensor, teacher_logits: Tensor, beta: float, gamma
 
 
 class DIST(DistillMethod):
-    """On the logits."""
+    """Uses the logits."""
 
     def __init__(
         self,

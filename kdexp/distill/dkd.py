@@ -2,11 +2,11 @@
 
     L = alpha * T^2 KL(b_t || b_s) + beta * T^2 KL(o_t || o_s)
 
-b: probabilities of the target class and of all others together, o: those among the others, softened by T.
+b: probabilities of the target class and of all others together, o: probabilities among the others, softened by T.
 
-Follows mdistiller (mdistiller/distillers/DKD.py), the authors' code: alpha 1, beta 8, T 4, and the loss rises to its
-weight over the first 20 of 240 epochs. Differs from it: (1) both terms are computed from logits; there the first one is
-NaN or infinite in float32 for logits some 90 T apart. beta per pair: see the README of this folder.
+Follows mdistiller (mdistiller/distillers/DKD.py), the authors' code: alpha 1, beta 8, T 4, and the loss warms up to its
+weight over the first 20 of 240 epochs. Differs from it: (1) both terms are computed from logits; mdistiller's first one
+is NaN or infinite in float32 for logits about 90 T apart. beta per pair: see the README of this folder.
 """
 
 import torch
@@ -19,8 +19,8 @@ from kdexp.models import Output, Tap
 
 
 def decoupled(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits (batch, classes) -> those of "the target" and "any other": (batch, 2), and of the others: (batch, classes -
-    1)."""
+    """Split logits (batch, classes) into those of "the target" and "any other", (batch, 2), and those of the others,
+    (batch, classes - 1)."""
     position = torch.arange(logits.shape[1] - 1, device=logits.device).expand(len(logits), -1)
     others = logits.gather(1, position + (position >= labels[:, None]))
     return torch.cat([logits.gather(1, labels[:, None]), others.logsumexp(1, keepdim=True)], 1), others
@@ -37,10 +37,10 @@ def dkd_loss(
 
 
 class DKD(DistillMethod):
-    """On the logits, with the labels. warmup: the share of the epochs over which the loss rises from 0 to its weight.
-    standardise: of standardised logits, as LS has it."""
+    """Uses the logits and the labels. warmup: the fraction of the epochs over which the loss rises from 0 to its weight.
+    standardise: standardize the logits first, as LS does."""
 
-    hard_labels = True  # the target class
+    hard_labels = True  # for the target class
 
     def __init__(
         self,

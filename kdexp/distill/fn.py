@@ -4,12 +4,12 @@
 
 Differs from the paper: (1) one stage by default: regressor and student train together with the cross entropy, as in
 RepDistiller; the paper trains the student up to the hint first, then all of it with KD. (2) The mean of squares, not
-half their sum. (3) Weight 100 (RepDistiller) where the paper's pretraining has the hint alone. (4) The regressor is
-convolution, BatchNorm and, only where the hint tap is never negative, a ReLU (`relu=auto`): half of a WRN's raw hints
-are negative and a ReLU could never fit them. RepDistiller's ReLU on every pair is `relu=true`.
+half their sum. (3) Weight 100 (RepDistiller); the paper's pretraining uses the hint alone. (4) The regressor is a
+convolution, a BatchNorm and, only if the hint tap is never negative, a ReLU (`relu=auto`): half of a WRN's raw hints are
+negative and a ReLU could never fit them. `relu=true` uses a ReLU for every pair, as RepDistiller does.
 
-The paper's two stages are `distill.stages=2`: first the hint alone, then the labels without it, where the paper has KD too
-(`distill.kd_weight=0.9 distill.ce_weight=0.1`).
+The paper's two stages are `distill.stages=2`: first the hint alone, then the labels without it. The paper also uses KD in
+the second stage (`distill.kd_weight=0.9 distill.ce_weight=0.1`).
 """
 
 import torch.nn.functional as F
@@ -21,7 +21,7 @@ from kdexp.models import Output, Tap
 
 @full_precision
 def hint_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean squared error of two tensors of one shape."""
+    """Mean squared error of two tensors of the same shape."""
     return F.mse_loss(student, teacher)
 
 
@@ -56,9 +56,9 @@ class Regressor(nn.Module):
 
 class FN(DistillMethod):
     """Hint at stage 2. relu: "auto", True or False, see deviation 4. stages: 1, or 2 as in the paper. pretrain_epochs,
-    pretrain_lr: of the first of two.
+    pretrain_lr: epochs and rate of the first of two stages.
 
-    A student's map of another size is brought to the teacher's by the regressor's convolution (`regressor_conv`).
+    If the maps differ in size, the regressor's convolution resizes the student's (`regressor_conv`).
     """
 
     reads = ("stage2",)

@@ -3,15 +3,14 @@ Learning", equations 1 and 2.
 
     L = sum over neighboring maps of mean over (b, i, j) of (G_s - G_t)^2,    G_ij = 1/(H W) * sum_hw F_i F'_j
 
-F, F': a map and the next one, of stem and stages; the larger of the two is average-pooled.
+F, F': a map and the next one, among stem and stages; the larger of the two is average-pooled.
 
-L is the loss of a pretraining; after it, the student trains on the labels alone. Both networks need the
-same widths.
+L is a pretraining loss; after that, the student trains on the labels alone. Both networks need the same widths.
 
-Follows RepDistiller (distiller_zoo/FSP.py, helper/pretrain.py): 30 epochs. The weight is 0 because its training adds
-nothing (`-b 50` there multiplies 0); `distill.weight=50` keeps L beside the cross entropy. Differs from the paper:
-(1) one matrix for each two neighbors among stem and stages, where the paper has several inside the stages. (2) The mean
-of squares; equation 2 sums.
+Follows RepDistiller (distiller_zoo/FSP.py, helper/pretrain.py): 30 epochs. The weight is 0 because RepDistiller adds
+nothing to the training after that (its `-b 50` multiplies 0); `distill.weight=50` keeps L in addition to the cross
+entropy. Differs from the paper: (1) one matrix per pair of neighbors among stem and stages; the paper has several inside
+the stages. (2) The mean of squares; equation 2 sums.
 """
 
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from kdexp.models import Output, Tap
 
 
 def flow(maps: Sequence[Tensor]) -> list[Tensor]:
-    """G of each two neighboring maps (batch, C, H, W): (batch, C of the next, C of the one)."""
+    """G for each pair of neighboring maps (batch, C, H, W): (batch, C of the second, C of the first)."""
     matrices = []
     for one, following in zip(maps, maps[1:]):
         one, following = (x.flatten(2) for x in same_size(one, following))
@@ -33,14 +32,14 @@ def flow(maps: Sequence[Tensor]) -> list[Tensor]:
 
 @full_precision
 def fsp_loss(student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor]) -> Tensor:
-    """Summed over neighbors, for two lists of maps (batch, channels, H, W), the first map first. Raises ValueError for
-    other widths."""
+    """L of two lists of maps (batch, channels, H, W), in the network's order. Raises ValueError if the widths differ."""
     check_widths(*([x.shape[1] for x in maps] for maps in (student_maps, teacher_maps)))
     return sum((s - t).square().mean() for s, t in zip(flow(student_maps), flow(teacher_maps)))
 
 
 class FSP(DistillMethod):
-    """Stem and stages. pretrain_epochs, pretrain_lr: of the pretraining. Raises ValueError for other widths."""
+    """Uses stem and stages. pretrain_epochs, pretrain_lr: epochs and rate of the pretraining. Raises ValueError if the
+    widths differ."""
 
     reads = ("stem", "stage*")
 

@@ -3,13 +3,13 @@
     L = mean over (batch, H*W) of | A(f_s) - A(f_t) |,    A = a / |a|,    a = mean over channels of f^2, flattened
     f_t = encoder(t),    f_s = translator(s)
 
-s, t: the last stage's maps. Encoder and decoder (the "paraphraser") learn to reconstruct t before the
-training; the map between them, half as wide as t, is the teacher's factor. The translator trains with the student.
+s, t: the last stage's maps. Encoder and decoder (the "paraphraser") learn to reconstruct t before the student trains;
+the map between them, half as wide as t, is the teacher's factor. The translator is trained with the student.
 
 Follows RepDistiller (distiller_zoo/FT.py, helper/pretrain.py): weight 200, 30 epochs at learning rate 0.01, its rate for
-ResNets and WRNs (for others it takes the student's: `distill.pretrain_lr=0.05`). Differs from the paper: (1) factors are
-compared as attention maps; the paper divides the whole factor by its norm. Differs from the code: (2) a teacher of one
-channel has a factor of one channel, and a batch of one with a map of 1x1 is taken; there both are errors.
+ResNets and WRNs (for others it uses the student's: `distill.pretrain_lr=0.05`). Differs from the paper: (1) factors are
+compared as attention maps; the paper divides the whole factor by its norm. Differs from the code: (2) a teacher with one
+channel has a factor with one channel, and a batch of one with a 1x1 map is accepted; the code fails on both.
 """
 
 import torch
@@ -30,8 +30,7 @@ def factor_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def coder(channels: list[int], convolution: type[nn.Module], norm: bool) -> nn.Sequential:
-    """3x3 convolutions from one of these numbers of channels to the next, each with BatchNorm (if `norm`) and a leaky
-    ReLU."""
+    """3x3 convolutions through this list of channels, each with a BatchNorm (if `norm`) and a leaky ReLU."""
     layers: list[nn.Module] = []
     for before, after in zip(channels, channels[1:]):
         layers += [convolution(before, after, 3, 1, 1), *([BatchNorm(after)] if norm else []), nn.LeakyReLU(0.1)]
@@ -39,7 +38,7 @@ def coder(channels: list[int], convolution: type[nn.Module], norm: bool) -> nn.S
 
 
 class FT(DistillMethod):
-    """Factors of the last stage. pretrain_epochs, pretrain_lr: of the paraphraser's training."""
+    """Uses factors of the last stage. pretrain_epochs, pretrain_lr: epochs and rate of the paraphraser's training."""
 
     reads = ("last_stage",)
     pools = True
@@ -71,6 +70,6 @@ class FT(DistillMethod):
 
     def forward(self, student: Output, teacher: Output) -> Tensor:
         ((s, t),) = self.maps(student, teacher)
-        with torch.no_grad():  # it has learned before
+        with torch.no_grad():  # already trained
             factor = self.encoder(t)
         return factor_loss(self.translator(s), factor)

@@ -2,8 +2,8 @@
 
     L = T^2 * mean_b sum_k p_t log(p_t / p_s),    p = softmax(logits / T)
 
-Differs from the paper: (1) the weights 0.9 and 0.1 and T = 4 are those of the attention-transfer and RepDistiller
-codes; the paper, which has no CIFAR experiment, asks only for T^2 and a small weight on the hard labels.
+Differs from the paper: (1) the weights 0.9 and 0.1 and T = 4 come from the attention-transfer and RepDistiller code; the
+paper, which has no CIFAR experiment, asks only for T^2 and a small weight on the hard labels.
 """
 
 import torch.nn.functional as F
@@ -23,7 +23,7 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) 
 
 
 class KD(DistillMethod):
-    """Softened logits; no connector, no taps but the logits. standardise: of standardised logits, see ls.py."""
+    """Uses the softened logits; no connector, no taps. standardise: standardize the logits first, see ls.py."""
 
     def __init__(
         self,

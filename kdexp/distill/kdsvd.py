@@ -3,15 +3,15 @@
     L = 1/batch * sum over neighboring stages g of sum over (b, i, j) of (K_s - K_t)^2,
         K_ij = exp(-(v_i^g - v_j^(g-1))^2 / 8)
 
-v^g: the first right singular vector of the map of stage g as a matrix (H*W, channels), of unit norm. Of the student's
-first four the one most alike the teacher's is taken, with its sign.
+v^g: the first right singular vector of stage g's map as a matrix (H*W, channels), with unit norm. For the student, it is
+the one of the first four that is most similar to the teacher's, with matching sign.
 
-Follows RepDistiller (distiller_zoo/KDSVD.py), weight 1 (mdistiller's; mdistiller decomposes other matrices, and its loss
-is another). Differs from it: (1) the teacher's vector has a sum that is not negative; there its sign, and with it the
-loss, is the linear algebra library's. (2) The gradient is that of the one vector taken, by first-order perturbation;
-there all of a sample's gradient is NaN as soon as any two singular values are equal, as with two dead channels.
-(3) Vectors with singular value 0, which are arbitrary, are never taken; where the one taken is not unique, the
-directions it shares have no gradient.
+Follows RepDistiller (distiller_zoo/KDSVD.py), weight 1 (mdistiller's; mdistiller decomposes other matrices and has a
+different loss). Differs from it: (1) the sign of the teacher's vector makes its sum nonnegative; in RepDistiller the
+sign, and thus the loss, depends on the linear algebra library. (2) The gradient is that of the chosen vector alone, by
+first-order perturbation; in RepDistiller a sample's whole gradient is NaN as soon as any two singular values are equal,
+as with two dead channels. (3) Vectors with singular value 0, which are arbitrary, are never chosen; if the chosen one is
+not unique, there is no gradient along the directions it shares.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from torch import Tensor
 from kdexp.distill.base import DistillMethod, check_widths, full_precision
 from kdexp.models import Output, Tap
 
-ALIKE = 4  # vectors of the student that may be taken
+ALIKE = 4  # candidate vectors of the student
 
 
 @torch.no_grad()
@@ -35,18 +35,18 @@ def decomposed(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def first_vector(x: Tensor) -> Tensor:
-    """First right singular vector of matrices (batch, positions, channels), its sum not negative, zero where the matrix
-    is: (batch, channels). Without gradient."""
+    """First right singular vector of matrices (batch, positions, channels), with a nonnegative sum; zero if the matrix
+    is: (batch, channels). No gradient."""
     squares, vectors = decomposed(x)
     first = vectors[:, 0] * (squares[:, :1] > 0)
     return torch.where(first.sum(1, keepdim=True) < 0, -first, first)
 
 
 def vector_like(x: Tensor, target: Tensor) -> Tensor:
-    """Of the first right singular vectors of matrices (batch, positions, channels) the one most like target (batch,
-    channels), with its sign: (batch, channels).
+    """The one of the first right singular vectors of matrices (batch, positions, channels) that is most similar to target
+    (batch, channels), with matching sign: (batch, channels).
 
-    A singular vector v of x, with singular value l, moves by dv = (l^2 - A)^+ dA v as A = x^T x moves.
+    When A = x^T x changes by dA, a singular vector v of x with singular value l changes by dv = (l^2 - A)^+ dA v.
     """
     squares, vectors = decomposed(x)
     cosines = (vectors[:, :ALIKE] @ target[:, :, None]).squeeze(2)
@@ -64,8 +64,8 @@ def vector_like(x: Tensor, target: Tensor) -> Tensor:
 
 @full_precision
 def svd_loss(student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor]) -> Tensor:
-    """L of two lists of maps (batch, channels, H, W), the pretraining first; sizes may differ. Raises ValueError for other
-    widths."""
+    """L of two lists of maps (batch, channels, H, W), in the network's order; sizes may differ. Raises ValueError if the
+    widths differ."""
     check_widths(*([x.shape[1] for x in maps] for maps in (student_maps, teacher_maps)))
     total, before = student_maps[0].new_zeros(()), None
     for maps in zip(student_maps, teacher_maps):
@@ -82,7 +82,7 @@ def svd_loss(student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor]) -> 
 
 
 class KDSVD(DistillMethod):
-    """Neighboring stages. Raises ValueError for other widths."""
+    """Uses neighboring stages. Raises ValueError if the widths differ."""
 
     reads = ("stage*",)
 

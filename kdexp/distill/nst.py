@@ -3,9 +3,9 @@
     L = mean_b [ mean_ii' k(t_i, t_i') + mean_jj' k(s_j, s_j') - 2 mean_ij k(t_i, s_j) ],    k(x, y) = (x . y)^2
 
 where t_i, s_j are the channel maps of a sample, flattened and divided by their norms: the squared MMD of the two
-sets of maps under the polynomial kernel of degree 2 without constant.
+sets of maps under the polynomial kernel of degree 2 without a constant.
 
-Differs from the paper: (1) three stages, the paper has one layer. (2) Weight 50 on L, where equation 8 has 50/2.
+Differs from the paper: (1) three stages; the paper has one layer. (2) Weight 50 on L; equation 8 has 50/2.
 Both as in RepDistiller. (3) The teacher in eval mode; the authors' ImageNet code uses batch statistics.
 """
 
@@ -31,7 +31,7 @@ def nst_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 class NST(DistillMethod):
-    """Sum over the stages. Maps of different size: the larger is average-pooled to the smaller."""
+    """Sum over the stages. If maps differ in size, the larger is average-pooled to the smaller."""
 
     reads = ("stage*",)
     pools = True

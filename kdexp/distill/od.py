@@ -6,10 +6,10 @@
 s_g, t_g: stage g = 1, 2, 3 before its ReLU, r_g: 1x1 convolution and BatchNorm, margin_g: the mean of the teacher's
 negative values.
 
-Differs from the paper: (1) the margin is -3 |gamma| where fewer than 0.001 of the values are negative, as in the
-authors' code, and min(beta, 0) where gamma is 0, where that code divides by zero. (2) For a ResNet teacher the
-margin is that of the last block's second BatchNorm, although the tap is this plus the shortcut, as in the authors'
-code. (3) Maps of different size are average-pooled; the authors' networks have equal sizes.
+Differs from the paper: (1) the margin is -3 |gamma| if fewer than 0.001 of the values are negative, as in the authors'
+code, and min(beta, 0) if gamma is 0, where that code divides by zero. (2) For a ResNet teacher the margin is that of the
+last block's second BatchNorm, although the tap is its output plus the shortcut, as in the authors' code. (3) Maps of
+different sizes are average-pooled; the authors' networks have equal sizes.
 """
 
 import math
@@ -36,25 +36,25 @@ def od_margin(gamma: Tensor, beta: Tensor) -> Tensor:
 
 @full_precision
 def partial_l2(source: Tensor, target: Tensor, margin: Tensor) -> Tensor:
-    """Summed squared distance to max(target, margin), left out where both are negative and the source is below the
-    target."""
+    """Summed squared distance to max(target, margin), ignoring values where both are negative and the source is below
+    the target."""
     target = torch.maximum(target, margin)
     counts = (source > target) | (target > 0)
     return ((source - target).square() * counts).sum()
 
 
 def connector(student: Tap, teacher: Tap) -> nn.Sequential:
-    """1x1 convolution, weights N(0, sqrt(2 / C_t)), and BatchNorm; used between equal widths too."""
+    """1x1 convolution, weights N(0, sqrt(2 / C_t)), and BatchNorm; also used between equal widths."""
     conv = nn.Conv2d(student.channels, teacher.channels, 1, bias=False)
     nn.init.normal_(conv.weight, 0.0, math.sqrt(2 / teacher.channels))
     return nn.Sequential(conv, nn.BatchNorm2d(teacher.channels))
 
 
 class OD(DistillMethod):
-    """The stages before their ReLU, weighted 1/4, 1/2 and 1. Maps of different size: the larger is average-pooled
+    """Uses the stages before their ReLU, weighted 1/4, 1/2 and 1. If maps differ in size, the larger is average-pooled
     to the smaller.
 
-    teacher_mode: "batch_stats" as the authors run it (their Table 8), or "eval". Raises ValueError for another.
+    teacher_mode: "batch_stats" as the authors run it (their Table 8), or "eval". Raises ValueError for anything else.
     """
 
     reads = ("stage*_pre",)
@@ -71,7 +71,7 @@ class OD(DistillMethod):
         for number, (_, theirs) in enumerate(self.pairs):
             norm = teacher_taps[theirs].norm
             if norm is None:
-                raise ValueError(f"the teacher's {theirs} has no BatchNorm behind it, from which the margin is taken")
+                raise ValueError(f"the teacher's {theirs} has no BatchNorm, which OD computes its margin from")
             self.register_buffer(
                 f"margin{number}", od_margin(norm.weight, norm.bias).view(1, -1, 1, 1), persistent=False
             )

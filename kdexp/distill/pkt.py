@@ -5,7 +5,7 @@
 e: embeddings; 1e-7 is added to both sides of the quotient.
 
 Follows RepDistiller (distiller_zoo/PKT.py; mdistiller's is the same), with its weight 30000 on the mean over all pairs,
-i = j included. Differs from it: (1) an embedding with a norm below 1e-6 has cosine 0 and no gradient; there the
+i = j included. Differs from it: (1) an embedding with a norm below 1e-6 has cosine 0 and no gradient; RepDistiller's
 gradient is NaN.
 """
 
@@ -19,7 +19,7 @@ EPS = 1e-7
 
 
 def neighbors(embedding: Tensor) -> Tensor:
-    """Each row the distribution p_i of embeddings (batch, channels): (batch, batch)."""
+    """The distributions p_i of embeddings (batch, channels), one per row: (batch, batch)."""
     norm = embedding.norm(dim=1, keepdim=True)
     unit = torch.where(norm > 1e-6, embedding / (norm + EPS), 0.0)
     kernel = (unit @ unit.T + 1) / 2
@@ -34,7 +34,7 @@ def pkt_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 class PKT(DistillMethod):
-    """On the pooled embeddings; no connector."""
+    """Uses the pooled embeddings; no connector."""
 
     reads = ("embedding",)
 

@@ -2,13 +2,13 @@
 
     L = sum over outputs o of hcl(o, t),    hcl = sum over sizes of w * mean squared error of the maps pooled to this size
 
-Outputs: from the deepest tap (the embedding) to stage 1, each fuses the student's map with what came from deeper ones, by
-an attention over the two (ABF), and is compared with the teacher's map before its ReLU. hcl: sizes are the map's own
-(w = 1), 4, 2 and 1 (w = 1/2, 1/4, 1/8; those smaller than the map), divided by the sum of w.
+Outputs: from the deepest tap (the embedding) to stage 1, each fuses the student's map with the result from the deeper
+taps, by attention over the two (ABF), and is compared with the teacher's map before its ReLU. hcl: the sizes are the
+map's own (w = 1), 4, 2 and 1 (w = 1/2, 1/4, 1/8; only sizes smaller than the map), divided by the sum of w.
 
-Follows mdistiller (mdistiller/distillers/ReviewKD.py), which equals the authors' dvlab-research/ReviewKD: the loss rises to
-its weight over the first 20 of 240 epochs. Weight 1 is the default of both; theirs for each pair: see the README of this
-folder. Differs from it: (1) a batch of one is taken; there its BatchNorm raises at the embedding.
+Follows mdistiller (mdistiller/distillers/ReviewKD.py), which matches the authors' dvlab-research/ReviewKD: the loss warms
+up to its weight over the first 20 of 240 epochs. Weight 1 is the default of both; for their weights per pair see the
+README of this folder. Differs from it: (1) a batch of one is accepted; mdistiller's BatchNorm raises at the embedding.
 """
 
 from collections.abc import Sequence
@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from kdexp.distill.base import Batch, BatchNorm, DistillMethod, full_precision, warmed_up
 from kdexp.models import Output, Tap
 
-WIDEST = 512  # channels inside an ABF at most
+WIDEST = 512  # most channels inside an ABF
 
 
 @full_precision
 def hcl_loss(student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor]) -> Tensor:
-    """hcl, summed over two lists of maps (batch, channels, H, W), pairwise of one shape."""
+    """hcl, summed over two lists of maps (batch, channels, H, W); the maps of a pair have the same shape."""
     return sum(_hcl(s, t) for s, t in zip(student_maps, teacher_maps))
 
 
@@ -40,10 +40,10 @@ def _hcl(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 class ABF(nn.Module):
-    """Attention-based fusion of a student's map with what came from deeper ones.
+    """Attention-based fusion of a student's map with the result from the deeper ones.
 
-    channels: of the map. inside: of what is passed on. out: of the output. size: of the output. fuses: False for the
-    deepest one.
+    channels: channels of the map. inside: channels of the map passed on. out, size: channels and size of the output.
+    fuses: False for the deepest one.
     """
 
     def __init__(self, channels: int, inside: int, out: int, size: int, fuses: bool):
@@ -56,7 +56,7 @@ class ABF(nn.Module):
             nn.init.kaiming_uniform_(convolution.weight, a=1)
 
     def forward(self, x: Tensor, deeper: Tensor | None) -> tuple[Tensor, Tensor]:
-        """(output, what is passed on)."""
+        """Returns (output, map to pass on)."""
         x = self.conv1(x)
         if self.attention is not None:
             deeper = F.interpolate(deeper, x.shape[2:], mode="nearest")
@@ -68,7 +68,7 @@ class ABF(nn.Module):
 
 
 class ReviewKD(DistillMethod):
-    """Stages and embedding. warmup: the share of the epochs over which the loss rises from 0 to its weight."""
+    """Uses stages and embedding. warmup: the fraction of the epochs over which the loss rises from 0 to its weight."""
 
     reads = (("stage*", "stage*_pre"), "embedding")
 

@@ -23,7 +23,7 @@ def differences(embedding: Tensor) -> Tensor:
 
 
 def distances(embedding: Tensor) -> Tensor:
-    """Distances of all pairs, divided by their mean over the pairs i != j: (batch, batch)."""
+    """Distances of all pairs, divided by their mean over pairs with i != j: (batch, batch)."""
     batch = len(embedding)
     other = ~torch.eye(batch, dtype=torch.bool, device=embedding.device)
     distance = differences(embedding).square().sum(2).clamp(min=1e-12).sqrt() * other
@@ -31,7 +31,7 @@ def distances(embedding: Tensor) -> Tensor:
 
 
 def angles(embedding: Tensor) -> Tensor:
-    """Cosine at e_i of all triples i, j, k: (batch, batch, batch)."""
+    """Cosine of the angle at e_i for all triples i, j, k: (batch, batch, batch)."""
     unit = unit_rows(differences(embedding))
     return unit @ unit.transpose(1, 2)
 

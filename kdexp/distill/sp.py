@@ -3,8 +3,8 @@
     L = |G_s - G_t|_F^2 / batch^2,    G = F F^T, each row divided by its norm,    F: the last stage, (batch, C*H*W)
 
 Differs from the paper: (1) the last stage only, as in RepDistiller, whose code the author confirmed; equation 4 sums
-over layers. (2) Rows of G with a norm below 1e-6 (a sample of zeros) are zero and without gradient; RepDistiller has gradients of
-5e10 there.
+over layers. (2) Rows of G with a norm below 1e-6 (a sample of zeros) are zero and have no gradient; RepDistiller has
+gradients of 5e10 there.
 """
 
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from kdexp.models import Output
 
 
 def similarities(feature: Tensor) -> Tensor:
-    """Row-normalised similarities of the samples of a feature (batch, ...): (batch, batch)."""
+    """Row-normalized similarities between the samples of a feature (batch, ...): (batch, batch)."""
     flat = feature.flatten(1)
     return unit_rows(flat @ flat.T)
 
@@ -27,7 +27,7 @@ def sp_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 class SP(DistillMethod):
-    """Similarities of the samples at the last stage; maps of any size can be compared as they are."""
+    """Similarities between samples at the last stage; works for maps of any size."""
 
     reads = ("last_stage",)
 

@@ -2,12 +2,13 @@
 
     L = sum over stages of mean over (b, c, h, w) of 1/2 [ (r(s) - t)^2 / v_c + log v_c ],    v_c = log(1 + e^a_c) + 1e-5
 
-s, t: feature maps of student and teacher, r: a regressor of three 1x1 convolutions, a_c: a trained raw scale per channel
-of the teacher, such that v starts at 5.
+s, t: feature maps of student and teacher, r: a regressor of three 1x1 convolutions, a_c: a trained raw scale for each
+teacher channel, initialized so that v starts at 5.
 
-Follows RepDistiller (distiller_zoo/VID.py), where the loss is a mean over positions and channels and nothing is added for
-the logits. Differs from it: (1) log(1 + e^a) is a softplus, which does not overflow; there it is infinite for a above 88
-in float32. In mdistiller the raw scales are not handed to the optimizer; here they train, as in RepDistiller.
+Follows RepDistiller (distiller_zoo/VID.py), where the loss is a mean over positions and channels and there is no term for
+the logits. Differs from it: (1) log(1 + e^a) is a softplus, which does not overflow; RepDistiller's is infinite for a
+above 88 in float32. In mdistiller the raw scales are not passed to the optimizer; here they are trained, as in
+RepDistiller.
 """
 
 import math
@@ -24,15 +25,15 @@ EPS = 1e-5
 
 @full_precision
 def vid_loss(prediction: Tensor, raw_scale: Tensor, target: Tensor) -> Tensor:
-    """Mean negative log likelihood, without its constant, of a map under N(prediction, v): (batch, channels, H, W) both,
-    the larger is pooled. raw_scale: a_c, (channels,)."""
+    """Mean negative log likelihood, without its constant, of the target under N(prediction, v). Both are (batch, channels,
+    H, W); the larger is pooled. raw_scale: a_c, (channels,)."""
     prediction, target = same_size(prediction, target)
     variance = (F.softplus(raw_scale) + EPS).view(1, -1, 1, 1)
     return ((prediction - target).square() / variance + variance.log()).mean() / 2
 
 
 class Regressor(nn.Module):
-    """What predicts a teacher's map from the student's, and how widely the teacher is expected to scatter around it."""
+    """Predicts a teacher's map from the student's, and the teacher's variance around the prediction."""
 
     def __init__(self, student: Tap, teacher: Tap, variance: float):
         super().__init__()
@@ -47,13 +48,13 @@ class Regressor(nn.Module):
         self.raw_scale = nn.Parameter(torch.full((wide,), math.log(math.expm1(variance - EPS))))
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """The loss of one stage. A larger map of the student is pooled before the regressor, as in RepDistiller."""
+        """The loss of one stage. If the student's map is larger, it is pooled before the regressor, as in RepDistiller."""
         student, teacher = same_size(student, teacher)
         return vid_loss(self.convolutions(student), self.raw_scale, teacher)
 
 
 class VID(DistillMethod):
-    """Sum over the stages. variance: v at the start. Maps of different size: the larger is average-pooled."""
+    """Sum over the stages. variance: v at the start. If maps differ in size, the larger is average-pooled."""
 
     reads = ("stage*",)
     pools = True

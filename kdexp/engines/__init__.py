@@ -1,1 +1,1 @@
-"""Where groups of jobs run: in this process, in others of this machine, on a cluster."""
+"""Where groups of jobs run: in this process, in other processes on this machine, or on a cluster."""

@@ -1,4 +1,4 @@
-"""Groups to workers: each when its teacher is there and nobody else is at it."""
+"""Hands groups to workers, each once its teacher is there and no other process is training it."""
 
 import contextlib
 import math
@@ -23,11 +23,11 @@ POLL_SECONDS = 0.5
 
 
 class WorkerLost(Exception):
-    """A worker was ended from outside; the message says it all."""
+    """A worker was killed from outside; the message is meant for the user."""
 
 
 def check_data(jobs: list[Job]) -> None:
-    """Download and check the data of the jobs, once each. Raises UsageError."""
+    """Download and check each data set of the jobs once. Raises UsageError."""
     for job in {job.data_key: job for job in jobs}.values():
         load_data(job.config, torch.device("cpu"))
 
@@ -35,9 +35,9 @@ def check_data(jobs: list[Job]) -> None:
 class Dispatch:
     """submit(configs, title) -> a handle with done() and result(), which raises what the worker raised.
 
-    threads: of a worker whose jobs leave them open. cancel(handle): have it not begin, or be told to stop. at_a_time:
-    groups handed over at most, where those that wait there would be lost with those that run. handed_over: the word for
-    a group that was.
+    threads: per worker, for jobs with threads=auto. cancel(handle): don't start this group, or tell it to stop.
+    at_a_time: the most groups to hand over at once, for engines where a crash also loses the groups still waiting.
+    handed_over: the word on screen for a group that was handed over.
     """
 
     def __init__(
@@ -52,10 +52,10 @@ class Dispatch:
         self.handed_over = handed_over
         self.running: dict = {}  # handle -> (jobs, title)
         self.told: set[Job] = set()
-        self.lost: set[str] = set()  # the folders of runs that failed: no teachers
+        self.lost: set[str] = set()  # folders of failed runs, which cannot be teachers
 
     def run(self, groups: list[list[Job]], interrupted) -> None:
-        """Train all; missing teachers are groups of their own, before their students. Raises Stopped."""
+        """Train all groups. Missing teachers become groups of their own, ahead of their students. Raises Stopped."""
         waiting = [([one], f"teacher {one.pair}") for one in missing_teachers([job for jobs in groups for job in jobs])]
         waiting += [(members, title(members, number, len(groups))) for number, members in enumerate(groups, start=1)]
         try:
@@ -69,7 +69,7 @@ class Dispatch:
             raise
 
     def _start(self, jobs: list[Job], name: str, waiting: list) -> tuple | None:
-        """Hand a group to a worker if its time has come; returns what of it is left to wait for."""
+        """Hand a group to a worker if it can start; returns the part of it that still has to wait."""
         under_way = {str(job.record.folder) for other, _ in [*waiting, *self.running.values()] for job in other}
         if any(job.teacher_key in under_way for job in jobs) or len(self.running) >= self.at_a_time:
             return jobs, name
@@ -92,18 +92,18 @@ class Dispatch:
         return (busy, name) if busy else None
 
     def _end(self, handle) -> tuple | None:
-        """Note what became of a group; returns what of it another process has taken meanwhile, to wait for."""
+        """Record how a group ended; returns the part that another process took over in the meantime, to wait for."""
         (jobs, name), taken = self.running.pop(handle), []
         try:
             handle.result()
         except WorkerLost as error:
             screen.say(f"{name}: {error}")
-            for job in jobs:  # some may have ended before
+            for job in jobs:  # some may have finished before that
                 job.inspect()
                 job.trained = job.done
-        except Exception as error:  # whatever a worker may die of
+        except Exception as error:  # whatever can kill a worker
             last = "".join(str(error).strip().splitlines()[-1:])
-            screen.say(f"{name}: its worker ended early ({type(error).__name__}: {last})")
+            screen.say(f"{name}: its worker crashed ({type(error).__name__}: {last})")
         else:
             for job in jobs:
                 job.inspect()
@@ -114,11 +114,11 @@ class Dispatch:
             screen.say(f"ended   {name}   {sum(job.trained for job in jobs)} of {len(jobs)} done")
         self.lost |= {str(job.record.folder) for job in jobs if not job.trained}
         if any(job.config["on_error"] == "stop" and not job.trained for job in jobs):
-            raise Stopped("stopped at the first failure (on_error=stop); what else was under way is", 1)
+            raise Stopped("stopped at the first failure (on_error=stop); all other runs stopped", 1)
         return (taken, name) if taken else None
 
     def _stop(self) -> None:
-        """Have the workers save and leave."""
+        """Tell the workers to save and exit, and wait until they have."""
         for handle, (jobs, _) in self.running.items():
             self.cancel(handle)
             for status in (job.record.status for job in jobs):

@@ -1,4 +1,4 @@
-"""engine=joblib: processes of this machine, each with a GPU of its own where there are any."""
+"""engine=joblib: processes on this machine, each with its own GPU if there are any."""
 
 import functools
 import os
@@ -13,11 +13,11 @@ from kdexp.engines import worker
 from kdexp.engines.dispatch import Dispatch, check_data
 from kdexp.job import Job
 
-held: list = []  # the slot of this process, for as long as it lives
+held: list = []  # the lock on this process's GPU, kept as long as the process lives
 
 
 class Joblib:
-    """workers: processes at a time; "auto" is one for each GPU, else one for two cores. Raises ValueError."""
+    """workers: processes at a time; "auto" is one per GPU, or without GPUs one per two cores. Raises ValueError."""
 
     def __init__(self, workers: int | str = "auto"):
         if workers != "auto" and not (type(workers) is int and workers > 0):
@@ -26,7 +26,7 @@ class Joblib:
         self.gpus = _gpus()
         self.workers = len(self.gpus) or max(1, os.cpu_count() // 2) if workers == "auto" else int(workers)
         if 0 < len(self.gpus) < self.workers:
-            raise ValueError(f"workers={workers}: this machine has {len(self.gpus)} GPUs, one for each")
+            raise ValueError(f"workers={workers}: each worker needs its own GPU, and this machine has {len(self.gpus)}")
 
     def check(self, jobs: list[Job]) -> list[str]:
         check_data(jobs)
@@ -37,9 +37,8 @@ class Joblib:
             pool = functools.partial(
                 self.loky.get_reusable_executor, self.workers, initializer=take_slot, initargs=(slots, self.gpus)
             )
-            submit = lambda *unit: pool().submit(
-                worker.train, *unit
-            )  # a killed worker ends its pool: then in a new one
+            # a killed worker breaks its pool; pool() then makes a new one
+            submit = lambda *unit: pool().submit(worker.train, *unit)
             threads = max(1, os.cpu_count() // self.workers)
             try:
                 cancel = lambda future: future.cancel()
@@ -49,14 +48,14 @@ class Joblib:
 
 
 def _gpus() -> list[str]:
-    """What CUDA_VISIBLE_DEVICES may say: the GPUs that this process sees."""
+    """The GPUs that this process sees, by their names in CUDA_VISIBLE_DEVICES."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     count = torch.cuda.device_count()
     return visible.split(",")[:count] if visible else [str(index) for index in range(count)]
 
 
 def take_slot(folder: str, gpus: list[str]) -> None:
-    """Reserve a GPU for this process, before it uses any: the first whose lock is free. A dead process frees its."""
+    """Reserve the first GPU whose lock is free, before this process uses any. A process that dies frees its lock."""
     for gpu in gpus:
         lock = FileLock(Path(folder, f"{gpu.replace('/', '-')}.lock"))
         try:

@@ -18,8 +18,8 @@ class Process:
         return [str(machine(job.config, len(self.teachers.data_of(job).train.labels))) for job in jobs]
 
     def run(self, groups: list[list[Job]], interrupted) -> None:
-        """Train what is free first; then wait, one by one, for the runs that other processes are at. A missing
-        teacher is trained when its first students come."""
+        """Train the free runs first, then wait one by one for those that other processes are training. A missing
+        teacher is trained when its first students need it."""
         busy = []
         for number, members in enumerate(groups, start=1):
             mine = [job for job in members if job.record.lock()]

@@ -10,13 +10,13 @@ from kdexp.engines import worker
 from kdexp.engines.dispatch import Dispatch, check_data
 from kdexp.job import Job
 
-RETRIES = 3  # of a group whose node or process has died: it goes on from its checkpoints on another one
-PATIENCE = 5  # seconds that a cluster has to answer
+RETRIES = 3  # of a group whose node or process died: it resumes from its checkpoints on another one
+PATIENCE = 5  # seconds to wait for a cluster's answer
 KNOCK = "import ray, sys; print(flush=True); ray.init(sys.argv[1], log_to_driver=False)"
 
 
 class Ray:
-    """address: of a running cluster, None to start one here. cpus, gpus: of a group; gpus may be a fraction."""
+    """address: a running cluster's, or None to start one here. cpus, gpus: per group; gpus may be a fraction."""
 
     def __init__(self, address: str | None = None, cpus: int = 1, gpus: float = 0):
         self.ray, self.address, self.cpus, self.gpus = needed("ray"), address, cpus, gpus
@@ -25,10 +25,10 @@ class Ray:
         if self.address:
             self._knock()
         check_data(jobs)
-        return [f"ray, {self.cpus} CPUs and {self.gpus} GPUs a group"]
+        return [f"ray, {self.cpus} CPUs and {self.gpus} GPUs per group"]
 
     def _knock(self) -> None:
-        """Raises UsageError where no cluster answers: Ray itself tries for minutes, and only its process can be ended."""
+        """Raises UsageError if no cluster answers. Ray would keep trying for minutes, so a process that can be killed asks."""
         command = [sys.executable, "-c", KNOCK, self.address]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as knocking:
             knocking.stdout.readline()  # Ray is imported
@@ -36,14 +36,14 @@ class Ray:
                 _, told = knocking.communicate(timeout=PATIENCE)
             except subprocess.TimeoutExpired:
                 knocking.kill()
-                why = f"nothing in {PATIENCE} seconds"
+                why = f"no reply in {PATIENCE} seconds"
             else:
                 if knocking.returncode == 0:
                     return
                 why = "".join(told.strip().splitlines()[-1:])
         raise UsageError(
             f"engine.address={self.address}: no Ray cluster answers there ({why}). Start one with `ray start --head`, "
-            "or leave engine.address out and one is started here"
+            "or leave out engine.address to start one here"
         )
 
     def run(self, groups: list[list[Job]], interrupted) -> None:

@@ -11,16 +11,18 @@ LOOK_SECONDS = 5
 SAY_SECONDS = 60
 FIELDS = "JobID:20,State:20,RestartCnt:10,Reason:200"
 OVER = "BOOT_FAIL CANCELLED COMPLETED DEADLINE FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED REVOKED TIMEOUT".split()
-GONE = ("not in the queue", 0, "")  # SLURM forgets a job some minutes after its end
-NEVER = "it will not start as it is: "
-WHY = {  # squeue's reason, as far as "squeue" alone is not plain
+GONE = ("not in the queue", 0, "")  # SLURM forgets a job a few minutes after it ends
+NEVER = "it will never start: "
+WHY = {  # squeue's reasons in plain words; the others are shown as they are
     "None": "SLURM has not looked at it yet",
     "Resources": "no node is free",
     "Priority": "other jobs are ahead of it",
     "BeginTime": "a requeued job starts after a short delay",
     "PartitionConfig": NEVER + "it asks for more than its partition allows, try fewer engine.parameters.cpus_per_task",
-    "PartitionNodeLimit": NEVER + "it asks for more than its partition allows, try fewer engine.parameters.cpus_per_task",
-    "PartitionTimeLimit": NEVER + "it asks for more time than its partition allows, lower engine.parameters.timeout_min",
+    "PartitionNodeLimit": NEVER
+    + "it asks for more than its partition allows, try fewer engine.parameters.cpus_per_task",
+    "PartitionTimeLimit": NEVER
+    + "it asks for more time than its partition allows, lower engine.parameters.timeout_min",
     "BadConstraints": NEVER + "no node has what it asks for",
     "PartitionDown": "its partition is down",
     "PartitionInactive": "its partition is down",
@@ -30,16 +32,16 @@ WHY = {  # squeue's reason, as far as "squeue" alone is not plain
 
 
 class Queue:
-    """The user's jobs, by their ids: state, how often SLURM has restarted it, reason. Asked for at most every few seconds."""
+    """The user's jobs by id: state, number of restarts, reason. Polls squeue at most every few seconds."""
 
     def __init__(self):
         self.jobs: dict[str, tuple[str, int, str]] = {}
-        self.titles: dict[str, str] = {}  # of the jobs that are waited for
+        self.titles: dict[str, str] = {}  # of the jobs we wait for
         self.looked = self.said = -float("inf")
         self.silent = False
 
     def look(self, now: bool = False) -> None:
-        """Ask squeue, and say what pends and what was requeued."""
+        """Poll squeue, and report pending and requeued jobs."""
         if not now and time.monotonic() - self.looked < LOOK_SECONDS:
             return
         command = ["squeue", "--me", "--states=all", "--noheader", f"--Format={FIELDS}"]
@@ -47,7 +49,7 @@ class Queue:
         self.looked = time.monotonic()
         if asked.returncode:
             if not self.silent:
-                screen.say(f"squeue does not answer, asking on: {asked.stderr.strip()}")
+                screen.say(f"squeue failed, trying again: {asked.stderr.strip()}")
             self.silent = True
             return
         before, self.silent = self.jobs, False
@@ -55,12 +57,12 @@ class Queue:
         self.jobs = {number: (state, int(restarts), why.strip()) for number, state, restarts, why in rows}
         for number, title in self.titles.items():
             if self.of(number)[1] > before.get(number, GONE)[1]:
-                screen.say(f"requeued {title}   job {number} goes on where it was saved")
-        if not now:  # a job that was just submitted pends for a moment
+                screen.say(f"requeued {title}   job {number} resumes from its checkpoint")
+        if not now:  # a job that was just submitted is pending for a moment
             self._say_pending()
 
     def active(self) -> list[str]:
-        """The ids of the jobs that pend or run."""
+        """The ids of pending and running jobs."""
         return [number for number, (state, _, _) in self.jobs.items() if state not in OVER]
 
     def of(self, number: str) -> tuple[str, int, str]:
@@ -85,7 +87,7 @@ def _pending(why: str, numbers: list[str]) -> str:
 
 
 class Handle:
-    """A job of submitit's, for Dispatch: done when it has left its result, or SLURM has ended it."""
+    """A submitit job, for Dispatch: done when it has written its result or SLURM has ended it."""
 
     def __init__(self, queue: Queue, job, title: str):
         self.queue, self.job = queue, job
@@ -100,7 +102,7 @@ class Handle:
         return self.queue.looked > self.since and not self.queue.silent and (state is GONE or state[0] in OVER)
 
     def result(self) -> None:
-        """Raises what the worker raised; WorkerLost where it was ended from outside."""
+        """Raises what the worker raised, or WorkerLost if it was killed from outside."""
         state, _, why = self.queue.of(self.job.job_id)
         del self.queue.titles[self.job.job_id]
         if self.job.paths.result_pickle.exists():
@@ -113,7 +115,8 @@ class Handle:
 
 
 def cpus_that_fit(partition: str | None, at_most: int) -> int:
-    """CPUs of the smallest node of a partition, the default one for None; 1 where sinfo does not tell."""
+    """CPUs of the smallest node in a partition (None: the default partition), capped at `at_most`; 1 if sinfo doesn't
+    say."""
     partition = partition or os.environ.get("SBATCH_PARTITION")
     command = ["sinfo", "--noheader", "--Node", "--format=%c %P", *([f"--partition={partition}"] if partition else [])]
     nodes = [line.split() for line in subprocess.run(command, capture_output=True, text=True).stdout.splitlines()]

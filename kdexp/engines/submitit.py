@@ -1,4 +1,5 @@
-"""engine=submitit: every group a job of SLURM; with engine.cluster=local a process of this machine, to try it out."""
+"""engine=submitit: every group is a SLURM job, or with engine.cluster=local a process on this machine, to try it
+out."""
 
 import contextlib
 import io
@@ -13,12 +14,12 @@ from kdexp.engines.dispatch import Dispatch, check_data
 from kdexp.interrupt import Stopped
 from kdexp.job import Job
 
-CPUS = 4  # of a job at most, unless engine.parameters.cpus_per_task asks for more
-WARNINGS = 1000  # times that a job may save and queue again; submitit gives up after three
+CPUS = 4  # per job at most, unless engine.parameters.cpus_per_task asks for more
+WARNINGS = 1000  # how often a job may save and be queued again; submitit's own limit is three
 
 
 class Submitit:
-    """cluster: slurm, local, or None for SLURM where there is one. folder: of submitit's own files and logs.
+    """cluster: slurm, local, or None for SLURM if there is one. folder: for submitit's own files and logs.
     parameters: of submitit's AutoExecutor; those without a value are left out. Raises ValueError."""
 
     def __init__(self, cluster: str | None, folder: str, parameters: dict):
@@ -37,10 +38,10 @@ class Submitit:
 
     def check(self, jobs: list[Job]) -> list[str]:
         check_data(jobs)
-        return [f"submitit, {self.executor.cluster}, {self.threads} CPU{'s' * (self.threads != 1)} a job"]
+        return [f"submitit, {self.executor.cluster}, {self.threads} CPU{'s' * (self.threads != 1)} per job"]
 
     def run(self, groups: list[list[Job]], interrupted) -> None:
-        cancel = slurm.Handle.cancel if self.queue else lambda job: None  # a process of this machine is told by its signal
+        cancel = slurm.Handle.cancel if self.queue else lambda job: None  # Dispatch signals a local process itself
         word = "queued " if self.queue else "started"
         Dispatch(self._submit, self.threads, cancel, handed_over=word).run(groups, interrupted)
 
@@ -53,13 +54,13 @@ class Submitit:
 
     def _submit_new(self, configs: list[dict], title: str):
         try:
-            with contextlib.redirect_stderr(io.StringIO()):  # submitit prints what it raises, too
+            with contextlib.redirect_stderr(io.StringIO()):  # submitit also prints the error it raises
                 return self.executor.submit(Restartable(), configs, title)
         except self.submitit.core.utils.FailedJobError as error:
-            raise Stopped(f"{title} was not taken: {error}; what else was under way is", 1) from None
+            raise Stopped(f"{title} could not be submitted: {error}; all other runs stopped", 1) from None
 
     def _queued_before(self, configs: list[dict]):
-        """The job that pends or runs for these runs, of a command that was killed or of one in another terminal."""
+        """The pending or running job for these runs, from a command that was killed or one in another terminal."""
         if self.queue:
             self.queue.look(now=True)
             for number in self.queue.active():
@@ -70,12 +71,12 @@ class Submitit:
 
 
 class Restartable:
-    """A worker that the cluster may move: after its warning signal it has saved, and starts again where it was."""
+    """A worker that SLURM may preempt: it saves on the warning signal and resumes when the job is restarted."""
 
     def __call__(self, configs: list[dict], title: str) -> None:
         if not worker.train(configs, title) and "SLURM_JOB_ID" in os.environ:
-            sys.exit("stopped")  # without a result, as SLURM may start this job again: scontrol requeue, preemption
+            sys.exit("stopped")  # no result, because SLURM may restart this job: scontrol requeue, preemption
 
     def checkpoint(self, configs: list[dict], title: str):
-        again = [config | {"rerun": "none"} for config in configs]  # rerun=all was obeyed when it began
+        again = [config | {"rerun": "none"} for config in configs]  # rerun=all has already been carried out
         return needed("submitit", extra="slurm").helpers.DelayedSubmission(self, again, title)

@@ -1,4 +1,4 @@
-"""One group in a process that an engine has started."""
+"""Trains one group in a process started by an engine."""
 
 import torch
 from hydra import initialize_config_dir
@@ -12,9 +12,9 @@ from kdexp.teacher import Teachers
 
 
 def train(configs: list[dict], title: str) -> bool:
-    """Train these jobs side by side, but for those that another process is at: nobody waits here. Their records tell
-    what became of them. Returns whether it came to its end, without a signal to stop."""
-    to_the_end = True
+    """Train these jobs side by side, skipping those that another process is training: a worker never waits. The
+    records tell how each job ended. Returns False if a signal stopped the training early."""
+    finished = True
     screen.plain()
     cli.register(configs[0]["plugins"])
     with initialize_config_dir(str(CONF), version_base="1.3"), deferred_interrupt() as interrupted:
@@ -23,7 +23,7 @@ def train(configs: list[dict], title: str) -> bool:
             Group(free, Teachers(), interrupted, title).train()
         except Stopped as stopped:
             screen.say(str(stopped))
-            to_the_end = False
+            finished = False
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
-    return to_the_end
+    return finished

@@ -1,4 +1,4 @@
-"""The score of a network on images. `python -m kdexp.evaluate`: of a run or of any file."""
+"""Scores a network on images. `python -m kdexp.evaluate` scores a run or any file of weights."""
 
 from typing import NamedTuple
 
@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from kdexp.datasets import Images
 from kdexp.datasets.batches import Pixels
 
-# Images in a pass. On the CPU, the feature maps of more are so large that the system takes their memory back after each
-# layer and clears it anew: 1000 take 2.4 times as long with a resnet8 at 32x32, less with larger networks; the same bits.
+# Images per pass. On the CPU, larger batches have feature maps so large that the system reclaims their memory after each
+# layer and clears it again: 1000 take 2.4 times as long with a resnet8 at 32x32, less with larger networks; same bits.
 BATCH = {"cpu": 125}
 ELSEWHERE = 1000
 
@@ -30,7 +30,7 @@ class Score(NamedTuple):
 
 @torch.no_grad()
 def evaluate(network: nn.Module, data: Images, pixels: Pixels, batch_size: int | None = None) -> Score:
-    """Score a network in float32 and eval mode; its mode is put back afterwards. batch_size: None for the device's."""
+    """Score a network in float32 and eval mode, then restore its mode. batch_size: None for the device's default."""
     was_training, batch_size = network.training, batch_size or BATCH.get(data.images.device.type, ELSEWHERE)
     network.eval()
     logits = torch.cat([network(pixels.normalise(part)).logits.float() for part in data.images.split(batch_size)])

@@ -1,4 +1,4 @@
-"""`python -m kdexp.evaluate`: what trained networks score, again or on other images."""
+"""`python -m kdexp.evaluate`: scores trained networks again, on the same or other images."""
 
 import argparse
 import json
@@ -39,12 +39,14 @@ def parser() -> argparse.ArgumentParser:
     line = argparse.ArgumentParser(
         prog=as_typed("python -m kdexp.evaluate"),
         usage=as_typed(USAGE),
-        description="Accuracy (%), loss, expected calibration error (%) and Brier score of trained networks. Of runs, also "
-        "written beside them as evaluated-SET.json, for summarize.py --metric SET.acc.",
+        description="Accuracy (%), loss, expected calibration error (%) and Brier score of trained networks. For runs, they "
+        "are also written to the run's folder as evaluated-SET.json, for summarize.py --metric SET.acc.",
         epilog=as_typed(EXAMPLES),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    line.add_argument("words", nargs="*", metavar="OUTPUTS, KEY=VALUE", help=f"{SELECT} FILE: weights, see README")
+    line.add_argument(
+        "words", nargs="*", metavar="OUTPUTS, KEY=VALUE", help=f"{SELECT} FILE: a file of weights, see README"
+    )
     line.add_argument(
         "--on",
         nargs="+",
@@ -53,19 +55,19 @@ def parser() -> argparse.ArgumentParser:
         choices=(*PARTS, *SETS),
         help="test (default), held-out (dataset.validation), " + ", ".join(SETS),
     )
-    line.add_argument("--data", type=Path, help="where the images are (default: as the run had it)")
+    line.add_argument("--data", type=Path, help="folder of the images (default: the run's)")
     return line
 
 
 class Data:
-    """The sets of one command, read once each."""
+    """The image sets of one command, each read once."""
 
     def __init__(self, root: Path | None):
         self.root = root
         self.read: dict[str, Any] = {}
 
     def of(self, config: dict, name: str) -> dict[str, Images]:
-        """The images of a set for this run's networks, by name. Raises UsageError."""
+        """The images of a set for this run's networks: name -> images. Raises UsageError."""
         root = self.root or Path(config["paths"]["data"])
         config = config | {"paths": config["paths"] | {"data": str(root)}}
         key = json.dumps([config["dataset"] if name not in SETS else name, str(root)])
@@ -78,16 +80,16 @@ class Data:
             return self.read[key]
         part = getattr(self.read[key], PARTS[name])
         if part is None:
-            raise UsageError("--on held-out: this run held out nothing (dataset.validation=N)")
+            raise UsageError("--on held-out: this run held out no images (dataset.validation=N)")
         return {name: part}
 
 
 def measure(network: torch.nn.Module, config: dict, images: Images) -> tuple[dict, np.ndarray]:
-    """(numbers, classes) of a network of this configuration on these images. Raises UsageError."""
+    """(scores, predicted classes) of a network with this configuration on these images. Raises UsageError."""
     device, size = device_of(config), config["dataset"]["image_size"]
     if images.images.shape[2] != size or int(images.labels.max()) >= network.num_classes:
         shape = f"{images.images.shape[2]} pixels and {int(images.labels.max()) + 1} classes"
-        raise UsageError(f"these images have {shape}; the network was made for {size} and {network.num_classes}")
+        raise UsageError(f"these images have {shape}; the network expects {size} and {network.num_classes}")
     pixels = Pixels(config["dataset"]["mean"], config["dataset"]["std"], device)
     score = evaluate(place(network, device), images.to(device), pixels)
     more = calibration(score.logits.cpu(), images.labels)
@@ -103,7 +105,7 @@ def line_of(numbers: dict, name: str, title: str) -> str:
 
 
 def of_run(folder: Path, sets: list[str], data: Data) -> Iterator[str]:
-    """Measure a run and write it beside the run: a line for each set."""
+    """Score a run and write the scores to its folder: one line per set."""
     network = kdexp.load(folder)
     for name in sets:
         for part, images in data.of(network.config, name).items():
@@ -117,15 +119,15 @@ def of_run(folder: Path, sets: list[str], data: Data) -> Iterator[str]:
 
 
 def _compared(folder: Path, numbers: dict, predictions: np.ndarray) -> str:
-    """Whether the run's own record says the same."""
+    """Whether the run's own record agrees."""
     recorded = np.load(folder / "predictions.npy")
     other = int((recorded != predictions).sum()) if len(recorded) == len(predictions) else len(recorded)
     same = other == 0 and numbers["acc"] == (seal.read_json(folder / "result.json") or {}).get("test_acc")
-    return ", as recorded" if same else f", {other} predictions are not those of the record"
+    return ", as recorded" if same else f", {other} predictions differ from the record"
 
 
 def of_file(file: str, words: list[str], sets: list[str], data: Data) -> Iterator[str]:
-    """Measure a file of weights whose network and data set are typed as for run.py: a line for each set."""
+    """Score a file of weights, with network and dataset typed as for run.py: one line per set."""
     from hydra import compose
 
     from kdexp.config import cli, plugins, resolve
@@ -133,7 +135,7 @@ def of_file(file: str, words: list[str], sets: list[str], data: Data) -> Iterato
     from kdexp.teacher_checkpoint import load_teacher_checkpoint
 
     if not any(word.startswith(("teacher=", "model/teacher=")) for word in words):
-        raise UsageError(f"{file}: say what network it is, as in teacher=resnet56 dataset=cifar10")
+        raise UsageError(f"{file}: say which network it is, as in teacher=resnet56 dataset=cifar10")
     with cli.messages(), initialised():
         cli.register(plugins.typed(words))
         config = resolve.plain(compose("config", cli.arguments([*words, f"teacher_checkpoint={file}"])))
@@ -144,7 +146,7 @@ def of_file(file: str, words: list[str], sets: list[str], data: Data) -> Iterato
 
 
 def show(lines: Iterable[str]) -> None:
-    """Each as soon as it is measured. Where nothing could be, no head is printed either."""
+    """Print each line as soon as it is measured. If nothing can be measured, no header is printed either."""
     for number, line in enumerate(lines):
         print(line if number else f"{HEAD}\n{line}", flush=True)
 
@@ -165,10 +167,10 @@ def main(typed: list[str] | None = None) -> None:
         chosen = [run for run in runs.select(runs.find(outputs), conditions) if run.state == "done"]
         whole = [run for run in chosen if (run.folder / "student.pt").exists()]
         if not whole:
-            raise UsageError(f"{', '.join(outputs)}: no finished run with weights among these")
+            raise UsageError(f"{', '.join(outputs)}: no finished run with weights here")
         show(line for run in whole for line in of_run(run.folder, arguments.on, data))
         if whole != chosen:
-            screen.say(f"{len(chosen) - len(whole)} runs were packed without weights and are left out")
+            screen.say(f"{len(chosen) - len(whole)} runs were packed without weights and are skipped")
     except (UsageError, ValueError) as error:
         sys.exit(as_typed(str(error)))
 

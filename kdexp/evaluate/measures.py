@@ -1,4 +1,4 @@
-"""What a network's logits say beyond its accuracy: calibration, and fidelity to a teacher. In float64."""
+"""What a network's logits say beyond accuracy: calibration, and fidelity to a teacher. In float64."""
 
 import torch
 import torch.nn.functional as F
@@ -8,11 +8,11 @@ BINS = 15  # of the calibration error, as in Guo et al. 2017
 
 
 def calibration(logits: Tensor, labels: Tensor) -> dict[str, float]:
-    """Of logits (N, classes) and labels (N,).
+    """Calibration of logits (N, classes) against labels (N,).
 
-    ece: expected calibration error, percent: the mean distance of confidence and accuracy in 15 bins of equal width
-    (Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 3). brier: mean squared distance of the
-    probabilities from the label, summed over the classes (Brier 1950). nll: mean negative log likelihood.
+    ece: expected calibration error, percent: the mean gap between confidence and accuracy in 15 bins of equal width
+    (Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 3). brier: mean squared distance between the
+    probabilities and the label, summed over the classes (Brier 1950). nll: mean negative log likelihood.
     """
     logits = logits.double()
     probabilities = logits.softmax(1)
@@ -29,12 +29,12 @@ def calibration(logits: Tensor, labels: Tensor) -> dict[str, float]:
 
 
 def fidelity(student: Tensor, teacher: Tensor, labels: Tensor) -> dict[str, float | None]:
-    """Of two logits (N, classes) of the same images and their labels (N,).
+    """How far a student follows its teacher, from their logits (N, classes) for the same images and the labels (N,).
 
     kl_teacher, kl_teacher_t4: mean KL(teacher || student) at temperature 1 and 4, without the factor T^2. agreement:
-    percent of images that both put in one class. agreement_wrong: the same among the images that the teacher gets
-    wrong, where it takes copying to agree; agreement_wrong_chance: what is left of it if the student's class is that of
-    another image of the same label. Both are None for a teacher without errors.
+    percent of images that both put in the same class. agreement_wrong: the same among the images that the teacher gets
+    wrong, where only copying explains agreement; agreement_wrong_chance: what remains of it if the student's prediction
+    is replaced by that for another image with the same label. Both are None for a teacher without errors.
     """
     student, teacher = student.double(), teacher.double()
     ours, theirs = student.argmax(1), teacher.argmax(1)
@@ -42,7 +42,7 @@ def fidelity(student: Tensor, teacher: Tensor, labels: Tensor) -> dict[str, floa
     classes, number = student.shape[1], len(labels)
     counts = torch.zeros(classes, classes, dtype=torch.float64, device=student.device)
     counts.index_put_((labels, ours), torch.ones(number, dtype=torch.float64, device=student.device), accumulate=True)
-    others = (counts[labels].sum(1) - 1).clamp(min=1)  # images of the label beside this one
+    others = (counts[labels].sum(1) - 1).clamp(min=1)  # other images with this label
     chance = (counts[labels, theirs] - same.double()) / others
     percent = lambda x: 100 * x.double().mean().item() if len(x) else None
     return {

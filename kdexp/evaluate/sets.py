@@ -1,4 +1,4 @@
-"""Other images for networks of CIFAR, by name, from the files that their authors publish. Nothing is downloaded."""
+"""Other test sets for CIFAR networks, by name, from the files that their authors publish. Nothing is downloaded."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +10,7 @@ import torchvision.datasets
 
 from kdexp.datasets import DatasetError, Images
 
-# classes of STL-10 -> of CIFAR-10; monkeys are none of CIFAR's
+# classes of STL-10 -> classes of CIFAR-10, which has no monkeys
 STL_CLASSES = {1: 0, 2: 2, 3: 1, 4: 3, 5: 4, 6: 5, 7: 7, 9: 8, 10: 9}
 
 
@@ -21,13 +21,13 @@ def cifar10_1(root: Path) -> dict[str, Images]:
 
 
 def cifar10_c(root: Path) -> dict[str, Images]:
-    """CIFAR-10's test images corrupted in some nineteen ways, each at five severities (Hendrycks & Dietterich 2019,
-    arXiv:1903.12261): a set for each file."""
+    """CIFAR-10's test images corrupted in about nineteen ways, each at five severities (Hendrycks & Dietterich 2019,
+    arXiv:1903.12261): one set per file."""
     return _corrupted(root / "CIFAR-10-C", "cifar10-c")
 
 
 def cifar100_c(root: Path) -> dict[str, Images]:
-    """The same of CIFAR-100."""
+    """The same for CIFAR-100."""
     return _corrupted(root / "CIFAR-100-C", "cifar100-c")
 
 
@@ -59,7 +59,7 @@ SETS: dict[str, Callable[[Path], dict[str, Images]]] = {
 
 def _array(path: Path) -> np.ndarray:
     if not path.exists():
-        raise DatasetError(f"{path} is not there. Download it from its authors; it is not fetched")
+        raise DatasetError(f"{path} does not exist. Get it from its authors; kdexp does not download it")
     try:
         return np.load(path)
     except ValueError as error:
@@ -67,7 +67,7 @@ def _array(path: Path) -> np.ndarray:
 
 
 def _images(images: np.ndarray, labels: np.ndarray) -> Images:
-    """(N, H, W, 3) and (N,) as they are published."""
+    """From (N, H, W, 3) and (N,), as they are published."""
     return Images(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(labels).long())
 
 
@@ -75,7 +75,7 @@ def _corrupted(folder: Path, name: str) -> dict[str, Images]:
     labels = _array(folder / "labels.npy")
     files = sorted(path for path in folder.glob("*.npy") if path.stem != "labels")
     if not files:
-        raise DatasetError(f"{folder} holds labels.npy and no corruption, such as gaussian_noise.npy")
+        raise DatasetError(f"{folder} holds labels.npy but no corruption, such as gaussian_noise.npy")
     return {f"{name}-{path.stem}": _images(_array(path), labels) for path in files}
 
 
@@ -84,5 +84,5 @@ def _torchvision(source, root: Path):
         return source(root, split="test", download=False)
     except RuntimeError as error:
         raise DatasetError(
-            f"not in {root}, or damaged ({error}). Download it from its authors; it is not fetched"
+            f"missing from {root}, or corrupt ({error}). Get it from its authors; kdexp does not download it"
         ) from None

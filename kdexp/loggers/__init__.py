@@ -1,2 +1,2 @@
-"""Where a run's rows go beside its record. A logger is made with (folder, name, config) and its own parameters, and has
+"""Where a run's rows go besides its record. A logger is built from (folder, name, config) and its own parameters, and has
 `log(row)`, `close()` and `require()`, which raises ValueError if its package is not installed."""

@@ -1,4 +1,4 @@
-"""logger=mlflow: an MLflow run for each run, by default in the file mlflow.db, which needs no server."""
+"""logger=mlflow: one MLflow run per run, by default in the file mlflow.db, which needs no server."""
 
 import logging
 import os
@@ -19,7 +19,9 @@ class MLflow:
     def __init__(self, folder: Path, name: str, config: dict, experiment: str = "kdexp", tracking: str | None = None):
         self.folder, self.name, self.config, self.experiment = str(folder.resolve()), name, config, experiment
         self.tracking = tracking or os.environ.get("MLFLOW_TRACKING_URI") or LOCAL
-        self.id = uuid.uuid5(uuid.NAMESPACE_URL, self.folder).hex  # a folder may have quotes, which a search refuses
+        self.id = uuid.uuid5(
+            uuid.NAMESPACE_URL, self.folder
+        ).hex  # the path itself may have quotes, which a search rejects
         self.client: Any = None
 
     @staticmethod
@@ -38,11 +40,11 @@ class MLflow:
         self.client.log_batch(self.run, metrics=[Metric(key, value, now, step) for key, value in numbers.items()])
 
     def _open(self, goes_on: bool) -> None:
-        """A new MLflow run; that of this folder where training goes on."""
+        """Start a new MLflow run, or continue this folder's if training resumes."""
         mlflow = needed("mlflow")
         from mlflow.entities import Param
 
-        logging.getLogger("mlflow").setLevel(logging.WARNING)  # it announces every table that it creates
+        logging.getLogger("mlflow").setLevel(logging.WARNING)  # it logs every table that it creates
         mlflow.set_tracking_uri(self.tracking)
         experiment, self.client = mlflow.set_experiment(self.experiment).experiment_id, mlflow.MlflowClient()
         tagged = f"tags.kdexp_id = '{self.id}'"
@@ -53,7 +55,7 @@ class MLflow:
         tags = {"folder": self.folder, "kdexp_id": self.id}
         self.run = self.client.create_run(experiment, run_name=self.name, tags=tags).info.run_id
         params = [Param(key, str(value)) for key, value in flatten(self.config).items()]
-        for start in range(0, len(params), 100):  # which is what it takes at once
+        for start in range(0, len(params), 100):  # MLflow's limit per call
             self.client.log_batch(self.run, params=params[start : start + 100])
 
     def close(self) -> None:

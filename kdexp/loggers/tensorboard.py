@@ -19,7 +19,7 @@ class TensorBoard:
         needed("tensorboard")
 
     def log(self, row: dict) -> None:
-        """One scalar for each number of the row, at its epoch. What a stopped run had logged beyond it is dropped."""
+        """One scalar for each number of the row, at its epoch. Drops what a stopped run had logged past it."""
         if self.writer is None:
             self.writer = self.make(self.folder, purge_step=row["epoch"])
         for key, value in row.items():

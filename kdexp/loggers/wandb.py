@@ -22,8 +22,8 @@ class WandB:
             raise ValueError(f"mode={mode}: must be offline or online")
         wandb = needed("wandb")
         if mode == "online" and not wandb.Api().api_key:
-            raise ValueError("mode=online: nobody is logged in. Run `wandb login` once, or take mode=offline")
-        same = uuid.uuid5(uuid.NAMESPACE_URL, str(folder)).hex  # one run of theirs for one folder of ours
+            raise ValueError("mode=online: you are not logged in. Run `wandb login` once, or use mode=offline")
+        same = uuid.uuid5(uuid.NAMESPACE_URL, str(folder)).hex  # one W&B run per folder
         settings = wandb.Settings(silent=True, console="off")
         self.run = wandb.init(
             project=project,

@@ -1,4 +1,4 @@
-"""Networks for small images. Every network returns an Output and describes its taps before any batch is seen."""
+"""Networks for small images. Every network returns an Output and can describe its taps before it sees a batch."""
 
 from typing import NamedTuple, NoReturn
 
@@ -19,8 +19,8 @@ class Output(NamedTuple):
 class Tap(NamedTuple):
     """One tap of a network, known before any batch.
 
-    channels: of the feature map. size: its height and width, 1 for the embedding. norm: the BatchNorm behind a `*_pre`
-    tap. `signed` is True where the values may be negative, as before a ReLU: see SignedTap.
+    channels: channels of the feature map. size: its height and width, 1 for the embedding. norm: the last BatchNorm
+    before a `*_pre` tap. `signed` is True if the values may be negative, as before a ReLU: see SignedTap.
     """
 
     channels: int
@@ -41,8 +41,8 @@ class SignedTap(Tap):
 
 
 def initialise(network: nn.Module) -> None:
-    """He initialisation: convolutions N(0, sqrt(2 / (k*k*C_out))), BatchNorm 1 and 0, linear layers as torch has
-    them."""
+    """He initialization: convolutions N(0, sqrt(2 / (k*k*C_out))), BatchNorm 1 and 0, linear layers as torch's
+    default."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -54,7 +54,7 @@ def count_parameters(network: nn.Module) -> int:
 
 
 class Taps(dict):
-    """The taps of a network that has a name; asking for one that it does not have raises ValueError with both."""
+    """The taps of a named network. Asking for a missing tap raises ValueError with the names of tap and network."""
 
     def __init__(self, owner: str, taps: dict[str, Tap]):
         super().__init__(taps)
@@ -65,18 +65,19 @@ class Taps(dict):
 
 
 def wrap(net: nn.Module, taps: dict[str, str], image_size: int = 32) -> nn.Module:
-    """Any network that returns logits, as one of ours: it returns an Output, and `.taps` describes it.
+    """Wrap any network that returns logits. The wrapped network returns an Output and has `.taps`.
 
     taps: tap -> the module of `net` whose output it is, for instance {"stage1": "layer1", "embedding": "avgpool"}.
     Feature maps are (batch, channels, size, size); the embedding is averaged over its map. image_size: height and
-    width of the images. A tap counts as signed unless its module is a ReLU, and has a norm if it is a BatchNorm.
-    Raises ValueError for a module that is not there, not run, or whose output is changed in place by what follows.
+    width of the images. A tap is signed unless its module is a ReLU, and has a norm if its module is a BatchNorm.
+    Raises ValueError if a module does not exist, never runs, or has its output changed in place by a later module.
     """
     return Wrapped(net, taps, image_size)
 
 
 class _Keep:
-    """A forward hook: the module's output under the tap's name. No closure, so that a copy of the network has its own."""
+    """A forward hook that stores the module's output under the tap's name. Not a closure, so that a copied network
+    stores its own outputs."""
 
     def __init__(self, seen: dict[str, Tensor], tap: str):
         self.seen, self.tap = seen, tap
@@ -98,11 +99,11 @@ class Wrapped(nn.Module):
                 module.inplace = False  # a ReLU would overwrite the tap before it
         for tap, name in taps.items():
             if name not in modules:
-                raise ValueError(f"taps.{tap}={name}: there is no such module. There are: {', '.join(modules)[2:]}")
+                raise ValueError(f"taps.{tap}={name}: no such module. The network has: {', '.join(modules)[2:]}")
             modules[name].register_forward_hook(_Keep(self.seen, tap))
         logits, outputs = outputs_of(net, {modules[name]: name for name in taps.values()}, image_size)
         if not isinstance(logits, Tensor) or logits.dim() != 2:
-            raise ValueError("the network must return logits (batch, classes) alone")
+            raise ValueError("the network must return only logits (batch, classes)")
         self.num_classes = logits.shape[1]
         self.taps = {tap: _tap(tap, name, modules[name], outputs) for tap, name in taps.items()}
         self.seen.clear()
@@ -115,18 +116,18 @@ class Wrapped(nn.Module):
 
 
 def _pooled(x: Tensor) -> Tensor:
-    """(batch, channels) of a feature map, or of what is flat already."""
+    """A feature map averaged to (batch, channels); flat features stay as they are."""
     return x.mean((2, 3)) if x.dim() == 4 else x
 
 
 def _tap(tap: str, name: str, module: nn.Module, outputs: dict[str, tuple[Tensor, int]]) -> Tap:
     if name not in outputs:
-        raise ValueError(f"taps.{tap}={name}: the module is not run in a forward pass")
+        raise ValueError(f"taps.{tap}={name}: the module does not run in a forward pass")
     output, version = outputs[name]
     if not isinstance(output, Tensor) or output.dim() not in (2, 4):
-        raise ValueError(f"taps.{tap}={name}: its output is no feature map (batch, channels, size, size)")
+        raise ValueError(f"taps.{tap}={name}: its output is not a feature map (batch, channels, size, size)")
     if output._version != version:
-        raise ValueError(f"taps.{tap}={name}: what follows changes its output in place. Take another module")
+        raise ValueError(f"taps.{tap}={name}: a later module changes its output in place. Choose another one")
     size = 1 if tap == "embedding" or output.dim() == 2 else output.shape[-1]
     kind = Tap if isinstance(module, (nn.ReLU, nn.ReLU6)) else SignedTap
     return kind(output.shape[1], size, module if type(module) is nn.BatchNorm2d else None)
@@ -134,8 +135,8 @@ def _tap(tap: str, name: str, module: nn.Module, outputs: dict[str, tuple[Tensor
 
 @torch.no_grad()
 def outputs_of(net: nn.Module, names: dict[nn.Module, str], image_size: int) -> tuple[Tensor, dict]:
-    """One pass of a black image in eval mode: what `net` returns, and for each of these modules that is run, in the
-    order they end, name -> (its output, how often that had been changed in place when the module returned it)."""
+    """Run a black image through `net` in eval mode. Returns the output of `net`, and for each listed module that ran,
+    in the order they finished, name -> (its output, how often it had been changed in place when the module returned)."""
     outputs, was_training = {}, net.training
 
     def note(module, inputs, output):

@@ -1,8 +1,8 @@
 """ResNet50 for small images: He et al. 2016, "Deep Residual Learning for Image Recognition", figure 5 and table 1, as
-RepDistiller (models/resnetv2.py) has it.
+in RepDistiller (models/resnetv2.py).
 
-Differs from the paper: (1) The stem is a 3x3 convolution of stride 1 without pooling, so the stages of an image of
-32x32 have 32, 16, 8 and 4 rows. (2) A block's stride is in its 3x3 convolution.
+Differs from the paper: (1) The stem is a 3x3 convolution with stride 1 and no pooling, so for a 32x32 image the stages
+have 32, 16, 8 and 4 rows. (2) A block's stride is in its 3x3 convolution.
 
 Taps: RepDistiller's feat[0] is `stem`, feat[1] to feat[4] are stage1 to stage4; so stage2 is its hint layer and the last
 stage its feat[-2].
@@ -18,8 +18,8 @@ from kdexp.models.resnet import ResNet, ShortcutB
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolution with a BatchNorm each, plus shortcut; returns the sum before its ReLU. channels: of
-    the sum; the 3x3 convolution has a quarter of them."""
+    """1x1, 3x3 and 1x1 convolutions, each with a BatchNorm, plus the shortcut; returns the sum before its ReLU.
+    channels: channels of the sum; the 3x3 convolution has a quarter of them."""
 
     def __init__(self, in_channels: int, channels: int, stride: int):
         super().__init__()
@@ -43,11 +43,11 @@ class Bottleneck(nn.Module):
 class BottleneckResNet(nn.Module):
     """ResNet50: four stages of bottleneck blocks.
 
-    num_classes: size of the logits. image_size: height and width of the images, for the sizes of the taps. blocks: of
-    each stage.
+    num_classes: size of the logits. image_size: height and width of the images, for the sizes of the taps. blocks:
+    number of blocks in each stage.
     """
 
-    # of RepDistiller and mdistiller (mdistiller/models/cifar/resnetv2.py), which compute the same
+    # the names in RepDistiller and mdistiller (mdistiller/models/cifar/resnetv2.py), which compute the same function
     names_elsewhere = (*ResNet.names_elsewhere, (r"^layer4\.", "stages.3."))
 
     def __init__(self, num_classes: int = 100, image_size: int = 32, blocks: Sequence[int] = (3, 4, 6, 3)):

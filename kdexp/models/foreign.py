@@ -1,8 +1,8 @@
-"""Networks that another program has trained: weights from its file, images normalised with its constants.
+"""Networks trained by another program: load its weights file, and normalize images with its constants.
 
-A file holds a state dict, bare or under one of the keys in UNDER, beside whatever else the program has saved. A network
-may know what others call its layers: `names_elsewhere`, pairs of (pattern, replacement) for re.sub that turn a name in
-the file into its own. A file of a wrapped network may be of the network inside.
+A file holds a state dict, bare or under one of the keys in UNDER, next to whatever else the program saved. A network
+may list what other programs call its layers: `names_elsewhere`, pairs of (pattern, replacement) for re.sub that turn a
+name in the file into the network's own. For a wrapped network, the file may hold the weights of the network inside.
 """
 
 import argparse
@@ -16,17 +16,17 @@ from torch import Tensor, nn
 from kdexp.models import Output, Tap, Wrapped
 
 UNDER = ("model", "state_dict", "net")
-# before every name: of a network in DataParallel; of mdistiller's label-only training, whose network is its student
+# prefixes of every name: DataParallel's, and mdistiller's in label-only training, where the network is its student
 PREFIXES = ("module.", "student.")
-INSTEAD = "Save the weights alone: torch.save(network.state_dict(), FILE)"
+INSTEAD = "Save only the weights: torch.save(network.state_dict(), FILE)"
 
 
 def read_state(file: str | Path) -> dict[str, Tensor]:
-    """The state dict in a file, with the names it has there. Raises ValueError; nothing in the file is run."""
+    """The state dict in a file, with the file's own names. Never runs code from the file. Raises ValueError."""
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):  # RepDistiller's options, beside the weights
             saved = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load has no common base for what a damaged or foreign file raises
+    except Exception as error:  # torch.load's errors for corrupt or foreign files have no common base
         refused = re.search(r"GLOBAL (\S+)", str(error))
         why = f"it holds a pickled {refused[1]}" if refused else type(error).__name__
         raise ValueError(f"is not a file that torch.load(weights_only=True) can read ({why}). {INSTEAD}") from None
@@ -34,14 +34,15 @@ def read_state(file: str | Path) -> dict[str, Tensor]:
     state = next((within[key] for key in UNDER if isinstance(within.get(key), dict)), within)
     if not state or not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()):
         holds = ", ".join(map(str, [*state][:5])) or type(saved).__name__
-        raise ValueError(f"holds no weights, alone or under {', '.join(UNDER)}, but {holds}. {INSTEAD}")
+        raise ValueError(f"holds no weights, bare or under {', '.join(UNDER)}, but {holds}. {INSTEAD}")
     return state
 
 
 def load_weights(network: nn.Module, file: str | Path, name: str, known: Iterable[tuple[str, nn.Module]] = ()) -> None:
-    """Fill a network from a file. Raises ValueError with the first layer that does not fit, by its name in the file.
+    """Load a network's weights from a file. Raises ValueError with the first layer that does not fit, by its name in the
+    file.
 
-    name: of the network. known: other networks by name, looked through for one that does fit.
+    name: the network's name. known: other networks by name, searched for one that does fit.
     """
     state = read_state(file)
     if misfit := _misfit(state, network):
@@ -52,7 +53,7 @@ def load_weights(network: nn.Module, file: str | Path, name: str, known: Iterabl
 
 
 def _keys(state: dict[str, Tensor], network: nn.Module) -> dict[str, str]:
-    """The network's name of each layer -> its key in the file, read so that most names are the network's."""
+    """The network's name of each layer -> its key in the file, under the reading that matches the most names."""
     readings = [{key: key for key in state}]
     for prefix in PREFIXES:
         if all(name.startswith(prefix) for name in readings[0]):
@@ -63,7 +64,7 @@ def _keys(state: dict[str, Tensor], network: nn.Module) -> dict[str, str]:
 
 
 def _renamed(keys: dict[str, str], network: nn.Module) -> list[dict[str, str]]:
-    """The names of a file as the network's; for a wrapped network, also as those of the network inside."""
+    """A file's names translated to the network's; for a wrapped network, also to those of the network inside."""
     inside = _renamed(keys, network.net) if isinstance(network, Wrapped) else []
     for pattern, replacement in getattr(network, "names_elsewhere", ()):
         keys = {re.sub(pattern, replacement, name): key for name, key in keys.items()}
@@ -71,16 +72,16 @@ def _renamed(keys: dict[str, str], network: nn.Module) -> list[dict[str, str]]:
 
 
 def _misfit(state: dict[str, Tensor], network: nn.Module) -> str:
-    """The first layer that is another, or missing, in the file or in the network; that the names are others if most of
-    them are; empty if all fit."""
+    """Describes the first layer that differs or is missing on either side, or says that the names differ if most do.
+    Empty if everything fits."""
     keys, own = _keys(state, network), network.state_dict()
     only_given, only_own = (
         [name for name in ours if name not in theirs] for ours, theirs in ((keys, own), (own, keys))
     )
     if len(only_given) > len(keys) / 2 and len(only_own) > len(own) / 2:
-        return f"its layers have other names: {keys[only_given[0]]}, ... in the file, {only_own[0]}, ... in the network"
+        return f"its layers have different names: {keys[only_given[0]]}, ... in the file, {only_own[0]}, ... in the network"
     for name in [*keys, *own]:
-        if name not in keys and name.endswith(".num_batches_tracked"):  # which torch before 0.4.1 did not have
+        if name not in keys and name.endswith(".num_batches_tracked"):  # torch before 0.4.1 did not have these
             continue
         given = state[keys[name]] if name in keys else None
         if given is None or name not in own or given.shape != own[name].shape:
@@ -93,10 +94,10 @@ def _size(layer: Tensor | None) -> str:
 
 
 class Renormalised(nn.Module):
-    """A network that was trained on images normalised otherwise than those it is given.
+    """A network trained on images that were normalized differently from the ones it is given.
 
-    seen, trained: (means, standard deviations) of the three channels, of the images given and of those it was trained
-    on. The same at padded borders, since crops are padded before they are normalised.
+    seen, trained: (means, standard deviations) of the three channels, for the images it is given and for those it was
+    trained on. Also exact at padded borders, since crops are padded before they are normalized.
     """
 
     def __init__(self, network: nn.Module, seen: Sequence[Sequence[float]], trained: Sequence[Sequence[float]]):

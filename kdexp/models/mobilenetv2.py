@@ -1,20 +1,20 @@
-"""MobileNetV2 for small images, of half the width: Sandler et al. 2018, "MobileNetV2: Inverted Residuals and Linear
-Bottlenecks", table 2, as RepDistiller (models/mobilenetv2.py, `mobile_half`) has it.
+"""MobileNetV2 for small images, at half the width: Sandler et al. 2018, "MobileNetV2: Inverted Residuals and Linear
+Bottlenecks", table 2, as in RepDistiller (models/mobilenetv2.py, `mobile_half`).
 
-Differs from the paper: (1) Half of its channels but for the last convolution. (2) ReLU instead of ReLU6. (3) The
+Differs from the paper: (1) Half the channels, except in the last convolution. (2) ReLU instead of ReLU6. (3) The
 24-channel group has stride 1. (4) The first block has a 1x1 convolution too, although it expands nothing. (5) No
 dropout.
 
-Taps: RepDistiller's feat[0] is `stem`, feat[1] to feat[4] are stage1 to stage4, the last maps of 16, 8, 4 and 2 rows (of
-an image of 32x32), where it takes the one of 96 channels for 4 rows; so stage2 is its hint layer and the last stage its
-feat[-2]. No ReLU follows these, so each stage is its own *_pre.
+Taps: RepDistiller's feat[0] is `stem`, feat[1] to feat[4] are stage1 to stage4, the last maps with 16, 8, 4 and 2 rows
+(for a 32x32 image; the 96-channel map for 4 rows). So stage2 is its hint layer and the last stage its feat[-2]. No ReLU
+follows these, so each stage is its own *_pre.
 """
 
 from torch import Tensor, nn
 
 from kdexp.models import Output, SignedTap, Tap, initialise
 
-# (expansion, channels of the paper, blocks, stride, the stage that the group ends)
+# (expansion, channels in the paper, blocks, stride, the stage that the group ends)
 GROUPS = (
     (1, 16, 1, 1, None),
     (6, 24, 2, 1, 1),
@@ -33,8 +33,8 @@ def layer(in_channels: int, channels: int, kernel: int, stride: int = 1, groups:
 
 
 class InvertedResidual(nn.Module):
-    """1x1 convolution to `expansion` times the channels, 3x3 convolution of each channel, 1x1 convolution without ReLU;
-    plus the input where the shape stays."""
+    """1x1 convolution to `expansion` times the channels, depthwise 3x3 convolution, 1x1 convolution without ReLU; plus
+    the input if the shape does not change."""
 
     def __init__(self, in_channels: int, channels: int, stride: int, expansion: int):
         super().__init__()
@@ -54,7 +54,7 @@ class InvertedResidual(nn.Module):
 class MobileNetV2(nn.Module):
     """num_classes: size of the logits. image_size: height and width of the images, for the sizes of the taps."""
 
-    # of RepDistiller and mdistiller (mdistiller/models/cifar/mobilenetv2.py), which compute the same
+    # the names in RepDistiller and mdistiller (mdistiller/models/cifar/mobilenetv2.py), which compute the same function
     names_elsewhere = (
         (r"^conv1\.", "stem."),
         (r"^blocks\.(.*)\.conv\.", r"groups.\1.layers."),

@@ -1,7 +1,7 @@
 """ResNet for small images: He et al. 2016, "Deep Residual Learning for Image Recognition", section 4.2.
 
-Differs from the paper: (1) shortcuts that change shape are type B (1x1 convolution and BatchNorm) unless asked for
-otherwise, as in RepDistiller and the attention-transfer code; the paper's CIFAR networks have type A (shortcut="A").
+Differs from the paper: (1) shortcuts that change shape are type B (1x1 convolution and BatchNorm) by default, as in
+RepDistiller and the attention-transfer code; the paper's CIFAR networks use type A (shortcut="A").
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from kdexp.models import Output, SignedTap, Tap, initialise
 
 
 class ShortcutA(nn.Module):
-    """Every `stride`-th pixel, with zero channels added on both sides; it has no parameters."""
+    """Takes every `stride`-th pixel and adds zero channels on both sides; no parameters."""
 
     def __init__(self, in_channels: int, channels: int, stride: int):
         super().__init__()
@@ -59,12 +59,12 @@ class ResNet(nn.Module):
 
     depth: 6n+2, so 8, 14, 20, ... num_classes: size of the logits. widths: channels of the stem and of the three stages
     ("resnet8x4" has (32, 64, 128, 256)). image_size: height and width of the images, for the sizes of the taps.
-    shortcut: "A" or "B", what is done where the shape changes (section 3.3 of the paper). Raises ValueError for another
-    depth, number of widths or shortcut.
+    shortcut: "A" or "B", the type used where the shape changes (section 3.3 of the paper). Raises ValueError for any
+    other depth, number of widths or shortcut.
     """
 
-    # of RepDistiller (models/resnet.py), mdistiller (mdistiller/models/cifar/resnet.py) and, with shortcuts A,
-    # akamaster/pytorch_resnet_cifar10 (resnet.py), which compute the same
+    # the names in RepDistiller (models/resnet.py), mdistiller (mdistiller/models/cifar/resnet.py) and, with shortcuts A,
+    # akamaster/pytorch_resnet_cifar10 (resnet.py), which compute the same function
     names_elsewhere = (
         (r"^conv1\.", "conv."),
         (r"^bn1\.", "bn."),

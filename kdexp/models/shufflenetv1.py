@@ -1,13 +1,13 @@
 """ShuffleNet for small images: Zhang et al. 2018, "ShuffleNet: An Extremely Efficient Convolutional Neural Network for
-Mobile Devices", table 1 with 3 groups, as RepDistiller (models/ShuffleNetv1.py) has it.
+Mobile Devices", table 1 with 3 groups, as in RepDistiller (models/ShuffleNetv1.py).
 
-Differs from the paper: (1) The stem is a 1x1 convolution of stride 1 without pooling, so the stages of an image of 32x32
+Differs from the paper: (1) The stem is a 1x1 convolution with stride 1 and no pooling, so for a 32x32 image the stages
 have 16, 8 and 4 rows. (2) A ReLU follows the 3x3 convolutions. (3) The inner width of a stage's first unit is a quarter
-of the channels it adds to its input's.
+of the channels that the unit adds.
 
 Taps: RepDistiller's feat[0] is `stem`, feat[1] to feat[3] are stage1 to stage3; so stage2 is its hint layer and the last
-stage its feat[-2]. RepDistiller names no BatchNorm before the ReLUs, so that this network is no teacher for OD there;
-here it is that of the last unit, whose sum with the shortcut is the tap, as in a ResNet.
+stage its feat[-2]. RepDistiller names no BatchNorm before the ReLUs, so there this network cannot be a teacher for OD.
+Here it is the last unit's BatchNorm; the tap is its output plus the shortcut, as in a ResNet.
 """
 
 import torch
@@ -22,17 +22,17 @@ CONV_GROUPS = 3
 
 
 def shuffled(x: Tensor, groups: int) -> Tensor:
-    """The first channel of every group, then the second of every group, ...: (batch, channels, height, width). Channels
-    last in memory, as networks are placed, which saves a tenth of a step."""
+    """Channel shuffle: the first channel of every group, then the second of every group, ...: (batch, channels, height,
+    width). Keeps the channels-last memory format of the networks, which saves a tenth of a step."""
     last = x.movedim(1, -1)  # (batch, height, width, channels)
     return last.unflatten(-1, (groups, -1)).transpose(-1, -2).flatten(-2).movedim(-1, 1)
 
 
 class Unit(nn.Module):
-    """Grouped 1x1 convolution, shuffle, 3x3 convolution of each channel, grouped 1x1 convolution; plus the input, or with
-    stride 2 beside the averaged input. Returns this before its ReLU.
+    """Grouped 1x1 convolution, shuffle, depthwise 3x3 convolution, grouped 1x1 convolution; plus the input or, with
+    stride 2, concatenated with the averaged input. Returns the result before its ReLU.
 
-    channels: returned. groups: of the first convolution.
+    channels: channels of the result. groups: groups of the first convolution.
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int, groups: int):
@@ -56,17 +56,17 @@ class Unit(nn.Module):
 
 
 def stage(in_channels: int, channels: int, units: int) -> nn.Sequential:
-    """The first unit halves the map. Of so few channels as the stem's, its first convolution is not grouped."""
+    """The first unit halves the map. Its first convolution is not grouped after the stem, which has few channels."""
     groups = CONV_GROUPS if in_channels > WIDTHS[0] else 1
     rest = [Unit(channels, channels, 1, CONV_GROUPS) for _ in range(units - 1)]
     return nn.Sequential(Unit(in_channels, channels, 2, groups), *rest)
 
 
 class ShuffleNetV1(nn.Module):
-    """num_classes: size of the logits. image_size: height and width of the images, for the sizes of the taps. Initialised
-    as torch does, as in RepDistiller."""
+    """num_classes: size of the logits. image_size: height and width of the images, for the sizes of the taps. Uses
+    torch's default initialization, as in RepDistiller."""
 
-    # of RepDistiller and mdistiller (mdistiller/models/cifar/ShuffleNetv1.py), which compute the same
+    # the names in RepDistiller and mdistiller (mdistiller/models/cifar/ShuffleNetv1.py), which compute the same function
     names_elsewhere = (
         (r"^conv1\.", "conv."),
         (r"^bn1\.", "bn."),

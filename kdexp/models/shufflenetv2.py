@@ -1,13 +1,13 @@
 """ShuffleNetV2 for small images: Ma et al. 2018, "ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture
-Design", table 5 at width 1x, as RepDistiller (models/ShuffleNetv2.py) has it.
+Design", table 5 at width 1x, as in RepDistiller (models/ShuffleNetv2.py).
 
-Differs from the paper: (1) The stem is a 1x1 convolution of stride 1 without pooling, so the stages of an image of 32x32
+Differs from the paper: (1) The stem is a 1x1 convolution with stride 1 and no pooling, so for a 32x32 image the stages
 have 16, 8 and 4 rows.
 
 Taps: RepDistiller's feat[0] is `stem`, feat[1] to feat[3] are stage1 to stage3; so stage2 is its hint layer and the last
-stage, which the last convolution reads, its feat[-2]. A *_pre tap is the half that the last unit has passed on and its
-other half before the ReLU, not shuffled. Only one half has a BatchNorm, so the taps name none and this network is no
-teacher for OD, nor is it in RepDistiller.
+stage, the input of the last convolution, its feat[-2]. A *_pre tap holds the half that the last unit passes on and the
+other half before its ReLU, not shuffled. Only one half has a BatchNorm, so the taps name none, and this network cannot
+be a teacher for OD, here or in RepDistiller.
 """
 
 import torch
@@ -19,7 +19,7 @@ from kdexp.models.shufflenetv1 import shuffled
 
 WIDTHS = (24, 116, 232, 464)  # stem and three stages
 EMBEDDING = 1024
-UNITS = (3, 7, 3)  # behind the one that halves the map
+UNITS = (3, 7, 3)  # after the one that halves the map
 
 
 def pointwise(in_channels: int, channels: int) -> nn.Conv2d:
@@ -31,7 +31,7 @@ def depthwise(channels: int, stride: int) -> nn.Conv2d:
 
 
 class Unit(nn.Module):
-    """Figure 3 (c): passes one half of the channels on. Returns it, and the other half before its ReLU."""
+    """Figure 3 (c): passes one half of the channels on. Returns that half, and the other half before its ReLU."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -65,10 +65,10 @@ class HalvingUnit(nn.Module):
 
 
 class ShuffleNetV2(nn.Module):
-    """num_classes: size of the logits. image_size: height and width of the images, for the sizes of the taps. Initialised
-    as torch does, as in RepDistiller."""
+    """num_classes: size of the logits. image_size: height and width of the images, for the sizes of the taps. Uses
+    torch's default initialization, as in RepDistiller."""
 
-    # of RepDistiller and mdistiller (mdistiller/models/cifar/ShuffleNetv2.py), which compute the same
+    # the names in RepDistiller and mdistiller (mdistiller/models/cifar/ShuffleNetv2.py), which compute the same function
     names_elsewhere = (
         (r"^layer1\.", "stages.0."),
         (r"^layer2\.", "stages.1."),

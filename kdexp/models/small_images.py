@@ -1,4 +1,4 @@
-"""Networks made for images of 224x224, on small ones: the stem, the classifier and the taps they get."""
+"""Adapts networks made for 224x224 images to small ones: their stem, classifier and taps."""
 
 import difflib
 from collections.abc import Callable
@@ -12,15 +12,15 @@ from kdexp.models import Wrapped, outputs_of, wrap
 def adapted(
     make: Callable[..., nn.Module], num_classes: int, image_size: int, stem: str, taps: dict[str, str] | None
 ) -> Wrapped:
-    """A network of another library as one of ours.
+    """Turn a network from another library into one of ours.
 
-    make: called with num_classes, returns it. stem: "small" adapts it to small images as the field does (see `adapt`),
-    "original" leaves it. taps: tap -> module; None for `last_of_each_size`. Raises ValueError.
+    make: returns the network when called with num_classes. stem: "small" adapts it to small images as the field does
+    (see `adapt`), "original" leaves it alone. taps: tap -> module; None for `last_of_each_size`. Raises ValueError.
     """
     if stem not in ("small", "original"):
         raise ValueError(f"stem={stem}: must be small or original")
     device = torch.get_default_device()
-    with torch.device("cpu"):  # some compute their widths with tensors, which the meta device has no values for
+    with torch.device("cpu"):  # some compute their widths with tensors, and meta tensors have no values
         net = make(num_classes=num_classes)
     net.to(device)
     if stem == "small":
@@ -32,10 +32,10 @@ def adapted(
 
 
 def adapt(net: nn.Module, num_classes: int) -> None:
-    """In place, as public CIFAR versions of these networks have it: a stem that halves the image becomes a 3x3
-    convolution of stride 1, and the pooling right behind it is left out (ResNet, ShuffleNet, DenseNet, MobileNet; the
-    patches of transformers stay); a classifier with hidden layers that reads a pooled map of 7x7 (VGG, AlexNet)
-    becomes one linear layer on the mean."""
+    """Adapt a network in place, as public CIFAR versions of these networks do. A stem that halves the image becomes a 3x3
+    convolution with stride 1, and the pooling right after it is removed (ResNet, ShuffleNet, DenseNet, MobileNet;
+    transformers keep their patches). A classifier with hidden layers on a pooled 7x7 map (VGG, AlexNet) becomes one
+    linear layer on the mean."""
     modules = dict(net.named_modules())
     convolutions = [name for name, module in modules.items() if isinstance(module, nn.Conv2d)]
     stem = modules[convolutions[0]]
@@ -53,15 +53,15 @@ def adapt(net: nn.Module, num_classes: int) -> None:
 
 
 def check_name(arch: str, there: list[str], library: str) -> None:
-    """Raises ValueError for a network that the library does not have, with those it was taken for."""
+    """Raises ValueError, with similar names, for a network that the library does not have."""
     if arch not in there:
         near = difflib.get_close_matches(arch, there, 3, cutoff=0.5)
-        raise ValueError(f"{library} has no such network. Like it: {', '.join(near) or 'none'}")
+        raise ValueError(f"{library} has no such network. Similar names: {', '.join(near) or 'none'}")
 
 
 def last_of_each_size(net: nn.Module, image_size: int) -> dict[str, str]:
     """stage3, stage2, stage1: the last feature map of each of the last three sizes, among modules at most two levels
-    deep (`layer1`, `features.3`: blocks, not what is inside of them); embedding: the mean of the last."""
+    deep (`layer1`, `features.3`: blocks, not their insides); embedding: the mean of the last."""
     shallow = {module: name for name, module in net.named_modules() if name and name.count(".") < 2}
     _, outputs = outputs_of(net, shallow, image_size)
     by_size: dict[int, str] = {}

@@ -1,4 +1,4 @@
-"""Networks of timm (an extra), by their names there."""
+"""Networks from timm (an optional dependency), by their names in timm."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Networks of torchvision, by their names there."""
+"""Networks from torchvision, by their names in torchvision."""
 
 from functools import partial
 

@@ -22,8 +22,8 @@ class PreActivationBlock(nn.Module):
             self.shortcut = nn.Conv2d(in_channels, channels, 1, stride, bias=False)
 
     def forward(self, x: Tensor, normed: Tensor) -> Tensor:
-        """x: the raw input. normed: bn1(x), which the network computes once and keeps as the tap of the stage
-        before."""
+        """x: the raw input. normed: bn1(x), which the network computes once and also uses as a tap of the previous
+        stage."""
         active = F.relu(normed)
         out = self.conv2(F.relu(self.bn2(self.conv1(active))))
         return out + (x if self.shortcut is None else self.shortcut(active))
@@ -33,11 +33,12 @@ class WideResNet(nn.Module):
     """WRN-depth-widen_factor.
 
     depth: 6n+4, so 10, 16, 22, ... widen_factor: multiplies the stages' 16, 32 and 64 channels. num_classes: size of
-    the logits. image_size: height and width of the images, for the sizes of the taps. Raises ValueError for another
+    the logits. image_size: height and width of the images, for the sizes of the taps. Raises ValueError for any other
     depth or factor.
     """
 
-    # of RepDistiller (models/wrn.py) and mdistiller (mdistiller/models/cifar/wrn.py), which compute the same
+    # the names in RepDistiller (models/wrn.py) and mdistiller (mdistiller/models/cifar/wrn.py), which compute the same
+    # function
     names_elsewhere = (
         (r"^conv1\.", "conv."),
         (r"^bn1\.", "bn."),

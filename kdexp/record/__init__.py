@@ -1,4 +1,4 @@
-"""The folder of one run: its lock, its state and its files. Every file is written whole under another name and
+"""The folder of one run: its lock, its state and its files. Every file is written under a temporary name and then
 renamed."""
 
 import contextlib
@@ -42,32 +42,33 @@ class Record:
         self._lease: lease.SoftFileLease | None = None
 
     def lock(self) -> bool:
-        """Take the folder for this process; False if another one is at it."""
+        """Lock the folder for this process; False if another process is working on it."""
         with writing(self.folder.parent):
             self.folder.parent.mkdir(parents=True, exist_ok=True)
-            # one object over all attempts: it watches whether the other's touches go on
+            # one object for all attempts: it watches whether the holder keeps touching the file
             self._lease = self._lease or lease.of(self.folder)
             try:
                 self._lease.acquire(timeout=0)
             except Timeout:
                 return False
-        if lease.is_live(self.status):  # at work, and cannot see our lease
+        if lease.is_live(self.status):  # its process is running and cannot see our lease
             self._lease.release()
             return False
         return True
 
     @property
     def held(self) -> bool:
-        """Whether the folder is still this process's, or was never locked."""
+        """Whether this process still holds the lock, or never took it."""
         return self._lease is None or lease.is_held(self._lease)
 
     def unlock(self) -> None:
         if (self.folder / "result.json").exists() and self.held:
-            self._take_leftovers_away()
+            self._remove_leftovers()
         self._lease.release()
 
     def tidy(self) -> None:
-        """Take away what a killed process has left of a finished run: its lease, its checkpoint, a file half-written."""
+        """Remove what a killed process left behind in a finished run: its lease, its checkpoint, half-written
+        files."""
         left = [*self._leftovers(), self.folder.with_name(f".{self.folder.name}.lock")]
         if any(path.exists() for path in left) and os.access(self.folder.parent, os.W_OK) and self.lock():
             self.unlock()
@@ -75,13 +76,13 @@ class Record:
     def _leftovers(self) -> list[Path]:
         return [*self.folder.glob(".*"), self.folder / "checkpoint.pt"]
 
-    def _take_leftovers_away(self) -> None:
+    def _remove_leftovers(self) -> None:
         for path in self._leftovers():
             path.unlink(missing_ok=True)
 
     @property
     def status(self) -> dict:
-        """status.json; {} where there is none or it is damaged."""
+        """status.json; {} if it is missing or damaged."""
         return seal.read_json(self.folder / "status.json") or {}
 
     @property
@@ -95,16 +96,16 @@ class Record:
 
     def set_aside(self, name: str, why: str) -> None:
         """Rename a damaged file to NAME.damaged, and say so."""
-        line = f"{self.folder / name} is not there any more"
+        line = f"{self.folder / name} is missing"
         if (self.folder / name).exists():
             line = f"{self.folder / name} is damaged ({why}) and was set aside as {name}.damaged"
         screen.say(line)
-        self.log(line)  # first: what lies there under another name is named, also where the disk is full
+        self.log(line)  # before renaming, so that the log names the file even if the disk is full
         with writing(self.folder / name), contextlib.suppress(FileNotFoundError):
             os.replace(self.folder / name, self.folder / f"{name}.damaged")
 
     def start(self, config: dict, fingerprint: str) -> None:
-        """Begin or go on: nothing of an earlier end is left, nor what a kill left half-written."""
+        """Start or resume: remove an earlier result and anything a killed process left half-written."""
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             for leftover in (*self.folder.glob(".*"), self.folder / "result.json"):
@@ -113,7 +114,7 @@ class Record:
         self.heartbeat(fingerprint=fingerprint, started=time.strftime("%Y-%m-%d %H:%M:%S"))
 
     def heartbeat(self, **changes) -> None:
-        """Say that this process is at work on the run."""
+        """Note in status.json that this process is working on the run."""
         known = {key: value for key, value in self.status.items() if key in ("fingerprint", "started")}
         where = {"pid": os.getpid(), "host": socket.gethostname(), "heartbeat": time.time()}
         self._write_json("status.json", {"status": "running", **where, **known, "error": None, **changes})
@@ -126,7 +127,7 @@ class Record:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
 
     def clear(self) -> None:
-        """Forget the run: rerun=all."""
+        """Delete the run, to train it from scratch."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def save_rows(self, rows: list[dict], name: str = "epochs.csv", columns: tuple[str, ...] = COLUMNS) -> None:
@@ -141,30 +142,30 @@ class Record:
         write_atomically(self.folder / "logits.npy", npy_bytes(logits.astype("float16")))
 
     def save_right(self, bits) -> None:
-        """bits: of np.packbits, whether each test image was classified right, eight images a byte. predictions.npy has
-        their number. So what differs between images can be counted without the data set."""
+        """bits: from np.packbits, whether each test image was classified correctly, eight images per byte; the number
+        of images is that of predictions.npy. This lets runs be compared image by image without the data set."""
         write_atomically(self.folder / "right.npy", npy_bytes(bits))
 
     def save_checkpoint(self, state: dict) -> None:
-        """torch.save's bytes, and the sha256 of these: torch.load takes a flipped bit for a weight."""
+        """torch.save's bytes followed by their sha256, because torch.load doesn't notice a flipped bit."""
         content = torch_bytes(state)
         write_atomically(self.folder / "checkpoint.pt", content + bytes.fromhex(seal.sha256(content)))
 
     def checkpoint(self, device) -> dict | None:
-        """The state to go on from, or None. A damaged file is set aside."""
+        """The state to resume from, or None. A damaged file is set aside."""
         path = self.folder / "checkpoint.pt"
         if not path.exists():
             return None
         content = path.read_bytes()
         if bytes.fromhex(seal.sha256(content[:-32])) != content[-32:]:
-            self.set_aside(path.name, "its sha256 is another; the run starts from its first epoch")
+            self.set_aside(path.name, "its checksum does not match; the run starts over from epoch 1")
             return None
-        import torch  # here, so that records can be listed without it
+        import torch  # imported here, so that records can be listed without it
 
         return torch.load(io.BytesIO(content[:-32]), map_location=device, weights_only=True)
 
     def finish(self, weights: bytes, predictions, result: dict) -> None:
-        """Write what stays, result.json last. predictions: (N,) integers, an array."""
+        """Write the final files, result.json last. predictions: (N,) integers, an array."""
         write_atomically(self.folder / "student.pt", weights)
         kind = "uint8" if predictions.max(initial=0) < 256 else "uint16"
         write_atomically(self.folder / "predictions.npy", npy_bytes(predictions.astype(kind)))

@@ -1,4 +1,4 @@
-"""`python -m kdexp.record COMMAND`: records listed, deleted, packed for others, and a trained network taken out."""
+"""`python -m kdexp.record COMMAND`: list, delete and pack records, and export a trained network."""
 
 import argparse
 import os
@@ -25,7 +25,7 @@ WORDS = "[OUTPUTS ...] [KEY=VALUE ...]"
 def parser() -> argparse.ArgumentParser:
     line = argparse.ArgumentParser(
         prog=as_typed("python -m kdexp.record"),
-        description="Records as things: what is there, delete it, pack it for others, take the network out.",
+        description="List, delete and pack the records of runs, and export a trained network.",
         epilog=as_typed(EXAMPLES),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -42,33 +42,38 @@ def parser() -> argparse.ArgumentParser:
         one.set_defaults(function=function)
         return one
 
-    one = command(list_, WORDS, "what is there: every run, its state, accuracy and size")
+    one = command(list_, WORDS, "list every run with its state, accuracy and size")
     one.add_argument("words", nargs="*", metavar="OUTPUTS, KEY=VALUE", help=SELECT)
 
-    one = command(rm, "[OUTPUTS ...] KEY=VALUE ... [--yes]", "delete runs, after showing and asking")
+    one = command(rm, "[OUTPUTS ...] KEY=VALUE ... [--yes]", "show the runs, ask, and delete them")
     one.add_argument("words", nargs="*", metavar="OUTPUTS, KEY=VALUE", help=SELECT)
     one.add_argument("--yes", action="store_true", help="do not ask")
 
-    private = "\nFolders of this machine, its name and the user's are taken out; running runs stay out."
-    one = command(pack, f"OUT.zip {WORDS} [--weights]", "finished and failed runs as a zip for others", private)
+    private = "\nPaths, the host name and the user name are removed; runs that are still running are left out."
+    one = command(pack, f"OUT.zip {WORDS} [--weights]", "pack finished and failed runs into a zip to share", private)
     one.add_argument("words", nargs="*", metavar="OUT.zip, OUTPUTS, KEY=VALUE", help=SELECT)
     one.add_argument("--to", metavar="OUT.zip", help="another way to name the zip")
-    one.add_argument("--weights", action="store_true", help="with student.pt and logits.npy")
+    one.add_argument("--weights", action="store_true", help="include student.pt and logits.npy")
 
-    inside = "\nBoth take images (N, 3, H, W) float32 in 0..1 and give logits: the normalisation is inside."
+    inside = "\nBoth take images (N, 3, H, W) float32 in 0..1 and return logits; normalization is built in."
     one = command(
-        export, "RUN_FOLDER [--to DIR] [--format onnx|pt]", "a trained network as model.onnx and model.pt", inside
+        export,
+        "RUN_FOLDER [--to DIR] [--format onnx|pt]",
+        "export a trained network as model.onnx and model.pt",
+        inside,
     )
     one.add_argument("run_folder", metavar="RUN_FOLDER", type=Path, help="the folder of a finished run")
     one.add_argument("--to", metavar="DIR", type=Path, help="where the files go (default: RUN_FOLDER)")
     one.add_argument(
-        "--format", choices=("onnx", "pt"), help=as_typed('one of the two alone; onnx needs pip install -e ".[onnx]"')
+        "--format",
+        choices=("onnx", "pt"),
+        help=as_typed('write only one of the two; onnx needs pip install -e ".[onnx]"'),
     )
     return line
 
 
 def split(words: list[str]) -> tuple[list[str], list[str]]:
-    """(folders, conditions) of what was typed; a folder may have a = in its name."""
+    """The typed words as (folders, conditions); a folder's name may contain a =."""
     conditions = [word for word in words if "=" in word and not os.path.isdir(word)]
     return [word for word in words if word not in conditions] or [HOME], conditions
 
@@ -109,12 +114,14 @@ def pack(arguments: argparse.Namespace) -> None:
 def export(arguments: argparse.Namespace) -> None:
     folder = arguments.run_folder
     if not folder.is_dir():
-        raise UsageError(f"{folder}: there is no such folder. Runs are listed by: python -m kdexp.record list")
+        raise UsageError(f"{folder}: there is no such folder. List the runs with: python -m kdexp.record list")
     if not (folder / "config.yaml").exists():
-        raise UsageError(f"{folder}: no run is in this folder itself. Look below: python -m kdexp.record list {folder}")
+        raise UsageError(
+            f"{folder}: this folder itself holds no run. See what is below it: python -m kdexp.record list {folder}"
+        )
     if not ((folder / "student.pt").exists() and (folder / "result.json").exists()):
-        raise UsageError(f"{folder}: no weights there: it has not come to its end, or was packed without --weights")
-    from kdexp.record.export import export  # imports torch, which the other commands do without
+        raise UsageError(f"{folder}: no weights there: the run has not finished, or was packed without --weights")
+    from kdexp.record.export import export  # imports torch, which the other commands don't need
 
     kinds = (arguments.format,) if arguments.format else ("pt", "onnx")
     print("\n".join(export(folder, arguments.to or folder, kinds)))

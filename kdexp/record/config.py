@@ -1,4 +1,4 @@
-"""config.yaml, read fast: thousands of runs repeat a few blocks, and each is parsed once."""
+"""Reads config.yaml fast: thousands of runs share a few blocks, and each distinct block is parsed once."""
 
 import functools
 import re
@@ -9,16 +9,16 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def blocks(text: str) -> list[str]:
-    """The file, cut before each of its top-level keys."""
+    """The file, split before each top-level key."""
     return re.split(r"\n(?=[A-Za-z_])", text)
 
 
 @functools.cache
 def block(text: str) -> dict:
-    """One of `blocks`, parsed; not to be written to. Raises yaml.YAMLError."""
+    """One of `blocks`, parsed. It is cached, so don't modify it. Raises yaml.YAMLError."""
     return yaml.load(text, LOADER)
 
 
 def parse(text: str) -> dict:
-    """The whole file; its sections are not to be written to. Raises yaml.YAMLError and TypeError."""
+    """The whole file. Its sections are cached, so don't modify them. Raises yaml.YAMLError and TypeError."""
     return {key: value for part in blocks(text) for key, value in {**block(part)}.items()}

@@ -1,4 +1,5 @@
-"""A trained network for use elsewhere, alone with its data set's normalisation, and checked against ours."""
+"""Exports a trained network for use elsewhere, with its data set's normalization built in, and checks it against
+ours."""
 
 import io
 import logging
@@ -15,7 +16,7 @@ from kdexp.datasets.batches import Pixels
 from kdexp.experiment import build_network
 from kdexp.record.files import torch_bytes, write_atomically, writing
 
-TOLERANCE = 1e-4  # of logits; float32 sums in another order differ by some 1e-6
+TOLERANCE = 1e-4  # for logits; float32 sums in a different order differ by about 1e-6
 
 
 class FromPixels(nn.Module):
@@ -32,13 +33,13 @@ class FromPixels(nn.Module):
 
 
 def export(run_folder: Path, to: Path, kinds: tuple[str, ...]) -> list[str]:
-    """Write model.pt and model.onnx, as asked for in `kinds`, once each gives what our network gives; returns a line
-    for each. Raises UsageError."""
+    """Write model.pt and model.onnx, whichever `kinds` asks for, after checking that their logits match our network's;
+    returns a line for each. Raises UsageError."""
     for package in ("onnxscript", "onnxruntime") if "onnx" in kinds else ():
         try:
             needed(package, "onnx")
         except ValueError as error:
-            raise UsageError(f"{error}, or take --format pt alone") from None
+            raise UsageError(f"{error}, or use --format pt") from None
     try:
         network = kdexp.load(run_folder)
     except ValueError as error:
@@ -53,9 +54,9 @@ def export(run_folder: Path, to: Path, kinds: tuple[str, ...]) -> list[str]:
         difference = largest_difference(forward, network, data)
         if not difference <= TOLERANCE:
             raise UsageError(
-                f"{name} gives other logits than {run_folder}, by up to {difference:.1e}. Nothing was written"
+                f"{name} and {run_folder} give different logits, by up to {difference:.1e}. Nothing was written"
             )
-        lines.append(f"{to / name}   {len(content) / 1e6:.1f} MB   logits as ours within {difference:.1e}")
+        lines.append(f"{to / name}   {len(content) / 1e6:.1f} MB   logits match within {difference:.1e}")
     with writing(to, cure="Choose another folder with --to DIR"):
         to.mkdir(parents=True, exist_ok=True)
     for name, (content, _) in made.items():
@@ -65,7 +66,7 @@ def export(run_folder: Path, to: Path, kinds: tuple[str, ...]) -> list[str]:
 
 @torch.no_grad()
 def largest_difference(forward: Callable[[Tensor], Tensor], network: nn.Module, data: dict) -> float:
-    """The largest difference of two logits on random images, in batches of one, two and 64."""
+    """The largest difference between two networks' logits on random images, in batches of 1, 2 and 64."""
     pixels, draws = Pixels(data["mean"], data["std"]), torch.Generator().manual_seed(0)
     differences = []
     for count in (1, 2, 64):
@@ -97,7 +98,7 @@ def _onnx(network: nn.Module, data: dict) -> tuple[bytes, Callable]:
     )
     proto = program.model_proto
     for node in proto.graph.node:
-        del node.metadata_props[:]  # the exporter notes in which file of this machine each operation stands
+        del node.metadata_props[:]  # the exporter records which file on this machine each operation comes from
     content = proto.SerializeToString()
     session = needed("onnxruntime", "onnx").InferenceSession(content, providers=["CPUExecutionProvider"])
     return content, lambda images: torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])

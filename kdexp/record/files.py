@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Writes files atomically: each one is either complete or absent."""
 
 import contextlib
 import errno
@@ -13,12 +13,12 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextlib.contextmanager
 def writing(path: Path, cure: str = "Choose another folder with paths.outputs=DIR"):
-    """What cannot be written is said in one message, with its cure. Raises UsageError."""
+    """Turn a failed write into one message that says what to do about it. Raises UsageError."""
     try:
         yield
     except OSError as error:
         if error.errno in FULL:
-            cure = "Make room and type the same command again: what was saved before is whole, and the runs go on from there"
+            cure = "Make room and type the same command again: everything saved so far is intact, and the runs resume from there"
         raise UsageError(f"{path} cannot be written: {error.strerror}. {cure}") from None
 
 
@@ -37,7 +37,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def torch_bytes(value) -> bytes:
-    import torch  # here, so that records can be listed without it
+    import torch  # imported here, so that records can be listed without it
 
     buffer = io.BytesIO()
     torch.save(value, buffer)
@@ -45,7 +45,7 @@ def torch_bytes(value) -> bytes:
 
 
 def npy_bytes(array) -> bytes:
-    import numpy as np  # as torch
+    import numpy as np  # imported here, like torch
 
     buffer = io.BytesIO()
     np.save(buffer, array)

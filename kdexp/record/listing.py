@@ -19,7 +19,7 @@ def count(runs: list[Run], noun: str = "run") -> str:
 
 
 def table(runs: list[Run]) -> str:
-    """A row for each run, and a line for all."""
+    """A row for each run, and a line with the totals."""
     lines = tabulate([_row(run) for run in runs], HEADERS, "plain", disable_numparse=True, colalign=_ALIGNED)
     return f"{lines}\n{states(runs)}   {megabytes(runs)} MB"
 

@@ -1,4 +1,4 @@
-"""Records in a zip for others, and out of it: without weights, without what is private, and sealed anew."""
+"""Packs records into a zip to share, without weights and private details and with new checksums; and unpacks them."""
 
 import json
 import os
@@ -15,23 +15,23 @@ from kdexp.record.private import Private, Scrub
 from kdexp.record.runs import Run
 
 PLAIN = ("epochs.csv", "predictions.npy", "pretraining.csv", "right.npy")
-WEIGHTS = ("logits.npy", "student.pt")  # what only comes along with --weights
+WEIGHTS = ("logits.npy", "student.pt")  # only included with --weights
 FILES = ("config.yaml", *PLAIN, *WEIGHTS, "result.json", "run.log", "status.json")
-LEAVE = {"running": "it is running", "stopped": "it has not come to its end", "damaged": "it is not as it was written"}
+LEAVE = {"running": "it is still running", "stopped": "it has not finished", "damaged": "it is damaged"}
 
 
 def pack(runs: list[Run], file: Path, outputs: list[str], weights: bool) -> list[Run]:
-    """Write the finished and the failed runs into a zip in the layout of outputs/, always the same bytes; names what
-    is left out. Returns those within. Raises UsageError."""
+    """Write the finished and failed runs into a zip laid out like outputs/, and say what is left out. The same records
+    always give the same bytes. Returns the runs in the zip. Raises UsageError."""
     private, left = Private(outputs), set()
     within: dict[Path, Run] = {}
-    for run in sorted(runs, key=lambda run: run.state != "done"):  # of two of the same, the finished one
+    for run in sorted(runs, key=lambda run: run.state != "done"):  # of two copies of a run, keep the finished one
         if why := _why_not(run, within):
             screen.say(f"left out: {run.folder}: {why}")
         else:
             within[run.place] = run
     if not within:
-        raise UsageError("nothing to pack: no run among these has come to its end")
+        raise UsageError("nothing to pack: none of these runs has finished or failed")
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     with writing(file, "Choose another place with --to OUT.zip"):
         try:
@@ -43,25 +43,25 @@ def pack(runs: list[Run], file: Path, outputs: list[str], weights: bool) -> list
             temporary.unlink(missing_ok=True)
     if left:
         names = ", ".join(sorted({name for name, _ in left}))
-        screen.say(f"still in there, as part of what a run is called or made of: {names}   ({min(left)[1]})")
+        screen.say(f"still in the zip, as part of a run's name or settings: {names}   ({min(left)[1]})")
     return [within[place] for place in sorted(within)]
 
 
 def _why_not(run: Run, within: dict[Path, Run]) -> str:
-    """Why a run cannot come along; empty if it can."""
+    """Why a run is left out; empty if it is not."""
     if run.state in LEAVE:
         return LEAVE[run.state]
     if broken := seal.damaged(run.folder):
-        return f"{', '.join(broken)} not as written"
+        return f"damaged {', '.join(broken)}"
     return f"it is the same run as {within[run.place].folder}" if run.place in within else ""
 
 
 def _add(archive: zipfile.ZipFile, place: Path, run: Run, scrub: Scrub, weights: bool) -> set[tuple[str, str]]:
-    """Add a run's files. Returns names that still stand in a text, each with its file."""
+    """Add a run's files. Returns private names that are still in a text, each with its file."""
     left = set()
     for name, content in sorted(_files(run, scrub, weights).items()):
         path = (place / name).as_posix()
-        entry = zipfile.ZipInfo(path)  # of 1980, as all are: the same records make the same bytes
+        entry = zipfile.ZipInfo(path)  # always dated 1980, so that the same records give the same bytes
         entry.create_system, entry.external_attr = 3, 0o644 << 16
         entry.compress_type = zipfile.ZIP_DEFLATED
         archive.writestr(entry, content)
@@ -75,7 +75,7 @@ def _files(run: Run, scrub: Scrub, weights: bool) -> dict[str, bytes]:
     names = (*PLAIN, *WEIGHTS) if weights else PLAIN
     files = {name: (run.folder / name).read_bytes() for name in names if (run.folder / name).exists()}
     if weights and run.result and "student.pt" not in files:
-        screen.say(f"{run.folder} has no student.pt: it comes without")
+        screen.say(f"{run.folder} has no student.pt, so it is packed without weights")
     files["config.yaml"] = OmegaConf.to_yaml(OmegaConf.create(scrub.config(run.config))).encode()
     if (run.folder / "run.log").exists():
         files["run.log"] = scrub((run.folder / "run.log").read_text(encoding="utf-8", errors="replace")).encode()
@@ -92,14 +92,15 @@ def _json(content: dict) -> bytes:
 
 
 def unpack(file: Path, folder: Path) -> None:
-    """The records of a zip, below `folder`; nothing else of it, and nothing elsewhere. Raises UsageError."""
+    """Extract the records in a zip, and nothing else, below `folder`. Raises UsageError for paths that lead outside
+    it."""
     try:
         with zipfile.ZipFile(file) as archive:
             for name in archive.namelist():
                 path = PurePosixPath(name)
                 if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name:
-                    raise UsageError(f"{file}: {name} would land outside its folder; this zip is not one of records")
+                    raise UsageError(f"{file}: {name} would land outside its folder; this is not a zip of records")
                 if path.name in FILES:
                     archive.extract(name, folder)
     except (zipfile.BadZipFile, EOFError) as error:
-        raise UsageError(f"{file} is no whole zip ({error}). Have it packed or sent again") from None
+        raise UsageError(f"{file} is not a complete zip ({error}). Pack it again, or copy it again") from None

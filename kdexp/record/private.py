@@ -1,4 +1,4 @@
-"""What of a record is nobody else's business: folders of a machine, its name, its user's name."""
+"""Removes private details from records: a machine's paths, its host name, its user's name."""
 
 import contextlib
 import getpass
@@ -11,15 +11,15 @@ from kdexp import ROOT
 from kdexp.config.schema import WHERE, Paths
 from kdexp.record.runs import Run
 
-HOMES = r"(?:/[\w.-]+)*/(?:home|Users)/[^/\s:'\",;)]+"  # of whoever made the record, where that was not us
+HOMES = r"(?:/[\w.-]+)*/(?:home|Users)/[^/\s:'\",;)]+"  # home folders of whoever made the record, if not us
 
 
 class Private:
-    """What is known here, and what a record tells itself. outputs: the folders it was found below."""
+    """Private paths and names, from this machine and from the record itself. outputs: where the records were found."""
 
     def __init__(self, outputs: list[str]):
         self.users = {Path.home().name}
-        with contextlib.suppress(KeyError, OSError):  # a user without an entry, as in some containers
+        with contextlib.suppress(KeyError, OSError):  # a user without a passwd entry, as in some containers
             self.users.add(getpass.getuser())
         self.users -= {""}
         self.hosts = _names(socket.gethostname())
@@ -27,7 +27,7 @@ class Private:
         self.paths |= {str(ROOT): ".", str(Path.cwd()): ".", sys.prefix: "python", str(Path.home()): "~"}
 
     def of(self, run: Run) -> "Scrub":
-        """For the texts of one run, which names folders and a host of its own."""
+        """The scrubber for one run, whose record names its own folders and host."""
         own, given = run.config.get("paths") or {}, run.config.get("teacher_checkpoint") or ""
         paths = {str(own.get(key)): default for key, default in vars(Paths()).items()}
         paths |= {given: _name(given), **self.paths}
@@ -45,16 +45,16 @@ def _names(host) -> set[str]:
 
 
 def _any(words) -> str:
-    """An expression for each of these, the longest first; for none that never fits."""
+    """A pattern that matches any of these, longest first; for no words, one that never matches."""
     return "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True)) or "(?!)"
 
 
 class Scrub:
-    """paths, words: what to replace by what."""
+    """Replaces private details in a text. paths, words: what to replace -> replacement."""
 
     def __init__(self, paths: dict[str, str], words: dict[str, str]):
         real = {str(form): new for path, new in paths.items() for form in (path, Path(path).resolve())}
-        # a bare name is no secret, and / is no folder of anyone's
+        # a bare name is no secret, and / belongs to nobody
         self.paths = {path.rstrip("/"): new for path, new in real.items() if path.strip("/") and path.startswith("/")}
         self.words = words
         self._path = re.compile(rf"(?<![\w.-])(?:{_any(self.paths)})(?![\w-])|{HOMES}")
@@ -64,16 +64,16 @@ class Scrub:
         return self._path.sub(lambda found: self.paths.get(found.group(), "~"), text)
 
     def __call__(self, text: str) -> str:
-        """A text for people: folders and names."""
+        """Replace folders and names, in a text for people to read."""
         return self._word.sub(lambda found: self.words[found.group()], self.folders(text))
 
     def left(self, text: str) -> set[str]:
-        """Names that still stand in it."""
+        """Private names that are still in the text."""
         return set(self._word.findall(text))
 
     def config(self, config: dict) -> dict:
-        """A configuration that says the same of the run: names may be values (a user called sp), so they go from
-        where it ran alone."""
+        """The configuration, still describing the same run. A name may be a value too (a user called sp), so names are
+        replaced only in the keys that say where the run was computed."""
         short = {"paths": vars(Paths()), "teacher_checkpoint": _name(config.get("teacher_checkpoint"))}
         change = lambda key: self if key in WHERE and key != "plugins" else self.folders
         return {key: short[key] if key in short else _texts(value, change(key)) for key, value in config.items()}

@@ -1,4 +1,4 @@
-"""Deleting runs: what it would be, whom it concerns, and then each under its lock."""
+"""Deletes runs: says which students are affected, asks, and deletes each run under its lock."""
 
 import shutil
 import sys
@@ -12,19 +12,19 @@ from kdexp.record import Record, lease
 from kdexp.record.listing import count, megabytes
 from kdexp.record.runs import Run
 
-SHARED = ("epochs", "batch_size", "precision", "deterministic")  # of a student and its teacher, beside data and recipe
+SHARED = ("epochs", "batch_size", "precision", "deterministic")  # by a student and its teacher, besides data and recipe
 
 
 def students_of(teacher: Run, runs: list[Run]) -> list[Run]:
-    """Those of `runs` that learn from this one: kdexp.config.resolve.teacher_of, read backwards from the records."""
+    """The runs that learn from this one: the inverse of kdexp.config.resolve.teacher_of, read from the records."""
     if not teacher.config or teacher.config["model"]["teacher"] or not _as_made_on_demand(teacher.config):
         return []
     return [run for run in runs if run.config and _teaches(teacher, run)]
 
 
 def _as_made_on_demand(config: dict) -> bool:
-    """Whether label-only training has what a teacher has: no tag, the method's own values, the recipe's own
-    optimizer."""
+    """Whether a label-only run is what a teacher trained on demand would be: no tag, the method's default values, the
+    recipe's own optimizer."""
     files = {name: OmegaConf.load(CONF / name) for name in ("distill/none.yaml", "optimizer/sgd.yaml")}
     chosen = {"recipe": _filled(config["recipe"], Recipe()), "optimizer": files["optimizer/sgd.yaml"]}
     own = OmegaConf.to_container(OmegaConf.create(chosen), resolve=True)["optimizer"]
@@ -52,7 +52,7 @@ def _teaches(teacher: Run, run: Run) -> bool:
 
 
 def _agree(one: dict, other: dict) -> bool:
-    """Equal in all that both have: an older record may lack a key that came later."""
+    """Equal in every key that both have: an older record may lack a key that was added later."""
     return all(one[key] == other[key] for key in one.keys() & other.keys())
 
 
@@ -61,7 +61,7 @@ def _filled(node: dict, schema) -> dict:
 
 
 def remark(chosen: list[Run], there: list[Run]) -> None:
-    """Say which students that stay learn from a run among those chosen."""
+    """Name the students that would stay although their teacher is among the chosen runs."""
     stay = [run for run in there if run not in chosen]
     for run in chosen:
         if students := students_of(run, stay):
@@ -69,46 +69,48 @@ def remark(chosen: list[Run], there: list[Run]) -> None:
             screen.say(
                 f"{run.pair} seed {run.facts['seed']} is the teacher of {count(students, 'student')} that would stay "
                 f"({', '.join(names)}{', ...' * (len(students) > 4)}): "
-                "their numbers stay as they are, and the next run that needs this teacher trains it again"
+                "their numbers stay valid, and the next run that needs this teacher trains it again"
             )
 
 
 def refuse_live(runs: list[Run]) -> None:
-    """Raises UsageError if a process is at work on one of them."""
+    """Raises UsageError if a process is working on one of them."""
     if live := [run for run in runs if lease.is_live(run.status or {})]:
         status = live[0].status
         raise UsageError(
-            f"{live[0].folder}: process {status['pid']} on {status['host']} is at work on it. Nothing was deleted. "
+            f"{live[0].folder}: process {status['pid']} on {status['host']} is working on it. Nothing was deleted. "
             "Stop it first, or leave it out with status=done,stopped,failed,diverged"
         )
 
 
 def confirm(runs: list[Run], yes: bool) -> None:
-    """Ask on a terminal. Raises UsageError unless it is to be done."""
+    """Ask on a terminal. Raises UsageError unless the answer is yes."""
     which = "this run" if len(runs) == 1 else f"these {count(runs)}"
     question = f"Delete {which}, {megabytes(runs)} MB?"
     if yes:
         return
     if not sys.stdin.isatty():
-        raise UsageError(f"Nothing was deleted: nobody can be asked here. {question} Then add --yes")
+        raise UsageError(
+            f"Nothing was deleted: this is not a terminal, so there is nobody to ask. {question} If so, add --yes"
+        )
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().casefold() not in ("y", "yes"):
         raise UsageError("Nothing was deleted.")
 
 
 def delete(run: Run, outputs: list[str]) -> bool:
-    """Delete a run's folder and what is then empty above it, below the outputs folders; False if another process has
-    taken it meanwhile. Raises UsageError."""
+    """Delete a run's folder and the folders above it that are then empty, up to the outputs folder; False if another
+    process has locked it in the meantime. Raises UsageError."""
     record = Record(run.folder)
     if not record.lock():
-        screen.say(f"{run.folder} stays: another process is at work on it")
+        screen.say(f"{run.folder} was not deleted: another process is working on it")
         return False
     try:
         shutil.rmtree(run.folder)
     except OSError as error:
         raise UsageError(f"{error.filename} cannot be deleted: {error.strerror}") from None
     finally:
-        record.unlock()  # takes the lease file away
+        record.unlock()  # removes the lease file
     tops = [Path(folder).resolve() for folder in outputs]
     for above in run.folder.resolve().parents:
         if any(above.is_relative_to(top) and above != top for top in tops) and not any(above.iterdir()):

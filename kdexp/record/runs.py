@@ -1,4 +1,4 @@
-"""The runs below outputs folders, as their records tell, and a choice among them by KEY=VALUE. Without torch."""
+"""Finds the runs below outputs folders, reads their records, and selects among them by KEY=VALUE. Without torch."""
 
 import difflib
 import os
@@ -16,16 +16,18 @@ MAKE = "Records are made by: python run.py sweep=quickstart"
 
 
 class Run:
-    """One record, read as far as it can be. Nothing is raised: what cannot be read is state "damaged"."""
+    """One record, read as far as possible. Never raises: a record that cannot be read has the state "damaged"."""
 
     def __init__(self, folder: Path):
-        self.folder = folder if folder.name not in ("", "..") else folder.resolve()  # a lease has its name beside it
+        self.folder = (
+            folder if folder.name not in ("", "..") else folder.resolve()
+        )  # the lease beside it is named after it
         self.variant = self.folder.absolute().parent.name
         self.status, self.result = (seal.read_json(folder / name) for name in ("status.json", "result.json"))
 
     @cached_property
     def config(self) -> dict:
-        """config.yaml, not to be written to; {} where it is not one of a run."""
+        """config.yaml; {} if it is not a run's. It is cached, so don't modify it."""
         try:
             found = config.parse((self.folder / "config.yaml").read_text(encoding="utf-8"))
             named = [found[section]["name"] for section in ("dataset", "recipe", "optimizer", "distill")]
@@ -36,7 +38,7 @@ class Run:
     @cached_property
     def state(self) -> str:
         """done, running, stopped, failed, diverged or damaged. result.json is written last: without it a run is not
-        done, whatever its state says."""
+        done, whatever status.json says."""
         if self.status is None or self.result is None or not self.config:
             return "damaged"
         said = self.status.get("status")
@@ -46,7 +48,7 @@ class Run:
 
     @cached_property
     def facts(self) -> dict:
-        """What a run can be chosen by: every setting by its dotted key, KEYS among them."""
+        """What a run can be selected by: KEYS, and every setting by its dotted key."""
         flat = {key.removesuffix(".name"): value for key, value in flatten(self.config).items()}
         named = {"variant": self.variant, "teacher": flat.get("model.teacher"), "student": flat.get("model.student")}
         return {**flat, **named, "status": self.state} if flat else {"status": self.state}
@@ -62,7 +64,7 @@ class Run:
 
     @property
     def place(self) -> Path:
-        """Its folder below an outputs folder, wherever it lies now (kdexp.config.naming.folder)."""
+        """Its standard folder below an outputs folder (kdexp.config.naming.folder), wherever it is now."""
         pair = self.pair.replace(" -> ", "-")
         return Path(self.facts["dataset"], pair, self.facts["distill"], self.variant, f"seed{self.facts['seed']}")
 
@@ -75,7 +77,7 @@ class Run:
 
 
 def folders(outputs) -> dict[str, set[str]]:
-    """Every folder below these with a record's file in it, once, and which of FILES it has."""
+    """Every folder below these that holds a file of a record -> which of FILES it has. Each folder comes once."""
     found, seen = {}, set()
     for top in outputs:
         for folder, inside, files in os.walk(os.fspath(top)):
@@ -89,8 +91,8 @@ def folders(outputs) -> dict[str, set[str]]:
 
 
 def find(outputs: list[str]) -> list[Run]:
-    """The runs below these folders, as a table has them. One file alone is no record: a folder of configurations has a
-    config.yaml too. Raises UsageError where there is no folder or no run."""
+    """The runs below these folders, in the order of a table. One file alone is not a record: a folder of
+    configurations has a config.yaml too. Raises UsageError if there is no such folder or no run."""
     for folder in outputs:
         if not os.path.isdir(folder):
             raise UsageError(f"{folder}: there is no such folder. {MAKE}")
@@ -105,7 +107,7 @@ def _order(value) -> tuple:
 
 
 def select(runs: list[Run], conditions: list[str]) -> list[Run]:
-    """The runs that fulfil every KEY=VALUE; a VALUE a,b allows both. Raises UsageError that says what there is."""
+    """The runs that match every KEY=VALUE; a VALUE a,b matches either. Raises UsageError that lists what there is."""
     for condition in conditions:
         key, _, value = condition.partition("=")
         there = {plain(run.facts[key]): run.facts[key] for run in runs if key in run.facts}
@@ -135,5 +137,5 @@ def _no_key(condition: str, key: str, runs: list[Run]) -> str:
     meant = f"Did you mean {near[0]}{condition[len(key) :]}? " if key and near else ""
     return (
         f"{condition}: no run has such a key. {meant}"
-        f"There are: {', '.join(KEYS)}, and every setting of config.yaml, as distill.weight=500"
+        f"There are: {', '.join(KEYS)}, and every setting in config.yaml, such as distill.weight=500"
     )

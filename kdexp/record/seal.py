@@ -1,4 +1,4 @@
-"""A finished run's files bear a seal: result.json holds the sha256 of each, and of itself. Without torch, for readers
+"""The checksums of a finished run: result.json holds the sha256 of every file, and its own. Without torch, for readers
 of records."""
 
 import hashlib
@@ -25,7 +25,7 @@ def sealed(result: dict, files: dict[str, bytes]) -> dict:
 
 
 def read_json(path: Path) -> dict | None:
-    """A json file that holds a dict; {} where there is no file, None where it is damaged."""
+    """A JSON file that holds a dict; {} if it is missing, None if it is damaged."""
     try:
         content = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
@@ -37,8 +37,8 @@ def read_json(path: Path) -> dict | None:
 
 
 def damaged(folder: Path, names: tuple[str, ...] = SEALED) -> list[str]:
-    """The files of a run that are not as they were written: state and result that are no whole json, and of a
-    finished run those of `names` whose sha256 is another."""
+    """The damaged files of a run: status.json and result.json if they are not valid JSON or their seal is wrong, and
+    in a finished run those of `names` that are missing or whose sha256 does not match."""
     content = {name: read_json(folder / name) for name in ("status.json", "result.json")}
     broken = [name for name, value in content.items() if value is None]
     for name, digest in (content["result.json"] or {}).get("sha256", {}).items():

@@ -1,4 +1,4 @@
-"""Hydra's way into kdexp for sweeps. Imported whenever Hydra starts: nothing heavy at the top."""
+"""Hydra's entry point into kdexp for sweeps. Imported whenever Hydra starts, so nothing heavy at the top."""
 
 import copy
 import functools
@@ -31,7 +31,7 @@ ConfigStore.instance().store(group="hydra/sweeper", name="kdexp", node=SweeperCo
 
 
 class KdexpSearchPath(SearchPathPlugin):
-    """The yaml files of the packages in plugins=, beside ours."""
+    """Adds the yaml files of the packages in plugins= to ours."""
 
     def manipulate_search_path(self, search_path):
         for folder in plugins.folders[1:]:
@@ -39,7 +39,7 @@ class KdexpSearchPath(SearchPathPlugin):
 
 
 class ReadOnce(ConfigRepository):
-    """Hydra's configuration files, kept for all jobs of a sweep: Hydra reads each file again for every job."""
+    """A cache of Hydra's configuration files for all jobs of a sweep; Hydra reads each file again for every job."""
 
     def __init__(self, hydras: ConfigRepository):
         self.sources = hydras.sources
@@ -49,7 +49,7 @@ class ReadOnce(ConfigRepository):
         return copy.deepcopy(self._read(config_path))  # Hydra merges other files into what it gets
 
     def __deepcopy__(self, memo):
-        return self  # Hydra copies its repository, with all that is stored, for every job
+        return self  # Hydra copies its repository for every job, and would copy the cache with it
 
 
 class KdexpLauncher(Launcher):
@@ -65,7 +65,7 @@ class KdexpLauncher(Launcher):
             return OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
 
         sweeper = config.hydra.sweeper
-        self.search = sweeper._target_ != SweeperConf._target_  # an optimizer asks for the value of each job
+        self.search = sweeper._target_ != SweeperConf._target_  # a search needs a value back from each job
         self.direction = str(sweeper.get("direction"))
         self.compose = Composer(by_hydra, is_group=lambda key: bool(loader.get_group_options(key)))
 
@@ -82,7 +82,8 @@ class KdexpLauncher(Launcher):
 
 
 class KdexpSweeper(BasicSweeper):
-    """Hydra's basic sweeper without its folder, and without composing every job a second time to validate it."""
+    """Hydra's basic sweeper without its output folder, and without composing every job a second time to validate
+    it."""
 
     def sweep(self, arguments):
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
