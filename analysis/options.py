@@ -64,8 +64,8 @@ def _choose_runs(add: Callable) -> None:
         "--over",
         choices=("seed", "teacher", "images"),
         default="seed",
-        help="what the intervals cover: student seeds (default); trainings of the teacher; or images: student seeds and, in "
-        "another column, seeds and test images",
+        help="what the intervals cover: student seeds (default), trainings of the teacher, or seeds and test images (shown "
+        "next to those over seeds)",
     )
     add(
         "--published",
