@@ -82,7 +82,7 @@ def over_pairs(paper: pd.DataFrame) -> Figure:
     axes.set_yticks(range(len(order)), order)
     axes.set_ylim(len(order) - 0.5, -0.6)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:+g}")
-    axes.set(xlabel=f"gain over none, {_unit(paper)}; grey: {_tie(paper)}", title=_title(paper))
+    axes.set(xlabel=f"gain over none, {_unit(paper)}; gray: {_tie(paper)}", title=_title(paper))
     return figure
 
 

@@ -143,7 +143,7 @@ def text(found: pd.DataFrame) -> pd.DataFrame:
 def words_below(found: pd.DataFrame) -> str:
     """How many of the rows use the same recipe, and what that means."""
     count = int(found.same_recipe.sum())
-    grey = " (grey)" if count < len(found) else ""
+    grey = " (gray)" if count < len(found) else ""
     return (
         f"  {count} of {len(found)} rows use the same recipe; the others{grey} differ in more than the code. "
         "Compare gains, not levels."
