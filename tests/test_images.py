@@ -236,7 +236,7 @@ def test_old_records_with_the_labels_of_their_data_set(tmp_path, monkeypatch, ca
     monkeypatch.setattr("analysis.comparing.images.labels_of", lambda run, data: np.ones(200))
     assert summarize(runs, over="images", data="data").low_images.equals(whole.low_images)
     monkeypatch.undo()
-    with pytest.raises(ValueError, match="not known"):
+    with pytest.raises(ValueError, match="no method and its baseline have records of which images"):
         summarize(runs, over="images", data=str(tmp_path / "nowhere"))
     assert capsys.readouterr().err.count("not over images: --data") == 1
 
