@@ -16,9 +16,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-MISSING = (
-    "needs root" if os.geteuid() else next((f"needs {name}" for name in ("slurmctld", "munged") if not shutil.which(name)), "")
-)
+NEEDED = [f"needs {name}" for name in ("slurmctld", "slurmd", "munged") if not shutil.which(name)]
+MISSING = "needs root" if os.geteuid() else "".join(NEEDED[:1])  # why there can be none here
 CONF = """
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)

@@ -254,9 +254,9 @@ def test_the_page_of_trained_runs(trained, tmp_path):
     ):
         result = seal.read_json(folder_of(trained, distill, student) / "result.json")
         cells = re.findall(r"<td[^>]*>([^<]*)</td>", re.search(rf"<tr><td>{name}</td>(.*?)</tr>", part).group(1))
-        assert cells[:3] == [f"{result['ece']:.2f}", f"{result['brier']:.3f}", f"{result['nll']:.3f}"]
+        assert cells[:3] == [f"{result['ece']:.1f}", f"{result['brier']:.3f}", f"{result['nll']:.3f}"]
         kl, agreement = result.get("kl_teacher"), result.get("agreement")
-        assert cells[3] == (f"{kl:.3f}" if distill == "kd" else "") and cells[5] == (f"{agreement:.2f}" if kl else "")
+        assert cells[3] == (f"{kl:.3f}" if distill == "kd" else "") and cells[5] == (f"{agreement:.1f}" if kl else "")
     assert "attention maps need the data set: --data DIR" in page(None)
 
 

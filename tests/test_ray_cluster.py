@@ -17,7 +17,7 @@ from test_survival import numbers
 
 from kdexp import ROOT
 
-SWEEP = ("-m", "distill=none,kd,sp", "seed=1,2", "threads=1", "epochs=12", "batch_size=4")
+SWEEP = ("-m", "distill=none,kd,sp", "seed=1,2", "threads=1", "epochs=60", "batch_size=4")
 
 
 def running(words):
@@ -83,6 +83,6 @@ def test_an_address_that_does_not_answer(tmp_path):
         silent.bind(("127.0.0.1", 0))
         began, address = time.monotonic(), f"127.0.0.1:{silent.getsockname()[1]}"
         done = Forked(tmp_path, *SWEEP, "engine=ray", f"engine.address={address}").wait(check=1)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30  # ten where nothing else runs
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"engine.address={address}: no Ray cluster answers there (") and not list(tmp_path.iterdir())

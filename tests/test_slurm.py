@@ -115,14 +115,22 @@ def test_requeued_by_the_scheduler(typed, slurm, tmp_path, expected):
 
 
 def test_a_time_limit(typed, slurm, tmp_path, expected):
-    """The warning comes, the run is saved and its job queued again: that of submitit, and one of run.py alone. A minute
-    is the shortest limit; SLURM warns up to half a minute early, and wakes whom it warns."""
+    """The warning comes, the run is saved and its job queued again: that of submitit, and one of run.py alone.
+
+    Both have an hour, and in mid-run ten minutes: less than the warning's 570 s and the half minute that SLURM rounds by.
+    """
     alone, outputs = tmp_path / "alone", tmp_path / "outputs"
-    going = typed("distill=none", "engine.parameters.timeout_min=1", "engine.parameters.slurm_signal_delay_s=10")
+    going = typed("distill=none", "engine.parameters.timeout_min=60", "engine.parameters.slurm_signal_delay_s=570")
     words = " ".join([*TINY, "distill=none", *SHORT, f"paths.outputs={alone}"])
-    batch = f"--time=1 --signal=B:USR1@10 --requeue --open-mode=append --output={tmp_path}/alone.out"
+    batch = f"--time=60 --signal=B:USR1@570 --requeue --open-mode=append --output={tmp_path}/alone.out"
     number = shell(slurm, f"sbatch --parsable {batch} --wrap 'exec {sys.executable} {ROOT}/run.py {words}'").strip()
-    held(tmp_path, 2)
+    held(tmp_path, 2)  # SLURM wakes whom it warns
+    jobs = shell(slurm, "squeue --noheader --format=%A").split()
+    for job in jobs:
+        shell(slurm, f"scontrol update jobid={job} timelimit=10")
+    for job in jobs:
+        until(lambda: shell(slurm, f"squeue --noheader --jobs={job} --Format=RestartCnt").strip() == "1")
+        shell(slurm, f"scontrol update jobid={job} timelimit=60")
     going.wait(check=0)
     until(lambda: "COMPLETED" in shell(slurm, f"squeue --noheader --states=all --jobs={number} --format=%T"))
     assert same(outputs, expected, 1) and same(alone, expected, 1)

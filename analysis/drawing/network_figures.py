@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from analysis.comparing.networks import BINS, Correlations, Reliability
 from analysis.drawing.style import close_to_most
 
-WIDTH = 8.1  # inches, for panels
+WIDTH = 8.2  # inches, for panels
 FEW = 10  # images in a bin, below which its bar is pale
 MOST = 15  # disagreements shown
 

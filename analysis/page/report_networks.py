@@ -12,17 +12,18 @@ COLUMNS = {
     "ece": "ECE, %",
     "brier": "Brier",
     "nll": "NLL",
-    "kl_teacher": "KL to teacher",
+    "kl_teacher": "KL, T = 1",
     "kl_teacher_t4": "KL, T = 4",
-    "agreement": "agreement, %",
-    "agreement_wrong": "teacher wrong, %",
+    "agreement": "agree, %",
+    "agreement_wrong": "if it errs, %",
     "agreement_wrong_chance": "by chance, %",
-    "test_acc_best_val": "accuracy at best validation, %",
+    "test_acc_best_val": "accuracy, best val., %",
 }
 CALIBRATION = "ECE is how far confidence and accuracy are apart, in 15 bins; the Brier score and NLL are lower for better probabilities."
 FIDELITY = (
-    "Agreement is how often student and teacher name the same class; where the teacher is wrong, it takes copying to agree more "
-    "often than by chance (what another image of the same label would give)."
+    "KL is the divergence from the teacher's probabilities to the student's. Agree: both name the same class. If it errs: the same "
+    "among the images that the teacher gets wrong. By chance: what another image of the same label would give there; more than that "
+    "takes copying."
 )
 CAPTIONS = {
     "reliability": "Reliability diagrams. Bars above the line: the network is right more often than it is sure; below: it is too "
@@ -72,11 +73,11 @@ def _numbers(mine: pd.DataFrame, runs: pd.DataFrame, teacher: str) -> tuple[list
 
 
 def _cell(values: pd.Series, metric: str) -> tuple:
-    """(mean ± standard deviation, mean): two decimals for percentages, three for the rest."""
+    """(mean ± standard deviation, mean): one decimal for percentages, three for the rest."""
     if values.empty:
         return "", None
     numbers = [values.mean(), values.std()][: len(values)]
-    return " ± ".join(f"{value:.{2 if is_percent(metric) else 3}f}" for value in numbers), plain(values.mean())
+    return " ± ".join(f"{value:.{1 if is_percent(metric) else 3}f}" for value in numbers), plain(values.mean())
 
 
 def _said(columns: list[str]) -> list[str]:

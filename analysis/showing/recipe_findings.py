@@ -150,7 +150,7 @@ def _scope(family: pd.DataFrame) -> list[str]:
     one = len(given) == 1 and None not in given
     whose = f"One {teacher} taught under all recipes" if one else f"Each recipe has its own {teacher}, trained once"
     return [
-        "All intervals of changes hold together with 95 %, and so do the comparisons behind the order, where none counts as a "
-        "method. Within a recipe, methods share seeds and batches; nothing is paired between recipes.",
+        "All intervals of changes hold together with 95 %, and so do the comparisons behind the order, those with the baseline "
+        "among them. Within a recipe, methods share seeds and batches; nothing is paired between recipes.",
         f"{whose}: another training of it may give other gains and another order, which these intervals do not cover.",
     ]

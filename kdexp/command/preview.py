@@ -49,7 +49,7 @@ def preview(jobs: list[Job]) -> None:
 def _told_apart(jobs: list[Job]) -> dict[Job, str]:
     """What tells groups apart beside pair and seed, in as few words as do: "recipe=trivial200", without its images."""
     words = {job: dict(zip(job.shared, naming.words(job.shared))) for job in jobs}
-    told = {job: () for job in jobs}
+    told: dict[Job, tuple] = {job: () for job in jobs}
     for key in dict.fromkeys(key for one in words.values() for key in one):
         finer = {job: (*told[job], words[job].get(key, "")) for job in jobs}
         if len(set(finer.values())) > len(set(told.values())):

@@ -91,7 +91,8 @@ def report(jobs: list[Job]) -> None:
     for job in bad:
         status = job.record.status
         again = "again: rerun=failed" if status.get("error") else "go on: the same command"
-        screen.say(f"    {job.title}   {status.get('error') or 'not trained'}   {job.record.folder / 'run.log'}      ({again})")
+        why = status.get("error") or "not trained"
+        screen.say(f"    {job.title}   {why}   {job.record.folder / 'run.log'}      ({again})")
     if won := winners(jobs):
         print("\n".join(["Chosen on held-out images; the test images are for the runs that follow:", *won]))
     elif len(jobs) > 1 and len(bad) < len(jobs):

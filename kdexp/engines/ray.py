@@ -1,9 +1,10 @@
 """engine=ray: groups as tasks of a Ray cluster, or of one started on this machine."""
 
 import os
-import socket
+import subprocess
+import sys
 
-from kdexp.config.schema import UsageError, first_line
+from kdexp.config.schema import UsageError
 from kdexp.config.targets import needed
 from kdexp.engines import worker
 from kdexp.engines.dispatch import Dispatch, check_data
@@ -11,6 +12,7 @@ from kdexp.job import Job
 
 RETRIES = 3  # of a group whose node or process has died: it goes on from its checkpoints on another one
 PATIENCE = 5  # seconds that a cluster has to answer
+KNOCK = "import ray, sys; print(flush=True); ray.init(sys.argv[1], log_to_driver=False)"
 
 
 class Ray:
@@ -20,28 +22,33 @@ class Ray:
         self.ray, self.address, self.cpus, self.gpus = needed("ray"), address, cpus, gpus
 
     def check(self, jobs: list[Job]) -> list[str]:
-        if self.address and ":" in self.address:
+        if self.address:
             self._knock()
         check_data(jobs)
         return [f"ray, {self.cpus} CPUs and {self.gpus} GPUs a group"]
 
     def _knock(self) -> None:
-        """Raises UsageError where nobody answers: Ray itself tries for minutes."""
-        host, _, port = self.address.removeprefix("ray://").rpartition(":")
-        try:
-            socket.create_connection((host, int(port)), timeout=PATIENCE).close()
-        except (OSError, ValueError) as error:
-            raise UsageError(
-                f"engine.address={self.address}: no Ray cluster answers there ({error}). Start one with `ray start --head`, "
-                "or leave engine.address out and one is started here"
-            ) from None
+        """Raises UsageError where no cluster answers: Ray itself tries for minutes, and only its process can be ended."""
+        command = [sys.executable, "-c", KNOCK, self.address]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as knocking:
+            knocking.stdout.readline()  # Ray is imported
+            try:
+                _, told = knocking.communicate(timeout=PATIENCE)
+            except subprocess.TimeoutExpired:
+                knocking.kill()
+                why = f"nothing in {PATIENCE} seconds"
+            else:
+                if knocking.returncode == 0:
+                    return
+                why = "".join(told.strip().splitlines()[-1:])
+        raise UsageError(
+            f"engine.address={self.address}: no Ray cluster answers there ({why}). Start one with `ray start --head`, "
+            "or leave engine.address out and one is started here"
+        )
 
     def run(self, groups: list[list[Job]], interrupted) -> None:
         environment = {"env_vars": {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}}
-        try:
-            self.ray.init(self.address, runtime_env=environment, include_dashboard=False)
-        except (ConnectionError, RuntimeError, self.ray.exceptions.RayError) as error:
-            raise UsageError(f"engine.address={self.address}: {first_line(error)}") from None
+        self.ray.init(self.address, runtime_env=environment, include_dashboard=False)
         try:
             task = self.ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=RETRIES)(worker.train)
             tasks = {}

@@ -13,7 +13,7 @@ FIELDS = "JobID:20,State:20,RestartCnt:10,Reason:200"
 OVER = "BOOT_FAIL CANCELLED COMPLETED DEADLINE FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED REVOKED TIMEOUT".split()
 GONE = ("not in the queue", 0, "")  # SLURM forgets a job some minutes after its end
 NEVER = "it will not start as it is: "
-WHY = {  # squeue's reason, as far as "squeue" alone is not plain
+WHY = {  # squeue's reasons in plain words; the others are shown as they are
     "None": "SLURM has not looked at it yet",
     "Resources": "no node is free",
     "Priority": "other jobs are ahead of it",
@@ -30,7 +30,7 @@ WHY = {  # squeue's reason, as far as "squeue" alone is not plain
 
 
 class Queue:
-    """The user's jobs, by their ids: state, how often SLURM has restarted it, reason. Asked for at most every few seconds."""
+    """The user's jobs, by their ids: state, restarts, reason. Asked for at most every few seconds."""
 
     def __init__(self):
         self.jobs: dict[str, tuple[str, int, str]] = {}
