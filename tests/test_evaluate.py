@@ -201,5 +201,5 @@ def test_sets_in_their_own_formats(tmp_path, monkeypatch):
 
 def test_sets_that_are_not_there(tmp_path):
     for name, load in SETS.items():
-        with pytest.raises(DatasetError, match="Download it from its authors"):
+        with pytest.raises(DatasetError, match="Get it from its authors"):
             load(tmp_path / name)

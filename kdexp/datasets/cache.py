@@ -71,7 +71,7 @@ def statistics(images: torch.Tensor) -> dict[str, list[float]]:
 
 
 @contextlib.contextmanager
-def alone(place: Path) -> Iterator[None]:
+def locked(place: Path) -> Iterator[None]:
     """Lock: inside, only this process writes this folder."""
     with writing(place, CURE):
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -65,7 +65,7 @@ def _kept(data: str | Path, root: str | None, size: int, damaged: bool = False) 
     place = Path(data, "folder", seal.sha256(state.encode())[:16])
     if not damaged and (index := cache.read_index(place)):
         return place, index
-    with cache.alone(place):
+    with cache.locked(place):
         index = {} if damaged else cache.read_index(place)  # another process may have made it in the meantime
         if not index and place.exists():
             screen.say(f"{place} is corrupt: its files are not what was written")

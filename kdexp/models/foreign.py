@@ -24,7 +24,7 @@ INSTEAD = "Save only the weights: torch.save(network.state_dict(), FILE)"
 def read_state(file: str | Path) -> dict[str, Tensor]:
     """The state dict in a file, with the file's own names. Never runs code from the file. Raises ValueError."""
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):  # RepDistiller's options, beside the weights
+        with torch.serialization.safe_globals([argparse.Namespace]):  # RepDistiller's options, saved with the weights
             saved = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load's errors for corrupt or foreign files have no common base
         refused = re.search(r"GLOBAL (\S+)", str(error))
