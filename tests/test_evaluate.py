@@ -118,7 +118,7 @@ def test_another_weight_is_not_as_recorded(trained, capsys, tmp_path):
     predictions = np.load(folder / "predictions.npy")
     content = (folder / "predictions.npy").read_bytes()
     np.save(folder / "predictions.npy", (predictions + 1) % 10)
-    with pytest.raises(SystemExit, match="predictions.npy not as written"):
+    with pytest.raises(SystemExit, match="damaged predictions.npy"):
         evaluated(capsys, folder)
     (folder / "predictions.npy").write_bytes(content)
     assert "as recorded" in evaluated(capsys, folder).out

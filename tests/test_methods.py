@@ -497,7 +497,7 @@ def test_negatives_of_crd(negatives):
 
 def test_crd_needs_two_classes():
     method = CRD({"embedding": Tap(4, 1)}, {"embedding": Tap(6, 1)})
-    with pytest.raises(ValueError, match="needs training images of two classes"):
+    with pytest.raises(ValueError, match="needs training images of at least two classes"):
         method.begin(torch.ones(5, dtype=torch.int64))
 
 
