@@ -143,9 +143,8 @@ def _stops(config: dict) -> list[str]:
     epochs, errors = config["epochs"], []
     for key in ("stop_epoch", "teacher_epoch"):
         value = config[key]
-        if value is not None and not (
-            type(value) is int and value >= 0 and (type(epochs) is not int or value <= epochs)
-        ):
+        most = epochs if type(epochs) is int else float("inf")  # other epochs have a message of their own
+        if value is not None and not (type(value) is int and 0 <= value <= most):
             errors.append(f"{key}={value}: must be a whole number from 0 (untrained) to epochs={epochs}")
     if config["teacher_epoch"] is not None and config["teacher_checkpoint"]:
         errors.append(
