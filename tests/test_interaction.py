@@ -85,6 +85,22 @@ def test_changes_equal_plain_formulas_and_draws():
         assert row.p == pytest.approx(expected[3], abs=5e-3)
 
 
+def test_many_changes_are_joined_by_sidaks_bound(monkeypatch):
+    """It holds whatever the correlation: a little wider, never narrower. Exact for one change; for several independent ones
+    it is the product."""
+    random = np.random.default_rng(3)
+    values = drawn(random, random.normal(0, 0.4, (3, 5)), (0.2, 0.3, 0.7))
+    exact = recipes.changes(family(values))
+    monkeypatch.setattr(recipes, "MANY", 11)
+    found = recipes.changes(family(values))
+    wider = (found.high - found.low) / (exact.high - exact.low)
+    assert ((wider > 0.995) & (wider < 1.15)).all() and (found.p > exact.p - 0.003).all() and (found.p <= 1).all()
+    half, p = multivariate_t.sidak(np.array([2.0, 0.0]), np.array([7.0, 9.0]), 0.05)
+    alone = 2 * stats.t.sf(half, [7, 9])
+    assert 1 - np.prod(1 - alone) == pytest.approx(0.05) and p[1] == pytest.approx(1)
+    assert p[0] == pytest.approx(1 - (1 - 2 * stats.t.sf(2, 7)) ** 2)
+
+
 def test_one_method_under_two_recipes_is_welch_on_its_paired_gains():
     values = drawn(np.random.default_rng(1), [[0, 1], [0, 1.5]], (0.2, 0.6), seeds=4)
     (row,) = recipes.changes(family(values)).itertuples()

@@ -23,12 +23,13 @@ import json
 import numpy as np
 import pandas as pd
 
-from analysis.comparing.multivariate_t import LEVEL, critical, tail
+from analysis.comparing.multivariate_t import LEVEL, critical, sidak, tail
 from analysis.comparing.paper import joined, named
 from analysis.comparing.table import lower_is_better
 from analysis.reading.settings import BASELINE, differing
 
 RECIPE = ("recipe", "augment", "optimizer", "batch_size")  # what may differ; epochs too, if each recipe sets its own
+MANY = 300  # comparisons made jointly: with so many, the multivariate t takes seconds, and more than three times these, minutes
 
 
 def families(table: pd.DataFrame) -> list[pd.DataFrame]:
@@ -119,8 +120,12 @@ def _together(contrasts: np.ndarray, rows: pd.DataFrame, level: float) -> dict[s
     covariance = contrasts * variance @ contrasts.T
     error = np.sqrt(np.diag(covariance))
     correlation, difference = covariance / np.outer(error, error), contrasts @ rows["mean"].to_numpy()
-    half = np.array([critical(correlation, float(one), level) for one in own.round(6)]) * error
-    p = np.array([tail(abs(t), correlation, one)[0] for t, one in zip(difference / error, own)])
+    if len(contrasts) > MANY:
+        half, p = sidak(difference / error, own, level)
+    else:
+        half = np.array([critical(correlation, float(one), level) for one in own.round(6)])
+        p = np.array([tail(abs(t), correlation, one)[0] for t, one in zip(difference / error, own)])
+    half = half * error
     return {"difference": difference, "low": difference - half, "high": difference + half, "p": p, "df": own}
 
 

@@ -19,14 +19,14 @@ def blocks(table: pd.DataFrame):
         yield rows.reset_index(drop=True)
 
 
-def once(sentences: Callable[[pd.DataFrame], list[str]]) -> Callable[[pd.DataFrame], list[str]]:
-    """Compute the sentences of a block only once, for the screen and for the files."""
+def once(function: Callable) -> Callable:
+    """Compute what a frame says only once, for the screen and for the files."""
 
     @functools.cache
-    def known(rows: bytes) -> list[str]:
-        return sentences(pickle.loads(rows))
+    def known(rows: bytes) -> bytes:
+        return pickle.dumps(function(pickle.loads(rows)))
 
-    return functools.wraps(sentences)(lambda rows: [*known(pickle.dumps(rows))])
+    return functools.wraps(function)(lambda rows: pickle.loads(known(pickle.dumps(rows))))
 
 
 def pairs(table: pd.DataFrame) -> list[pd.DataFrame]:

@@ -7,7 +7,7 @@ import pandas as pd
 from analysis.comparing import recipes
 from analysis.comparing.table import lower_is_better
 from analysis.reading.settings import BASELINE
-from analysis.showing.labels import measured, number, probability, teacher_of
+from analysis.showing.labels import measured, number, once, probability, teacher_of
 from analysis.showing.recipe_findings import answer
 
 FEW = 3  # up to this many recipes, every two are shown; above, only each method's most certain change
@@ -29,6 +29,7 @@ class Section:
     block: int  # the pair's last block, below which this is printed
 
 
+@once
 def sections(table: pd.DataFrame) -> list[Section]:
     """One for each pair of the table that was trained under several recipes."""
     return [_section(family) for family in recipes.families(table)]

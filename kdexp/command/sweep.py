@@ -12,6 +12,7 @@ from kdexp.command.plan import grouped, plan
 from kdexp.command.preview import about, preview
 from kdexp.command.winners import winners
 from kdexp.config import naming
+from kdexp.config.compose import uncollected
 from kdexp.config.resolve import baseline_of
 from kdexp.config.targets import construct
 from kdexp.engines.dispatch import check_data
@@ -25,7 +26,8 @@ def run_jobs(configs) -> None:
     run did not succeed."""
     if configs[0].describe:
         return describe(configs)
-    jobs = plan(configs)
+    with uncollected():
+        jobs = plan(configs)
     if jobs[0].config["prepare"]:
         check_data(jobs)
         screen.say(f"prepared: {len(jobs)} runs composed, data present and checked. Nothing was started.")

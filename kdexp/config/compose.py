@@ -1,9 +1,11 @@
 """Composes the configurations of a sweep. Hydra reads the files again for each job, which takes about 0.2 s; here each
-choice of files is composed once, and the values are merged into a copy."""
+choice of files is composed once, and the values are merged into a copy. Unpickling makes a copy of a configuration five times
+faster than deepcopy."""
 
 import contextlib
-import copy
 import functools
+import gc
+import pickle
 from collections.abc import Callable
 
 from hydra import initialize_config_dir
@@ -25,6 +27,17 @@ def initialised():
         yield
 
 
+@contextlib.contextmanager
+def uncollected():
+    """Inside, Python collects no garbage: planning makes many objects that stay, and looking through them again and again
+    takes a tenth of its time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 class Composer:
     """Words such as `distill=sp` and `seed=2` -> one configuration.
 
@@ -33,12 +46,12 @@ class Composer:
 
     def __init__(self, by_hydra: Callable[[list[str]], DictConfig], is_group: Callable[[str], bool]):
         self.by_hydra, self.is_group = by_hydra, functools.cache(is_group)
-        self.chosen = functools.cache(lambda *words: by_hydra(list(words)))
+        self.chosen = functools.cache(lambda *words: pickle.dumps(by_hydra(list(words))))
 
     def __call__(self, words: list[str]) -> DictConfig:
         overrides = OverridesParser.create().parse_overrides(words)
         values = [one for one in overrides if self._is_value(one)]
-        config = copy.deepcopy(self.chosen(*(one.input_line for one in overrides if one not in values)))
+        config = pickle.loads(self.chosen(*(one.input_line for one in overrides if one not in values)))
         try:
             for one in values:
                 OmegaConf.update(config, one.key_or_group, one.value(), merge=True)

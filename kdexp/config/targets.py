@@ -1,6 +1,7 @@
 """Resolves a `_target_` in a configuration: it names a class or function, and the rest of its node are the
 arguments."""
 
+import functools
 import importlib
 import inspect
 
@@ -30,6 +31,7 @@ def target(node: dict, plugins=()):
     return found
 
 
+@functools.cache
 def signature_defaults(function) -> dict:
     """Parameter of a constructor -> its default; tuples become lists, as in a configuration."""
     return {

@@ -1,7 +1,7 @@
 """Hydra's entry point into kdexp for sweeps. Imported whenever Hydra starts, so nothing heavy at the top."""
 
-import copy
 import functools
+import pickle
 from dataclasses import dataclass
 
 from hydra._internal.config_repository import ConfigRepository
@@ -13,7 +13,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
 from kdexp.config import plugins
-from kdexp.config.compose import Composer, without_pair
+from kdexp.config.compose import Composer, uncollected, without_pair
 
 
 @dataclass
@@ -43,10 +43,11 @@ class ReadOnce(ConfigRepository):
 
     def __init__(self, hydras: ConfigRepository):
         self.sources = hydras.sources
-        self._read = functools.cache(super().load_config)
+        read = super().load_config
+        self._read = functools.cache(lambda path: pickle.dumps(read(path)))
 
     def load_config(self, config_path):
-        return copy.deepcopy(self._read(config_path))  # Hydra merges other files into what it gets
+        return pickle.loads(self._read(config_path))  # a copy: Hydra merges other files into what it gets
 
     def __deepcopy__(self, memo):
         return self  # Hydra copies its repository for every job, and would copy the cache with it
@@ -70,7 +71,8 @@ class KdexpLauncher(Launcher):
         self.compose = Composer(by_hydra, is_group=lambda key: bool(loader.get_group_options(key)))
 
     def launch(self, job_overrides, initial_job_idx):
-        configs = [self.compose(without_pair(list(words))) for words in job_overrides]
+        with uncollected():
+            configs = [self.compose(without_pair(list(words))) for words in job_overrides]
         if self.search:
             from kdexp.command.search import trials
 
