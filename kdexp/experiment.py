@@ -16,6 +16,7 @@ from kdexp.config.schema import AUGMENT, DATASET, DISTILL, Unfit, UsageError
 from kdexp.config.targets import ShapesOnly, construct, constructor, parameters, target
 from kdexp.datasets import DatasetError, Images, split_validation
 from kdexp.datasets.batches import Pixels, TrainBatches
+from kdexp.graph import StepGraph
 from kdexp.learner import Learner, Weights
 from kdexp.machine import Machine, forward_of, place
 from kdexp.models import Taps
@@ -214,6 +215,8 @@ def build_learner(config: dict, where: Machine, teacher: nn.Module | None, label
         **{key: node[key] for key in ("until", "fade", "rise")},
     )
     forward = forward_of(student, where, config["batch_size"])
-    return Learner(
-        student, optimizer, method, weights, forward, where.half, config["seed"], recipe["clip"], recipe["ema"]
-    )
+    own = (config["seed"], recipe["clip"], recipe["ema"])
+    learner = Learner(student, optimizer, method, weights, forward, where.half, *own)
+    if where.graph:
+        learner.graph = StepGraph(learner, config["batch_size"])
+    return learner

@@ -8,6 +8,7 @@ import torch
 from kdexp import experiment, screen
 from kdexp.config.schema import UsageError
 from kdexp.evaluate import Score
+from kdexp.graph import graphed
 from kdexp.interrupt import Stopped
 from kdexp.job import Job
 from kdexp.learner import Learner
@@ -49,7 +50,8 @@ class Group:
         self.views = {}
         if self.network is not None:
             for mode in ("eval", "batch_stats"):
-                self.views[mode] = forward_of(teacher_view(self.network, mode), self.where, first.config["batch_size"])
+                view = forward_of(teacher_view(self.network, mode), self.where, first.config["batch_size"])
+                self.views[mode] = graphed(view, self.where, first.config["batch_size"])
         for job in self.jobs:
             job.begin()
         cap = self._cap()

@@ -1,7 +1,7 @@
 """A student in training: one loss, one step, and its own state."""
 
 from collections.abc import Callable, Hashable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -53,7 +53,8 @@ class Learner:
     until the epoch ends. clip: the maximum norm of the gradient of all that is trained, student and connectors
     together; 0: no clipping. ema: the decay per step of the average of the student's weights and buffers
     (torchvision's reference code averages both); 0: no averaging. `scored` is that average if there is one.
-    failure: None, or how and why this learner ended early; see `fail`.
+    failure: None, or how and why this learner ended early; see `fail`. graph: does the step instead of `eager`, with
+    compile=graph (kdexp/graph.py).
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Learner:
         exact = torch.float32 if self.device.type == "mps" else torch.float64
         self.sums = torch.zeros(5, dtype=exact, device=self.device)  # loss, ce, distill, correct, finite steps
         self.failure: tuple[str, str, str] | None = None
+        self.graph: Any = None
         self.score: Score | None = None  # of the last epoch
         self.pretraining_rows: list[dict] = []  # of the pretraining, if there is one
         self.weigh(weights)
@@ -92,7 +94,7 @@ class Learner:
         """End early. state: "diverged" or "failed"; trace: the traceback's text. Frees the memory: neither the
         exception nor what was trained is kept."""
         self.failure = (state, line, trace)
-        self.student = self.optimizer = self.method = self.forward = self.sums = self.average = None
+        self.student = self.optimizer = self.method = self.forward = self.sums = self.average = self.graph = None
 
     @property
     def scored(self) -> nn.Module:
@@ -101,9 +103,25 @@ class Learner:
 
     def learn(self, images: Tensor, batch: Batch, teacher: Output | None) -> None:
         """One step. images (batch, 3, H, W), normalized."""
-        torch.manual_seed(
-            key(self.seed, "pass", self.epoch, self.step)
-        )  # dropout is the same alone, in a group and resumed
+        (self.eager if self.graph is None else self.graph)(images, batch, teacher)
+        self.step += 1
+
+    def join(self) -> None:
+        """Called when all learners of a group have made their step; what follows waits for a step that runs elsewhere."""
+        if self.graph is not None:
+            self.graph.join()
+
+    def eager(self, images: Tensor, batch: Batch, teacher: Output | None) -> None:
+        """One step without a graph."""
+        self.seed_draws()
+        self.advance(images, batch, teacher)
+
+    def seed_draws(self) -> None:
+        """Dropout is the same alone, in a group and resumed."""
+        torch.manual_seed(key(self.seed, "pass", self.epoch, self.step))
+
+    def advance(self, images: Tensor, batch: Batch, teacher: Output | None) -> None:
+        """Forward pass, loss, backward pass, optimizer. Asks the device for no value, so that it can be captured."""
         with torch.autocast(self.device.type, self.half, enabled=self.half is not None):
             ce, distill, correct = self._terms(images, batch, teacher)
         loss = ce + distill
@@ -117,9 +135,8 @@ class Learner:
             self.average.update_parameters(self.student)
         with torch.no_grad():
             count = len(batch.labels)
-            finite = loss.isfinite() & (self.sums[4] == self.step)
+            finite = (self.sums[0] + loss).isfinite()  # once a loss is not, the sum is not
             self.sums += torch.stack([loss * count, ce * count, distill * count, correct, finite])
-        self.step += 1
 
     def _terms(self, images: Tensor, batch: Batch, teacher: Output | None) -> tuple[Tensor, Tensor, Tensor]:
         """(weighted cross entropy, weighted distillation, images classified correctly)."""

@@ -18,18 +18,24 @@ LONG_RUN = 5000
 
 
 class Machine(NamedTuple):
-    """half: the dtype of autocast, None for float32. threads: of the CPU."""
+    """half: the dtype of autocast, None for float32. threads: of the CPU. graph: capture steps as CUDA graphs."""
 
     device: torch.device
     half: torch.dtype | None
     deterministic: bool
     compile: bool
     threads: int
+    graph: bool = False
 
     def __str__(self) -> str:
         name = f"{self.device} {torch.cuda.get_device_name(self.device)}" if self.device.type == "cuda" else self.device
         threads = f", {self.threads} thread{'s' * (self.threads != 1)}" if self.device.type == "cpu" else ""
-        return f"{name}{threads}, {'bf16' if self.half else 'fp32'}, {'compiled' if self.compile else 'eager'}"
+        return f"{name}{threads}, {'bf16' if self.half else 'fp32'}, {self.execution}"
+
+    @property
+    def execution(self) -> str:
+        """How a step's operations get to the device."""
+        return " ".join(["compiled"] * self.compile + ["graph"] * self.graph) or "eager"
 
 
 def device_of(config: dict) -> torch.device:
@@ -49,17 +55,23 @@ def device_of(config: dict) -> torch.device:
 
 def machine(config: dict, images: int) -> Machine:
     """Resolve the settings of a run that trains on `images` images. Nothing else counts, so a resumed run, alone or in
-    a group, is computed the way it started. Raises UsageError for a device that the machine does not have."""
+    a group, is computed the way it started. Raises UsageError for a device that the machine does not have, and for
+    compile=graph without CUDA."""
     device = device_of(config)
     precision = config["precision"] if config["precision"] != "auto" else "bf16" if device.type == "cuda" else "fp32"
     deterministic = device.type == "cpu" if config["deterministic"] == "auto" else config["deterministic"]
-    compiled = config["compile"]
+    compiled, graph = config["compile"], config["compile"] == "graph"
+    if graph and device.type != "cuda":
+        raise UsageError(
+            f"compile=graph: CUDA graphs need a CUDA device, and this run is on {device}. Try compile=auto"
+        )
     if compiled == "auto":
         steps = config["epochs"] * math.ceil(images / config["batch_size"])
         compiled = device.type == "cuda" and not deterministic and steps >= LONG_RUN
     half = torch.bfloat16 if precision == "bf16" else None
     threads = torch.get_num_threads() if config["threads"] == "auto" else config["threads"]
-    return Machine(device, half, deterministic, compiled and can_compile(device.type), threads)
+    compiled = bool(compiled) and not graph and can_compile(device.type)
+    return Machine(device, half, deterministic, compiled, threads, graph)
 
 
 @functools.cache

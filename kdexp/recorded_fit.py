@@ -199,8 +199,12 @@ def note_failure(job: Job, state: str, line: str, trace: str) -> None:
 def made_with(where: Machine) -> dict:
     """What must stay the same for a resumed run to be bitwise equal to an uninterrupted one."""
     threads = where.threads if where.device.type == "cpu" else 0
-    compiled = "compiled" if where.compile else "eager"
-    return {"device": where.device.type, "compile": compiled, "torch": f"torch {torch.__version__}", "threads": threads}
+    return {
+        "device": where.device.type,
+        "compile": where.execution,
+        "torch": f"torch {torch.__version__}",
+        "threads": threads,
+    }
 
 
 def progress(row: dict, method: str) -> str:

@@ -66,7 +66,7 @@ def result_of(
         "peak_memory_mb": peak_memory(where.device) / 2**20,
         "device": device_name(where.device),
         "precision": "bf16" if where.half else "fp32",
-        "compile": where.compile,
+        "compile": "graph" if where.graph else where.compile,
         "deterministic": where.deterministic,
         "threads": where.threads,
         "group_size": group_size,

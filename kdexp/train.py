@@ -82,6 +82,8 @@ def _step(active: list[Learner], images: Tensor, batch: Batch, teachers: dict[st
         if not learner.failure:
             with _ending([learner], may_split):
                 learner.learn(images, batch, outputs.get(learner.teacher_mode))
+    for learner in active:
+        learner.join()
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from conftest import DISTILL
 from test_train import Trial, equal
 
 from kdexp.machine import Machine, prepare_torch
@@ -13,12 +14,16 @@ MODES = {
     "bf16": (torch.bfloat16, False, False),
     "deterministic": (None, True, False),
     "compiled": (torch.bfloat16, False, True),
+    "graph": (torch.bfloat16, False, False, True),
+    "deterministic graph": (None, True, False, True),
+    "compiled graph": (torch.bfloat16, False, True, True),
 }
 
 
 @pytest.fixture(params=MODES)
 def where(request):
-    machine = Machine(torch.device("cuda"), *MODES[request.param], torch.get_num_threads())
+    half, deterministic, compiled, *graph = MODES[request.param]
+    machine = Machine(torch.device("cuda"), half, deterministic, compiled, torch.get_num_threads(), *graph)
     prepare_torch(machine)
     yield machine
     prepare_torch(Machine(torch.device("cpu"), None, True, False, torch.get_num_threads()))
@@ -45,3 +50,31 @@ def test_cuda_agrees_with_the_cpu(tiny, where):
         trial = Trial([tiny("distill=sp", f"device={machine.device}", "optimizer.lr=1e-6")], teacher, 1, machine)
         losses.append(trial.train()[0][0][0]["train_loss"])
     assert losses[0] == pytest.approx(losses[1], rel=1e-3 if where.half is None else 0.05)
+
+
+@pytest.mark.parametrize("name", DISTILL)
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_a_captured_run_equals_a_usual_one_on_cuda(tiny, name, deterministic):
+    """In float32; to the last bit if deterministic. What cannot be captured is trained as usual."""
+    torch.manual_seed(0)
+    usual = Machine(torch.device("cuda"), None, deterministic, False, torch.get_num_threads())
+    teacher = WideResNet(16, 1, 10, 8).eval().to(usual.device)
+    config, runs = tiny(f"distill={name}", "device=cuda", "batch_size=10", "recipe.lr=0.02"), []
+    for where in (usual, usual._replace(graph=True)):
+        prepare_torch(where)
+        (rows,), (weights,) = Trial([config], teacher, 2, where).train()
+        runs.append((rows, weights))
+    (rows, weights), (again, weights_again) = runs
+    assert not deterministic or (again == rows and equal(weights_again, weights))
+    assert [row["train_loss"] for row in again] == pytest.approx([row["train_loss"] for row in rows], rel=0.02)
+
+
+def test_the_students_of_a_group_are_captured_on_cuda(tiny, capsys):
+    """The seven methods and the baseline, and none of them goes on without its graph."""
+    torch.manual_seed(0)
+    where = Machine(torch.device("cuda"), None, False, False, torch.get_num_threads(), True)
+    teacher = WideResNet(16, 1, 10, 8).eval().to(where.device)
+    names = ("none", "kd", "fn", "nst", "at", "rkd", "sp", "od")
+    trial = Trial([tiny(f"distill={name}", "device=cuda", "batch_size=10") for name in names], teacher, 2, where)
+    trial.train()
+    assert all(learner.graph.captured for learner in trial.learners), capsys.readouterr().err

@@ -12,6 +12,7 @@ from kdexp import experiment, memory
 from kdexp.config.schema import UsageError
 from kdexp.distill.base import DistillMethod
 from kdexp.evaluate import evaluate
+from kdexp.graph import graphed
 from kdexp.learner import Learner
 from kdexp.machine import Machine, forward_of, machine
 from kdexp.models.wrn import WideResNet
@@ -37,8 +38,9 @@ class Trial:
         self.data = experiment.load_data(self.config, where.device)
         labels = self.data.train.labels
         self.learners = [experiment.build_learner(config, where, teacher, labels) for config in configs]
+        size = self.config["batch_size"]
         self.views = {
-            mode: forward_of(teacher_view(teacher, mode), where, self.config["batch_size"])
+            mode: graphed(forward_of(teacher_view(teacher, mode), where, size), where, size)
             for mode in ("eval", "batch_stats")
         }
         for learner in self.learners:

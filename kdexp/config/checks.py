@@ -54,7 +54,7 @@ SHARES = ("distill.until", "distill.fade", "distill.rise")
 CHOICES = {
     "precision": ("auto", "fp32", "bf16"),
     "deterministic": ("auto", True, False),
-    "compile": ("auto", True, False),
+    "compile": ("auto", True, False, "graph"),
     "keep_logits": ("auto", True, False),
     "rerun": ("none", "failed", "all"),
     "on_error": ("continue", "stop"),

@@ -1,0 +1,160 @@
+"""compile=graph: the kernels of a step are captured once as a CUDA graph and replayed, instead of launched from Python.
+
+A step of a small network is hundreds of kernels of a few microseconds, and Python takes longer to launch one than the device
+to run it. The teacher's pass is one graph, each student's step another: forward pass, loss, backward pass, optimizer. The
+students' graphs wait for the teacher's and run side by side, each on its own stream.
+
+A graph repeats what it captured: the same tensors, shapes and numbers. So its inputs are copied into tensors that stay, the
+smaller last batch of an epoch is trained as usual, and a step is captured again when a learning rate or a weight of the loss
+changes. What cannot be repeated (random draws such as dropout's, a value that Python asks for) is trained as usual, with a
+line that says so.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from kdexp import screen
+from kdexp.config.schema import first_line
+from kdexp.distill.base import Batch, DistillMethod
+from kdexp.learner import Learner
+from kdexp.machine import Machine
+from kdexp.models import Output
+
+WARMUP = 3  # full batches before the capture: optimizer state is made in the first, and cuDNN chooses its algorithms
+
+
+def cuda_graph(function: Callable[[], None], stream: "torch.cuda.Stream | None") -> Callable[[], None]:
+    """Capture the kernels that `function` launches, which do not run yet; returns what runs them. Raises RuntimeError if
+    they cannot be captured."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=stream):
+        function()
+    return graph.replay
+
+
+class Captured:
+    """`function` of a nest of tensors (tuples, dicts), captured for these inputs. An input in `steady` is read where it is,
+    any other one is copied to a place of its own. Calling it returns the same output tensors each time, with new values."""
+
+    def __init__(self, function: Callable, given, steady: list[Tensor], capture: Callable, stream=None):
+        tensors, form = tree_flatten(given)
+        self.inputs = [one if any(one is other for other in steady) else one.clone() for one in tensors]
+        self.output = None
+
+        def run():
+            self.output = function(*tree_unflatten(self.inputs, form))
+
+        self.replay = capture(run, stream)
+
+    def __call__(self, given):
+        for mine, new in zip(self.inputs, tree_flatten(given)[0]):
+            if mine is not new:
+                mine.copy_(new)
+        self.replay()
+        return self.output
+
+
+class ForwardGraph:
+    """The forward pass of a frozen network; see `graphed`."""
+
+    def __init__(self, forward: Callable[[Tensor], Output], batch_size: int, capture: Callable = cuda_graph):
+        self.forward, self.batch_size, self.capture = forward, batch_size, capture
+        self.seen = 0
+        self.captured: Callable[[tuple], Output] | None = None
+
+    def __call__(self, images: Tensor) -> Output:
+        full = len(images) == self.batch_size
+        self.seen += full
+        if not full or self.seen <= WARMUP:
+            return self.forward(images)
+        if self.captured is None:
+            self._capture(images)
+        return self.captured((images,))
+
+    def _capture(self, images: Tensor) -> None:
+        try:
+            self.captured = Captured(self.forward, (images,), [], self.capture)
+        except RuntimeError as error:
+            screen.say(f"compile=graph: the teacher's pass is not captured ({first_line(error)})")
+            self.captured = lambda given: self.forward(*given)
+
+
+class StepGraph:
+    """A learner's step. capture: a stand-in for `cuda_graph`, for tests without a GPU."""
+
+    def __init__(self, learner: Learner, batch_size: int, capture: Callable = cuda_graph):
+        self.learner, self.batch_size, self.capture = learner, batch_size, capture
+        self.stream = torch.cuda.Stream(learner.device) if learner.device.type == "cuda" else None
+        self.seen, self.refused = 0, False
+        self.captured: Captured | None = None
+        self.constants: tuple = ()  # the numbers in the captured step
+        self.last: list[Tensor] = []  # the inputs of the previous step
+
+    def __call__(self, images: Tensor, batch: Batch, teacher: Output | None) -> None:
+        """One step of the learner, a replay if there is a graph for it."""
+        full = len(images) == self.batch_size
+        self.seen += full
+        if self.refused or not full:
+            return self.learner.eager(images, batch, teacher)
+        given = (images, batch.labels, batch.indices, teacher)
+        if self.seen <= WARMUP or not self._ready(given, batch):
+            self._watched(images, batch, teacher)
+        else:
+            if self.stream is not None:
+                self.stream.wait_stream(torch.cuda.current_stream(self.stream.device))
+            with torch.cuda.stream(self.stream):  # without a stream, this does nothing
+                self.captured(given)
+        self.last = tree_flatten(given)[0]
+
+    def join(self) -> None:
+        """Let what follows wait for the replay."""
+        if self.stream is not None:
+            torch.cuda.current_stream(self.stream.device).wait_stream(self.stream)
+
+    def _watched(self, images: Tensor, batch: Batch, teacher: Output | None) -> None:
+        """A step without a graph. A learner that draws random numbers in it will not get one."""
+        self.learner.seed_draws()
+        before = _generators(self.learner.device)
+        self.learner.eager(images, batch, teacher)
+        if not self.refused and not torch.equal(before, _generators(self.learner.device)):
+            self._refuse("it draws random numbers")
+
+    def _ready(self, given: tuple, batch: Batch) -> bool:
+        """Whether there is a graph with these numbers; captures one if not."""
+        learner = self.learner
+        rates = tuple(group["lr"] for group in learner.optimizer.param_groups)
+        told = learner.method is not None and type(learner.method).loss is not DistillMethod.loss
+        constants = (learner.now, rates, batch.progress if told else None)
+        if constants != self.constants or self.captured is None:
+            self.captured = None  # frees its memory first
+            try:
+                advance = lambda images, labels, indices, teacher: learner.advance(
+                    images, Batch(labels, indices, batch.progress), teacher
+                )
+                self.captured = Captured(advance, given, self.last, self.capture, self.stream)
+                self.constants = constants
+            except RuntimeError as error:
+                learner.optimizer.zero_grad(set_to_none=True)  # what the failed capture has left
+                self._refuse(first_line(error))
+        return self.captured is not None
+
+    def _refuse(self, why: str) -> None:
+        self.refused, self.captured = True, None
+        method = "the baseline" if self.learner.method is None else type(self.learner.method).__name__
+        screen.say(f"compile=graph: a step of {method} is not captured ({why})")
+
+
+def _generators(device: torch.device) -> Tensor:
+    """The state of torch's generators, as bytes."""
+    states = [torch.get_rng_state()]
+    if device.type == "cuda":
+        states.append(torch.cuda.get_rng_state(device))
+    return torch.cat(states)
+
+
+def graphed(forward: Callable[[Tensor], Output], where: Machine, batch_size: int) -> Callable[[Tensor], Output]:
+    """The forward pass of a teacher, captured as a graph under compile=graph. Its outputs are overwritten by the next pass."""
+    return ForwardGraph(forward, batch_size) if where.graph else forward
