@@ -7,6 +7,7 @@ teacher pass, eager float32, NST in its broadcast form. Both sides train the sam
 optimizer. They run in alternating blocks; medians and ranges over blocks are printed and written as CSV.
 
 `--growth 1000,10000` measures something else instead: how long the commands that read records take with that many records.
+`--device device.json` is for a GPU that is at hand for minutes: every way to do a step, its kernels and memory, the CUDA tests.
 """
 
 import argparse
@@ -14,14 +15,14 @@ import csv
 import platform
 import statistics
 import sys
-import time
 from pathlib import Path
 
 import torch
 from hydra import compose, initialize_config_dir
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from analysis.timing import growth  # noqa: E402
+from analysis.timing import device, growth  # noqa: E402
+from analysis.timing.blocks import block  # noqa: E402
 from analysis.timing.ours import Ours, SeedsAtATime, prepared  # noqa: E402
 from analysis.timing.textbook import Textbook  # noqa: E402
 from kdexp import CONF  # noqa: E402
@@ -29,16 +30,6 @@ from kdexp.config import cli  # noqa: E402
 from kdexp.config.resolve import plain  # noqa: E402
 
 METHODS = "none,fn,nst,at,rkd,sp,od,kd"
-
-
-def block(sides: list, count: int, device: torch.device) -> float:
-    """Seconds per step of these sides, one after the other."""
-    began = time.perf_counter()
-    for side in sides:
-        side.steps(count)
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return (time.perf_counter() - began) / count
 
 
 def compare(question: str, textbook: list, ours: list, rounds: int, count: int, device: torch.device) -> dict:
@@ -71,6 +62,10 @@ def arguments() -> argparse.Namespace:
         metavar="N,N",
         help="instead: time and memory of dry_run, list, summarize and --watch with N records",
     )
+    line.add_argument(
+        "--device", metavar="FILE", help="instead: everything about this device, as JSON in FILE and a table"
+    )
+    line.add_argument("--minutes", type=float, default=8, help="with --device: start nothing after these (default: 8)")
     return line.parse_args()
 
 
@@ -82,6 +77,8 @@ def main() -> None:
     cli.register()
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"), cli.messages():
         configs = [plain(compose("config", [f"distill={name}", *asked.overrides])) for name in names]
+        if asked.device:
+            return device.main(configs, asked.device, asked.minutes, asked.quick)
     data, source, teacher, where = prepared(configs)
     workers = min(4, torch.get_num_threads())
     texts = [Textbook(config, data, teacher, where.device, workers) for config in configs]

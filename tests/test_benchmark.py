@@ -1,11 +1,13 @@
 """The benchmark runs and says what it measured. Its speed is not tested."""
 
 import csv
+import json
 import subprocess
 import sys
 
 import pytest
 
+from analysis.timing.device import Report, covered, table
 from kdexp import ROOT
 
 
@@ -34,3 +36,41 @@ def test_growth_is_a_table():
     head, line, *rows = done.stdout.splitlines()
     assert "50 runs: s of CPU" in head and "100 runs: MB" in head and set(line) <= {*"|:-"} and len(rows) == 4
     assert all(float(cell) > 0 for row in rows for cell in row.split("|")[2:-1])
+
+
+@pytest.mark.slow
+def test_the_device_report_goes_on_after_an_error_and_has_every_way(tmp_path):
+    """On the CPU: what needs CUDA is an error, the rest is measured, and the file has both."""
+    small = ("teacher=wrn16_1", "student=resnet8", "batch_size=8", f"paths.data={tmp_path}", "device=cpu")
+    options = ("--device", "device.json", "--quick", "--methods", "none,kd", "--minutes", "9")
+    done = subprocess.run(
+        [sys.executable, ROOT / "analysis/benchmark.py", *options, *small], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    parts = json.loads((tmp_path / "device.json").read_text())
+    assert parts["machine"]["pair"] == "wrn16_1 -> resnet8" and parts["ceilings"]["copy_gb_per_s"] > 0
+    for subject in ("one run: KD", "one seed: 2 methods"):
+        for precision in ("fp32", "bf16"):
+            assert parts[f"{subject}, eager {precision}"]["ms"] > 0
+            assert "need a CUDA device" in parts[f"{subject}, graph {precision}"]["error"]
+    assert "| one run: KD, eager fp32" in done.stdout
+
+
+def test_a_part_of_the_report_fails_alone_and_none_starts_late(tmp_path):
+    report = Report(tmp_path / "device.json", 10)
+    report.part("one a, textbook fp32", lambda: {"ms": 6.0, "least": 5, "most": 7})
+    report.part(
+        "one a, graph bf16", lambda ms: {"ms": ms, "least": 1, "most": 3, "kernels": 9, "idle_percent": 40.4}, 2.0
+    )
+    report.part("one a, eager fp32", lambda: 1 / 0)
+    report.until = 0
+    report.part("one b, eager fp32", lambda: {"ms": 1})
+    parts = json.loads((tmp_path / "device.json").read_text())
+    assert parts["one a, eager fp32"]["error"] == "ZeroDivisionError: division by zero"
+    assert parts["one b, eager fp32"]["error"] == "TimeoutError: no time was left"
+    text = " ".join(table(parts).split())
+    assert "2.00 (1.00 to 3.00) | 3.0" in text and "| 9 " in text and "| 40 " in text and "division by zero" in text
+
+
+def test_overlapping_kernels_count_once():
+    assert covered([]) == 0 and covered([(1, 3), (2, 4), (2, 3), (6, 7)]) == 4

@@ -1,0 +1,189 @@
+"""All that is to be known about a device in one command, for a GPU that is at hand for minutes: its ceilings, the CUDA tests, the
+time of a step in every way kdexp can do it and by the textbook loop, its kernels, its memory. One JSON file and one table.
+
+Each part is tried on its own, and the file is written after each: an error or the end of the time costs only what is left.
+"""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from tabulate import tabulate
+from torch.profiler import ProfilerActivity, profile
+
+from analysis.timing.blocks import block
+from analysis.timing.ours import Ours, prepared
+from analysis.timing.textbook import Textbook
+from kdexp import ROOT
+from kdexp.config.schema import first_line
+from kdexp.machine import Machine
+
+HALVES = {"bf16": torch.bfloat16, "fp32": None}
+WARMUP = 10  # steps that are not counted: compiling, capturing
+
+
+class Report:
+    """The parts of a report, by name, in a JSON file. minutes: no part starts after these."""
+
+    def __init__(self, path: Path, minutes: float):
+        self.path, self.until = path, time.monotonic() + 60 * minutes
+        self.parts: dict[str, dict] = {}
+
+    def part(self, name: str, measure: Callable[..., dict], *given) -> None:
+        """Measure one part, and keep it or its error."""
+        began = time.perf_counter()
+        try:
+            if time.monotonic() > self.until:
+                raise TimeoutError("no time was left")
+            found = measure(*given)
+        except Exception as error:  # whatever it is, the other parts are still worth having
+            found = {"error": f"{type(error).__name__}: {first_line(error)}", "trace": traceback.format_exc()}
+        self.parts[name] = found | {"part_seconds": round(time.perf_counter() - began, 1)}
+        self.path.write_text(json.dumps(self.parts, indent=1))
+        print(f"{name}: {found.get('error') or 'measured'} ({self.parts[name]['part_seconds']} s)", file=sys.stderr)
+
+
+def main(configs: list[dict], out: str, minutes: float, quick: bool) -> None:
+    """configs: the runs of one seed; the last one is also the single run. What matters most comes first."""
+    report, (data, source, teacher, where) = Report(Path(out), minutes), prepared(configs)
+    pair = " -> ".join(configs[-1]["model"][role]["name"] for role in ("teacher", "student"))
+    count, what = 3 if quick else 200, {"pair": pair, "batch": configs[-1]["batch_size"], "data": source}
+    report.part("machine", environment, where.device, what)
+    report.part("ceilings", ceilings, where.device, 256 if quick else 8192)
+    subjects = {
+        f"one run: {configs[-1]['distill']['label']}": configs[-1:],
+        f"one seed: {len(configs)} methods": configs,
+    }
+    for subject, chosen in reversed(subjects.items()):
+        report.part(f"{subject}, textbook fp32", textbook, chosen, data, teacher, where, max(2, count // 10))
+    for compiled in (False, True):
+        for subject, chosen in reversed(subjects.items()):
+            for precision, half in HALVES.items():
+                for graph in (False, True):
+                    how = where._replace(half=half, compile=compiled, graph=graph)
+                    report.part(f"{subject}, {how.execution} {precision}", ours, chosen, data, teacher, how, count)
+        if not compiled:
+            report.part("tests", cuda_tests, 60 if quick else 240)
+    print(table(report.parts))
+
+
+def environment(device: torch.device) -> dict:
+    found = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "cpus": os.cpu_count(),
+        "device": str(device),
+    }
+    if device.type == "cuda":
+        seen = torch.cuda.get_device_properties(device)
+        found |= {"gpu": seen.name, "memory_gb": round(seen.total_memory / 1e9, 1), "cuda": torch.version.cuda}
+        found |= {"multiprocessors": seen.multi_processor_count, "cudnn": torch.backends.cudnn.version()}
+    return found
+
+
+def ceilings(device: torch.device, size: int) -> dict:
+    """What a large copy and a large bf16 matrix product reach."""
+    a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
+    long = torch.randn(size, size, 4, device=device)
+    copied = torch.empty_like(long)
+    matrix, copy = (_median(work, device) for work in (lambda: a @ b, lambda: copied.copy_(long)))
+    return {"bf16_tflops": 2 * size**3 / matrix / 1e12, "copy_gb_per_s": 2 * long.numel() * 4 / copy / 1e9}
+
+
+def _median(work: Callable, device: torch.device, rounds: int = 10) -> float:
+    times = []
+    for _ in range(rounds + 2):
+        began = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - began)
+    return statistics.median(times[2:])
+
+
+def cuda_tests(seconds: int) -> dict:
+    """tests/test_cuda.py in a process of its own. Raises TimeoutExpired."""
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_cuda.py"]
+    told = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=seconds).stdout.splitlines()
+    return {"summary": told[-1], "output": told[-200:]}
+
+
+def textbook(configs: list[dict], data, teacher, where: Machine, count: int) -> dict:
+    """The textbook loop's step."""
+    workers = min(8, os.cpu_count() or 1)
+    return step([Textbook(config, data, teacher, where.device, workers) for config in configs], count, where.device)
+
+
+def ours(configs: list[dict], data, teacher, how: Machine, count: int) -> dict:
+    """kdexp's own step in one way: its time, its kernels, its memory."""
+    if how.graph and how.device.type != "cuda":
+        raise RuntimeError("CUDA graphs need a CUDA device")
+    side = Ours(configs, data, teacher, how)
+    if how.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(how.device)
+    found = step([side], count, how.device)
+    if how.device.type == "cuda":
+        found["peak_mb"] = torch.cuda.max_memory_allocated(how.device) / 1e6
+    found["not_captured"] = sum(how.graph and one.graph.refused for one in side.learners)
+    return found | kernels(side, min(count, 20), found["ms"])
+
+
+def step(sides: list, count: int, device: torch.device, rounds: int = 5) -> dict:
+    """Milliseconds per step: median, least and most of `rounds` blocks."""
+    block(sides, min(WARMUP, 2 * count), device)
+    times = [1000 * block(sides, count, device) for _ in range(rounds)]
+    return {"ms": statistics.median(times), "least": min(times), "most": max(times), "steps": count, "blocks": rounds}
+
+
+def kernels(side: Ours, count: int, milliseconds: float) -> dict:
+    """Kernels of a step, the sum of their times, and the share of a step (`milliseconds`, unprofiled) in which none runs."""
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA][: 1 + torch.cuda.is_available()]) as seen:
+        side.steps(count)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+    ran = [one for one in seen.events() if one.device_type == torch.autograd.DeviceType.CUDA]
+    spans = sorted((one.time_range.start, one.time_range.end) for one in ran)
+    totals: dict[str, float] = {}
+    for one in ran:
+        totals[one.name] = totals.get(one.name, 0.0) + one.time_range.elapsed_us() / count / 1000
+    most = dict(sorted(totals.items(), key=lambda pair: -pair[1])[:12])
+    busy_ms = covered(spans) / count / 1000
+    found = {"kernels": len(ran) / count, "kernel_ms": sum(totals.values()), "busy_ms": busy_ms, "most_ms": most}
+    return found | {"idle_percent": 100 * max(0.0, 1 - busy_ms / milliseconds) if ran else None}
+
+
+def covered(spans: list[tuple[float, float]]) -> float:
+    """The time in which at least one of these (begin, end), sorted, is running: the kernels of several students overlap."""
+    total, until = 0.0, float("-inf")
+    for began, ended in spans:
+        total, until = total + max(0.0, ended - max(began, until)), max(until, ended)
+    return total
+
+
+def table(parts: dict[str, dict]) -> str:
+    """Everything that is a step, as Markdown; the factor is against the textbook loop of the same runs."""
+    rows = []
+    for name, one in parts.items():
+        against = parts.get(f"{name.partition(',')[0]}, textbook fp32", {}).get("ms")
+        if not name.startswith("one "):
+            continue
+        if "error" in one:
+            rows.append([name, one["error"][:60]])
+            continue
+        factor = f"{against / one['ms']:.1f}" if against else ""
+        cells = [f"{one['ms']:.2f} ({one['least']:.2f} to {one['most']:.2f})", factor]
+        cells += [f"{one[key]:.{digits}f}" if one.get(key) is not None else "" for key, digits in COLUMNS.items()]
+        rows.append([name, *cells])
+    heads = ["", "ms per step", "factor", "kernels", "kernels, ms", "idle, %", "peak MB"]
+    return tabulate(rows, heads, "github", disable_numparse=True)
+
+
+COLUMNS = {"kernels": 0, "kernel_ms": 2, "idle_percent": 0, "peak_mb": 0}
