@@ -13,7 +13,7 @@ from analysis.comparing.images import bound, parts, widened
 from analysis.comparing.model import fit
 from analysis.comparing.table import summarize
 from analysis.reading import records
-from analysis.reading.bits import right
+from analysis.reading.arrays import right
 from analysis.showing import formats, image_findings, labels
 from analysis.showing.output import display
 from kdexp.record import seal

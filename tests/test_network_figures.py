@@ -22,7 +22,7 @@ from analysis.drawing.attention_figure import APART, CELL, GAP, mosaic
 from analysis.drawing.style import labelled
 from analysis.page import report
 from analysis.reading import records
-from analysis.reading.logits import logits
+from analysis.reading.arrays import logits
 from analysis.reading.published import as_runs
 from analysis.showing import labels
 from kdexp.distill.at import at_loss

@@ -6,7 +6,7 @@ import importlib
 import numpy as np
 import pandas as pd
 
-from analysis.reading.records import predictions
+from analysis.reading.arrays import predictions
 
 
 def teacher_folder(run, runs: pd.DataFrame) -> str | None:

@@ -37,7 +37,7 @@ from scipy import stats
 
 from analysis.comparing.agreement import labels_of
 from analysis.comparing.multivariate_t import LEVEL
-from analysis.reading.bits import right
+from analysis.reading.arrays import right
 from analysis.reading.settings import BASELINE
 
 COLUMNS = ("low_images", "high_images", "images_alone", "images_lasting", "test_images")

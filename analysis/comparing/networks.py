@@ -8,9 +8,7 @@ import pandas as pd
 from scipy.special import softmax
 
 from analysis.comparing.agreement import teacher_folder
-from analysis.reading.bits import right
-from analysis.reading.logits import logits
-from analysis.reading.records import predictions
+from analysis.reading.arrays import logits, predictions, right
 
 BINS = 15  # as in kdexp.evaluate.measures.calibration
 

@@ -12,7 +12,6 @@ import os
 import sys
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import yaml
 
@@ -203,17 +202,3 @@ def epochs(runs: pd.DataFrame) -> pd.DataFrame:
         pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["run", "epoch", "test_acc", "seconds"])
     )
     return rows.apply(pd.to_numeric, errors="coerce")
-
-
-def predictions(folder: str | os.PathLike) -> np.ndarray | None:
-    """The predicted class of each test image after the last epoch, (N,) uint8; None if the file is missing or corrupt."""
-    whole = "predictions.npy" not in seal.damaged(Path(folder), ("predictions.npy",))
-    return array(folder, "predictions.npy") if whole else None
-
-
-def array(folder: str | os.PathLike, name: str) -> np.ndarray | None:
-    """A run's .npy file; None if numpy cannot read it."""
-    try:
-        return np.load(Path(folder, name), allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None

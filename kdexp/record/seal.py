@@ -36,13 +36,13 @@ def read_json(path: Path) -> dict | None:
     return content if whole else None
 
 
-def damaged(folder: Path, names: tuple[str, ...] = SEALED) -> list[str]:
+def damaged(folder: Path) -> list[str]:
     """The damaged files of a run: status.json and result.json if they are not valid JSON or their seal is wrong, and
-    in a finished run those of `names` that are missing or whose sha256 does not match."""
+    in a finished run those of SEALED that are missing or whose sha256 does not match."""
     content = {name: read_json(folder / name) for name in ("status.json", "result.json")}
     broken = [name for name, value in content.items() if value is None]
     for name, digest in (content["result.json"] or {}).get("sha256", {}).items():
         path = folder / name
-        if name in names and not (path.is_file() and sha256(path.read_bytes()) == digest):
+        if name in SEALED and not (path.is_file() and sha256(path.read_bytes()) == digest):
             broken.append(name)
     return broken

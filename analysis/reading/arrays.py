@@ -1,0 +1,59 @@
+"""A run's answers on the test images: predicted classes, which are right, logits. Each is None if its file is missing,
+unreadable, or not the one that result.json has the checksum of."""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+
+from kdexp.record import seal
+
+
+def predictions(folder: str | os.PathLike) -> np.ndarray | None:
+    """The predicted class of each test image after the last epoch, (N,) uint8 or uint16."""
+    return _array(folder, "predictions.npy", _checksums(folder))
+
+
+def logits(folder: str | os.PathLike) -> np.ndarray | None:
+    """(N, classes) float64 after the last epoch, kept as float16; None also if they are not finite. Records from before
+    `keep_logits`, and packs made without weights, have none."""
+    if not Path(folder, "logits.npy").exists():
+        return None
+    kept = _array(folder, "logits.npy", _checksums(folder))
+    whole = kept is not None and kept.ndim == 2 and kept.size and np.issubdtype(kept.dtype, np.floating)
+    return kept.astype(np.float64) if whole and np.isfinite(kept).all() else None
+
+
+def right(folder: str | os.PathLike, accuracy: float, labels: np.ndarray | None = None) -> np.ndarray | None:
+    """Which images are classified correctly, (N,) booleans, from right.npy, or from predictions.npy and the test set's
+    labels. None also if their mean is not the accuracy (percent) that the run recorded."""
+    if labels is None and not Path(folder, "right.npy").exists():
+        return None  # check before reading: older records have none, and there may be thousands
+    sums = _checksums(folder)
+    classes = _array(folder, "predictions.npy", sums)
+    if classes is None or not len(classes):
+        return None
+    found = _unpacked(_array(folder, "right.npy", sums), len(classes))
+    if found is None and labels is not None and len(classes) <= len(labels):
+        found = classes == labels[: len(classes)]  # dataset.limit_test scores the first N
+    return found if found is not None and abs(found.sum() - accuracy / 100 * len(found)) < 0.5 else None
+
+
+def _unpacked(bits: np.ndarray | None, count: int) -> np.ndarray | None:
+    fits = bits is not None and bits.dtype == np.uint8 and bits.shape == (-(-count // 8),)
+    return np.unpackbits(bits, count=count).astype(bool) if fits else None
+
+
+def _checksums(folder: str | os.PathLike) -> dict[str, str]:
+    return (seal.read_json(Path(folder, "result.json")) or {}).get("sha256", {})
+
+
+def _array(folder: str | os.PathLike, name: str, sums: dict[str, str]) -> np.ndarray | None:
+    try:
+        content = Path(folder, name).read_bytes()
+        if sums.get(name) in (None, seal.sha256(content)):
+            return np.load(io.BytesIO(content), allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return None
