@@ -275,6 +275,22 @@ def test_over_teachers(tmp_path):
     assert "for this one teacher" in findings.sentences(alone)[-1]
 
 
+@pytest.mark.parametrize(
+    "uniform, said",
+    [
+        (70.5, "What also comes from controls, which know less of the image or nothing: UNIFORM 0.50 points."),
+        (69.0, "Controls, which know less of the image or nothing, gain nothing: UNIFORM -1.00 points."),
+    ],
+)
+def test_what_controls_gain_is_said(tmp_path, uniform, said):
+    for seed, luck in ((1, -0.05), (2, 0.02), (3, 0.03)):
+        record(tmp_path, "none", seed, 70 + luck)
+        record(tmp_path, "kd", seed, 72 + 2 * luck)
+        record(tmp_path, "uniform", seed, uniform - luck / 3, more="  control: true\n")
+    rows = labels.pairs(tabulate(records.load(tmp_path)))[0]
+    assert f"KD gains 2.00 points over none. {said}" in findings.sentences(rows)
+
+
 def test_no_sentence_about_a_wide_row_is_laughable(tmp_path):
     """A row that is far below on every seed and varies wildly is neither "not told apart" nor "may be the best"."""
     write(tmp_path, none=[92.4, 93, 92.6], kd=[93, 93.4, 93.3], fn=[92.9, 93.1, 93.3], sp=[92.2, 92.6, 92.5])

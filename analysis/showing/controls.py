@@ -20,9 +20,9 @@ def controls(rows: pd.DataFrame) -> list[str]:
     if sign * real.gain <= 0:
         return []
     each = [f"{name(row, rows)} {amount(row.gain, metric)}" for _, row in without.iterrows()]
-    unsure = "" if (without.p < 0.05).any() else " (none of it for certain)"
     listed = each[0] if len(each) == 1 else f"{', '.join(each[:-1])} and {each[-1]}"
-    return [
-        f"{name(real, rows)} gains {amount(real.gain, metric)} over none. What also comes from controls, which know "
-        f"less of the image or nothing: {listed}{unsure}."
-    ]
+    gains = f"{name(real, rows)} gains {amount(real.gain, metric)} over none."
+    if (sign * without.gain <= 0).all():
+        return [f"{gains} Controls, which know less of the image or nothing, gain nothing: {listed}."]
+    unsure = "" if (without.p < 0.05).any() else " (none of it for certain)"
+    return [f"{gains} What also comes from controls, which know less of the image or nothing: {listed}{unsure}."]
