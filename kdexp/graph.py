@@ -100,7 +100,9 @@ class StepGraph:
         if self.refused or not full:
             return self.learner.eager(images, batch, teacher)
         given = (images, batch.labels, batch.indices, teacher)
-        if self.seen <= WARMUP or not self._ready(given, batch):
+        if self.seen <= WARMUP + 1 or not self._ready(
+            given, batch
+        ):  # the teacher's graph comes first, to be read in place
             self._watched(images, batch, teacher)
         else:
             if self.stream is not None:

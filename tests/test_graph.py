@@ -104,6 +104,9 @@ def test_the_seven_methods_and_the_baseline_are_captured_in_a_group(tiny, teache
     assert again == rows and all(map(equal, weights_again, weights))
     assert len(tapes) == 2 + 2 * len(names) and "not captured" not in capsys.readouterr().err
     assert all(learner.graph.seen == 12 > 2 * WARMUP for learner in trial.learners)
+    output = tree_leaves(trial.views["eval"].captured.output)  # is read where it is, not copied for each student
+    read = trial.learners[names.index("kd")].graph.captured.inputs
+    assert all(any(one is other for other in read) for one in output)
 
 
 def test_a_method_told_the_progress_is_captured_in_each_epoch(tiny, teacher):
