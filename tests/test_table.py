@@ -291,6 +291,15 @@ def test_what_controls_gain_is_said(tmp_path, uniform, said):
     assert f"KD gains 2.00 points over none. {said}" in findings.sentences(rows)
 
 
+def test_settings_too_long_for_a_folder_end_in_the_recipe(tmp_path):
+    cut = "augment.cutout=0.5,augment=trivial,dataset.limit=10000,epochs=12,precis-e3f91e24"
+    for name in ("none", "kd"):
+        record(tmp_path, name, recipe="trivial200", variant=cut)
+    (rows,) = labels.pairs(tabulate(records.load(tmp_path)))
+    told = "augment.cutout=0.5,augment=trivial,dataset.limit=10000,epochs=12,recipe=trivial200,..."
+    assert labels.circumstances(rows) == f"{told}   cpu   fp32"
+
+
 def test_no_sentence_about_a_wide_row_is_laughable(tmp_path):
     """A row that is far below on every seed and varies wildly is neither "not told apart" nor "may be the best"."""
     write(tmp_path, none=[92.4, 93, 92.6], kd=[93, 93.4, 93.3], fn=[92.9, 93.1, 93.3], sp=[92.2, 92.6, 92.5])
