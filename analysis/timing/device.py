@@ -52,7 +52,8 @@ class Report:
 
 
 def main(configs: list[dict], out: str, minutes: float, quick: bool) -> None:
-    """configs: the runs of one seed; the last one is also the single run. What matters most comes first."""
+    """configs: the runs of one seed; the last one is also the single run. What matters most comes first. compile=false
+    leaves out the compiled ways, which take minutes."""
     report, (data, source, teacher, where) = Report(Path(out), minutes), prepared(configs)
     pair = " -> ".join(configs[-1]["model"][role]["name"] for role in ("teacher", "student"))
     count, what = 3 if quick else 200, {"pair": pair, "batch": configs[-1]["batch_size"], "data": source}
@@ -64,7 +65,7 @@ def main(configs: list[dict], out: str, minutes: float, quick: bool) -> None:
     }
     for subject, chosen in reversed(subjects.items()):
         report.part(f"{subject}, textbook fp32", textbook, chosen, data, teacher, where, max(2, count // 10))
-    for compiled in (False, True):
+    for compiled in (False, True)[: 1 + (configs[0]["compile"] is not False)]:
         for subject, chosen in reversed(subjects.items()):
             for precision, half in HALVES.items():
                 for graph in (False, True):
