@@ -76,8 +76,9 @@ def main(configs: list[dict], out: str, minutes: float, quick: bool) -> None:
     print(table(report.parts))
 
 
-def environment(device: torch.device) -> dict:
-    found = {
+def environment(device: torch.device, what: dict) -> dict:
+    """Versions and the device, after `what`."""
+    found = what | {
         "python": platform.python_version(),
         "torch": torch.__version__,
         "cpus": os.cpu_count(),
