@@ -7,7 +7,7 @@ teacher pass, eager float32, NST in its broadcast form. Both sides train the sam
 optimizer. They run in alternating blocks; medians and ranges over blocks are printed and written as CSV.
 
 `--growth 1000,10000` measures something else instead: how long the commands that read records take with that many records.
-`--device device.json` is for a GPU that is at hand for minutes: every way to do a step, its kernels and memory, the CUDA tests.
+`--device device.json` is for a GPU that you have for only a few minutes: every way to do a step, its kernels and memory, the CUDA tests.
 """
 
 import argparse

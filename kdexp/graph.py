@@ -1,10 +1,10 @@
 """compile=graph: the kernels of a step are captured once as a CUDA graph and replayed, instead of launched from Python.
 
 A step of a small network is hundreds of kernels of a few microseconds, and Python takes longer to launch one than the device
-to run it. The teacher's pass is one graph, each student's step another: forward pass, loss, backward pass, optimizer. The
-students' graphs wait for the teacher's and run side by side, each on its own stream.
+takes to run it. The teacher's pass is one graph, each student's step another: forward pass, loss, backward pass, optimizer.
+The students' graphs wait for the teacher's and run side by side, each on its own stream.
 
-A graph repeats what it captured: the same tensors, shapes and numbers. So its inputs are copied into tensors that stay, the
+A graph repeats what it captured: the same tensors, shapes and numbers. So its inputs are copied into fixed tensors, the
 smaller last batch of an epoch is trained as usual, and a step is captured again when a learning rate or a weight of the loss
 changes. What cannot be repeated (random draws such as dropout's, a value that Python asks for) is trained as usual, with a
 line that says so.
@@ -20,7 +20,6 @@ from kdexp import screen
 from kdexp.config.schema import first_line
 from kdexp.distill.base import Batch, DistillMethod
 from kdexp.learner import Learner
-from kdexp.machine import Machine
 from kdexp.models import Output
 
 WARMUP = 3  # full batches before the capture: optimizer state is made in the first, and cuDNN chooses its algorithms
@@ -58,7 +57,7 @@ class Captured:
 
 
 class ForwardGraph:
-    """The forward pass of a frozen network; see `graphed`."""
+    """The forward pass of a frozen network. Its outputs are overwritten by the next pass."""
 
     def __init__(self, forward: Callable[[Tensor], Output], batch_size: int, capture: Callable = cuda_graph):
         self.forward, self.batch_size, self.capture = forward, batch_size, capture
@@ -120,7 +119,7 @@ class StepGraph:
         """A step without a graph. A learner that draws random numbers in it will not get one."""
         self.learner.seed_draws()
         before = _generators(self.learner.device)
-        self.learner.eager(images, batch, teacher)
+        self.learner.advance(images, batch, teacher)
         if not self.refused and not torch.equal(before, _generators(self.learner.device)):
             self._refuse("it draws random numbers")
 
@@ -130,7 +129,7 @@ class StepGraph:
         rates = tuple(group["lr"] for group in learner.optimizer.param_groups)
         told = learner.method is not None and type(learner.method).loss is not DistillMethod.loss
         constants = (learner.now, rates, batch.progress if told else None)
-        if constants != self.constants or self.captured is None:
+        if constants != self.constants:
             self.captured = None  # frees its memory first
             try:
                 advance = lambda images, labels, indices, teacher: learner.advance(
@@ -155,8 +154,3 @@ def _generators(device: torch.device) -> Tensor:
     if device.type == "cuda":
         states.append(torch.cuda.get_rng_state(device))
     return torch.cat(states)
-
-
-def graphed(forward: Callable[[Tensor], Output], where: Machine, batch_size: int) -> Callable[[Tensor], Output]:
-    """The forward pass of a teacher, captured as a graph under compile=graph. Its outputs are overwritten by the next pass."""
-    return ForwardGraph(forward, batch_size) if where.graph else forward

@@ -8,15 +8,14 @@ import torch
 from kdexp import experiment, screen
 from kdexp.config.schema import UsageError
 from kdexp.evaluate import Score
-from kdexp.graph import graphed
 from kdexp.interrupt import Stopped
 from kdexp.job import Job
 from kdexp.learner import Learner
-from kdexp.machine import forward_of, machine, prepare_torch
+from kdexp.machine import machine, prepare_torch
 from kdexp.memory import free_bytes, how_many
 from kdexp.pretraining import PretrainingRun
 from kdexp.recorded_fit import RecordedFit, made_with, note_failure
-from kdexp.teacher import Teachers, teacher_view
+from kdexp.teacher import Teachers, teacher_forward
 from kdexp.train import OutOfMemory
 
 
@@ -50,8 +49,7 @@ class Group:
         self.views = {}
         if self.network is not None:
             for mode in ("eval", "batch_stats"):
-                view = forward_of(teacher_view(self.network, mode), self.where, first.config["batch_size"])
-                self.views[mode] = graphed(view, self.where, first.config["batch_size"])
+                self.views[mode] = teacher_forward(self.network, mode, self.where, first.config["batch_size"])
         for job in self.jobs:
             job.begin()
         cap = self._cap()

@@ -107,7 +107,8 @@ class Learner:
         self.step += 1
 
     def join(self) -> None:
-        """Called when all learners of a group have made their step; what follows waits for a step that runs elsewhere."""
+        """What the device does next waits for this learner's step, which may run on a stream of its own. Called once every
+        learner of the group has been given its step."""
         if self.graph is not None:
             self.graph.join()
 
@@ -121,7 +122,8 @@ class Learner:
         torch.manual_seed(key(self.seed, "pass", self.epoch, self.step))
 
     def advance(self, images: Tensor, batch: Batch, teacher: Output | None) -> None:
-        """Forward pass, loss, backward pass, optimizer. Asks the device for no value, so that it can be captured."""
+        """Forward pass, loss, backward pass, optimizer. Without EMA, nothing here waits for a value
+        from the device, so that it can be captured."""
         with torch.autocast(self.device.type, self.half, enabled=self.half is not None):
             ce, distill, correct = self._terms(images, batch, teacher)
         loss = ce + distill

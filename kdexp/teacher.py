@@ -1,6 +1,7 @@
 """Teachers: found, trained on demand or given as a file; always checked before use."""
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -11,9 +12,10 @@ from kdexp import screen
 from kdexp.config.schema import UsageError
 from kdexp.evaluate import Score, evaluate
 from kdexp.experiment import Data, build_network, load_data
+from kdexp.graph import ForwardGraph
 from kdexp.interrupt import wait_for
 from kdexp.job import Job
-from kdexp.machine import device_of, place
+from kdexp.machine import Machine, device_of, forward_of, place
 from kdexp.record import seal
 from kdexp.teacher_checkpoint import load_teacher_checkpoint
 
@@ -31,6 +33,12 @@ def teacher_view(teacher: nn.Module, mode: str) -> nn.Module:
         if mode == "batch_stats" and isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.train().track_running_stats = False
     return view
+
+
+def teacher_forward(teacher: nn.Module, mode: str, where: Machine, batch_size: int) -> Callable:
+    """What to call for the teacher's forward pass in one mode: compiled or captured as a graph if the machine is to do so."""
+    forward = forward_of(teacher_view(teacher, mode), where, batch_size)
+    return ForwardGraph(forward, batch_size) if where.graph else forward
 
 
 def load_network(run_folder: Path) -> nn.Module:

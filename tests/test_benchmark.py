@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from analysis.timing.device import Report, covered, table
+from analysis.timing.blocks import covered
+from analysis.timing.device import Report, table
 from kdexp import ROOT
 
 

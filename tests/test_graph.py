@@ -43,9 +43,8 @@ class Tape(TorchDispatchMode):
         for function, args, kwargs, output in self.operations:
             again = function(*args, **kwargs)
             for old, new in zip(tree_leaves(output), tree_leaves(again)):
-                if (
-                    isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr()
-                ):  # else a view, or changed in place
+                # the same address: a view, or changed in place
+                if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():
                     old.copy_(new)
 
 

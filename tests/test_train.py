@@ -12,12 +12,11 @@ from kdexp import experiment, memory
 from kdexp.config.schema import UsageError
 from kdexp.distill.base import DistillMethod
 from kdexp.evaluate import evaluate
-from kdexp.graph import graphed
 from kdexp.learner import Learner
-from kdexp.machine import Machine, forward_of, machine
+from kdexp.machine import Machine, machine
 from kdexp.models.wrn import WideResNet
 from kdexp.pretraining import Pretrainer
-from kdexp.teacher import teacher_view
+from kdexp.teacher import teacher_forward
 from kdexp.train import fit
 
 CPU = Machine(torch.device("cpu"), None, True, False, torch.get_num_threads())
@@ -38,10 +37,8 @@ class Trial:
         self.data = experiment.load_data(self.config, where.device)
         labels = self.data.train.labels
         self.learners = [experiment.build_learner(config, where, teacher, labels) for config in configs]
-        size = self.config["batch_size"]
         self.views = {
-            mode: graphed(forward_of(teacher_view(teacher, mode), where, size), where, size)
-            for mode in ("eval", "batch_stats")
+            mode: teacher_forward(teacher, mode, where, self.config["batch_size"]) for mode in ("eval", "batch_stats")
         }
         for learner in self.learners:
             if learner.method is not None and (plan := learner.method.pretraining()):

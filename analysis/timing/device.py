@@ -1,5 +1,5 @@
-"""All that is to be known about a device in one command, for a GPU that is at hand for minutes: its ceilings, the CUDA tests, the
-time of a step in every way kdexp can do it and by the textbook loop, its kernels, its memory. One JSON file and one table.
+"""Everything about a device in one command, for a GPU that you have for only a few minutes: its ceilings, the CUDA tests, the time
+of a step in every way kdexp can do it and by the textbook loop, its kernels, its memory. One JSON file and one table.
 
 Each part is tried on its own, and the file is written after each: an error or the end of the time costs only what is left.
 """
@@ -7,7 +7,6 @@ Each part is tried on its own, and the file is written after each: an error or t
 import json
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import time
@@ -17,9 +16,8 @@ from pathlib import Path
 
 import torch
 from tabulate import tabulate
-from torch.profiler import ProfilerActivity, profile
 
-from analysis.timing.blocks import block
+from analysis.timing.blocks import Repeated, kernels, step
 from analysis.timing.ours import Ours, prepared
 from analysis.timing.textbook import Textbook
 from kdexp import ROOT
@@ -27,7 +25,6 @@ from kdexp.config.schema import first_line
 from kdexp.machine import Machine
 
 HALVES = {"bf16": torch.bfloat16, "fp32": None}
-WARMUP = 10  # steps that are not counted: compiling, capturing
 
 
 class Report:
@@ -60,13 +57,13 @@ def main(configs: list[dict], out: str, minutes: float, quick: bool) -> None:
     report.part("machine", environment, where.device, what)
     report.part("ceilings", ceilings, where.device, 256 if quick else 8192)
     subjects = {
-        f"one run: {configs[-1]['distill']['label']}": configs[-1:],
         f"one seed: {len(configs)} methods": configs,
+        f"one run: {configs[-1]['distill']['label']}": configs[-1:],
     }
-    for subject, chosen in reversed(subjects.items()):
+    for subject, chosen in subjects.items():
         report.part(f"{subject}, textbook fp32", textbook, chosen, data, teacher, where, max(2, count // 10))
-    for compiled in (False, True)[: 1 + (configs[0]["compile"] is not False)]:
-        for subject, chosen in reversed(subjects.items()):
+    for compiled in (False,) if configs[0]["compile"] is False else (False, True):
+        for subject, chosen in subjects.items():
             for precision, half in HALVES.items():
                 for graph in (False, True):
                     how = where._replace(half=half, compile=compiled, graph=graph)
@@ -96,19 +93,8 @@ def ceilings(device: torch.device, size: int) -> dict:
     a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
     long = torch.randn(size, size, 4, device=device)
     copied = torch.empty_like(long)
-    matrix, copy = (_median(work, device) for work in (lambda: a @ b, lambda: copied.copy_(long)))
-    return {"bf16_tflops": 2 * size**3 / matrix / 1e12, "copy_gb_per_s": 2 * long.numel() * 4 / copy / 1e9}
-
-
-def _median(work: Callable, device: torch.device, rounds: int = 10) -> float:
-    times = []
-    for _ in range(rounds + 2):
-        began = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - began)
-    return statistics.median(times[2:])
+    matrix, copy = (step([Repeated(work)], 10, device)["ms"] for work in (lambda: a @ b, lambda: copied.copy_(long)))
+    return {"bf16_tflops": 2 * size**3 / matrix / 1e9, "copy_gb_per_s": 2 * long.numel() * 4 / copy / 1e6}
 
 
 def cuda_tests(seconds: int) -> dict:
@@ -135,39 +121,7 @@ def ours(configs: list[dict], data, teacher, how: Machine, count: int) -> dict:
     if how.device.type == "cuda":
         found["peak_mb"] = torch.cuda.max_memory_allocated(how.device) / 1e6
     found["not_captured"] = sum(how.graph and one.graph.refused for one in side.learners)
-    return found | kernels(side, min(count, 20), found["ms"])
-
-
-def step(sides: list, count: int, device: torch.device, rounds: int = 5) -> dict:
-    """Milliseconds per step: median, least and most of `rounds` blocks."""
-    block(sides, min(WARMUP, 2 * count), device)
-    times = [1000 * block(sides, count, device) for _ in range(rounds)]
-    return {"ms": statistics.median(times), "least": min(times), "most": max(times), "steps": count, "blocks": rounds}
-
-
-def kernels(side: Ours, count: int, milliseconds: float) -> dict:
-    """Kernels of a step, the sum of their times, and the share of a step (`milliseconds`, unprofiled) in which none runs."""
-    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA][: 1 + torch.cuda.is_available()]) as seen:
-        side.steps(count)
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-    ran = [one for one in seen.events() if one.device_type == torch.autograd.DeviceType.CUDA]
-    spans = sorted((one.time_range.start, one.time_range.end) for one in ran)
-    totals: dict[str, float] = {}
-    for one in ran:
-        totals[one.name] = totals.get(one.name, 0.0) + one.time_range.elapsed_us() / count / 1000
-    most = dict(sorted(totals.items(), key=lambda pair: -pair[1])[:12])
-    busy_ms = covered(spans) / count / 1000
-    found = {"kernels": len(ran) / count, "kernel_ms": sum(totals.values()), "busy_ms": busy_ms, "most_ms": most}
-    return found | {"idle_percent": 100 * max(0.0, 1 - busy_ms / milliseconds) if ran else None}
-
-
-def covered(spans: list[tuple[float, float]]) -> float:
-    """The time in which at least one of these (begin, end), sorted, is running: the kernels of several students overlap."""
-    total, until = 0.0, float("-inf")
-    for began, ended in spans:
-        total, until = total + max(0.0, ended - max(began, until)), max(until, ended)
-    return total
+    return found | kernels(side, min(count, 20), found["ms"], how.device)
 
 
 def table(parts: dict[str, dict]) -> str:

@@ -12,9 +12,8 @@ from kdexp.config.schema import UsageError
 from kdexp.datasets import Images
 from kdexp.datasets.batches import Pixels
 from kdexp.evaluate import evaluate
-from kdexp.graph import graphed
-from kdexp.machine import Machine, device_of, forward_of, machine, place, prepare_torch
-from kdexp.teacher import teacher_view
+from kdexp.machine import Machine, device_of, machine, place, prepare_torch
+from kdexp.teacher import teacher_forward
 from kdexp.train import fit
 
 
@@ -29,10 +28,7 @@ class Ours:
         self.config, self.data, self.where = configs[0], data, where
         self.learners = [experiment.build_learner(config, where, teacher, data.train.labels) for config in configs]
         modes = {learner.teacher_mode for learner in self.learners} - {None}
-        size = self.config["batch_size"]
-        self.teachers = {
-            mode: graphed(forward_of(teacher_view(teacher, mode), where, size), where, size) for mode in modes
-        }
+        self.teachers = {mode: teacher_forward(teacher, mode, where, self.config["batch_size"]) for mode in modes}
 
     def steps(self, count: int) -> None:
         def enough():

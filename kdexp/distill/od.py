@@ -25,7 +25,7 @@ from kdexp.models import Output, Tap
 def od_margin(gamma: Tensor, beta: Tensor) -> Tensor:
     """E[x | x < 0] for x ~ N(beta, gamma^2), per channel: (channels,), from the affine parameters of a BatchNorm.
     Never positive."""
-    if gamma.is_meta:  # only the shape counts, and torch would import its compiler, 1.5 s, to find it
+    if gamma.is_meta:  # only the shape counts; torch would import its compiler for the values, which takes 1.5 s
         return torch.empty_like(gamma)
     exact = torch.float32 if gamma.device.type == "mps" else torch.float64
     deviation, mean = gamma.to(exact).abs(), beta.to(exact)
