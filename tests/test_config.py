@@ -7,7 +7,9 @@ import pytest
 import torch
 import yaml
 from conftest import DISTILL, METHODS, NETWORKS
+from hydra import compose as hydra_compose
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kdexp import ROOT, SWEEPS, experiment
@@ -35,6 +37,38 @@ def test_every_option_composes_and_builds(hydra, tmp_path, file):
     if file.parent.name == "logger" and file.stem == "mlflow":  # which the test extra does not install
         pytest.importorskip("mlflow")
     Job(config)
+
+
+def test_a_sweep_composes_each_method_and_each_pair_once_and_gets_what_hydra_gives(hydra):
+    calls = []
+
+    def by_hydra(words):
+        calls.append(words)
+        return hydra_compose("config", words)
+
+    composer = compose.Composer(by_hydra, is_group=lambda key: key != "seed")
+    pairs = [["teacher=wrn40_2", "student=wrn16_2"], ["teacher=vgg13", "student=vgg8"], ["student=resnet8"]]
+    sweep = [["seed=2", f"distill={method}", *pair] for pair in pairs for method in DISTILL]
+    found = [composer(words) for words in sweep]
+    assert len(calls) == len(pairs) + len(DISTILL)
+    for words, one in zip(sweep, found):
+        assert one == hydra_compose("config", words) and one.distill._parent is one
+
+
+def test_files_that_change_the_same_section_are_composed_together():
+    """An experiment that sets a method's weight, and a method that sets its recipe's epochs."""
+
+    def by_hydra(words):
+        chosen = {"experiment": "", "distill": "kd"} | dict(word.split("=") for word in words)
+        weight = 7 if chosen["experiment"] == "heavy" else {"kd": 1, "sp": 2, "long": 3}[chosen["distill"]]
+        epochs = 9 if chosen["distill"] == "long" else 5
+        return OmegaConf.create(chosen | {"distill": {"weight": weight}, "recipe": {"epochs": epochs}})
+
+    composer = compose.Composer(by_hydra, is_group=lambda key: True)
+    for rest in ([], ["experiment=usual"], ["experiment=heavy"]):
+        for method in ("kd", "sp", "long"):
+            words = [*rest, f"distill={method}"]
+            assert composer(words) == by_hydra(words)
 
 
 @pytest.mark.parametrize("role", ["teacher", "student"])

@@ -25,16 +25,20 @@ def logits(folder: str | os.PathLike) -> np.ndarray | None:
     return kept.astype(np.float64) if whole and np.isfinite(kept).all() else None
 
 
-def right(folder: str | os.PathLike, accuracy: float, labels: np.ndarray | None = None) -> np.ndarray | None:
+def right(
+    folder: str | os.PathLike, accuracy: float, labels: np.ndarray | None = None, sums: dict[str, str] | None = None
+) -> np.ndarray | None:
     """Which images are classified correctly, (N,) booleans, from right.npy, or from predictions.npy and the test set's
-    labels. None also if their mean is not the accuracy (percent) that the run recorded."""
-    if labels is None and not Path(folder, "right.npy").exists():
-        return None  # check before reading: older records have none, and there may be thousands
-    sums = _checksums(folder)
+    labels. None also if their mean is not the accuracy (percent) that the run recorded. sums: the checksums in its
+    result.json, if that has been read."""
+    sums = _checksums(folder) if sums is None else sums
+    bits = _array(folder, "right.npy", sums)
+    if bits is None and labels is None:
+        return None  # before reading on: older records have none, and there may be thousands
     classes = _array(folder, "predictions.npy", sums)
     if classes is None or not len(classes):
         return None
-    found = _unpacked(_array(folder, "right.npy", sums), len(classes))
+    found = _unpacked(bits, len(classes))
     if found is None and labels is not None and len(classes) <= len(labels):
         found = classes == labels[: len(classes)]  # dataset.limit_test scores the first N
     return found if found is not None and abs(found.sum() - accuracy / 100 * len(found)) < 0.5 else None
@@ -51,7 +55,8 @@ def _checksums(folder: str | os.PathLike) -> dict[str, str]:
 
 def _array(folder: str | os.PathLike, name: str, sums: dict[str, str]) -> np.ndarray | None:
     try:
-        content = Path(folder, name).read_bytes()
+        with open(f"{os.fspath(folder)}/{name}", "rb") as file:  # a Path takes as long as reading the file
+            content = file.read()
         if sums.get(name) in (None, seal.sha256(content)):
             return np.load(io.BytesIO(content), allow_pickle=False)
     except (OSError, ValueError, EOFError):

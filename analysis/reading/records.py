@@ -4,6 +4,7 @@ Numbers come from result.json and epochs.csv, states from status.json, settings 
 names or logs. Corrupt records are reported and left out.
 """
 
+import fnmatch
 import functools
 import io
 import json
@@ -38,8 +39,8 @@ def read(*outputs: str | os.PathLike) -> tuple[pd.DataFrame, list[str]]:
     """(runs, what was left out and why).
 
     runs: the numbers of result.json (accuracies in percent, `seconds`, `params`), every setting by its dotted name,
-    and `status` (done, running, failed, diverged), `folder`, `label`, `note`, `shared_settings`,
-    `method_settings` (JSON; analysis/reading/settings.py).
+    and `status` (done, running, failed, diverged), `folder`, `sha256` (of its files, by name), `label`, `note`,
+    `shared_settings`, `method_settings` (JSON; analysis/reading/settings.py).
     If two folders hold the same run, it counts once. The frame is empty if there are no records.
     """
     rows, left_out = [], []
@@ -116,7 +117,7 @@ def _row(folder: str) -> dict:
         "test_acc": _number(result.get("test_acc")),
         "status": str(state["status"]),
         "folder": folder,
-        "epochs_sha256": sealed.get("epochs.csv"),
+        "sha256": sealed,
         "label": label(method),
         "note": method["note"] or "",
         "control": bool(method.get("control")) or config.get("teacher_epoch") is not None,  # older records have neither
@@ -130,8 +131,8 @@ def _row(folder: str) -> dict:
 def _evaluations(folder: str, weights: str | None) -> dict[str, float]:
     """What `python -m kdexp.evaluate` wrote next to a run, as SET.acc, SET.ece, ...; only if it is for these weights."""
     found = {}
-    for path in sorted(Path(folder).glob("evaluated-*.json")):
-        content = _json(folder, path.name)
+    for name in sorted(fnmatch.filter(os.listdir(folder), "evaluated-*.json")):
+        content = _json(folder, name)
         if weights and content.get("student_sha256") == weights:
             numbers = {key: value for key, value in content.items() if isinstance(value, (int, float))}
             found |= {f"{content['set']}.{key}": value for key, value in numbers.items()}
@@ -183,10 +184,10 @@ def epochs(runs: pd.DataFrame) -> pd.DataFrame:
     """A row per epoch of these runs: `run` (the index of its row in `runs`) and the columns of epochs.csv. Corrupt files
     are reported on stderr and left out."""
     texts: dict[str, list[str]] = {}
-    for index, folder, sealed in zip(runs.index, runs.folder, runs.epochs_sha256):
+    for index, folder, sealed in zip(runs.index, runs.folder, runs.sha256):
         try:
             content = Path(folder, "epochs.csv").read_bytes()
-            if isinstance(sealed, str) and seal.sha256(content) != sealed:
+            if sealed.get("epochs.csv") not in (None, seal.sha256(content)):
                 raise ValueError("it does not match its checksum")
             header, *lines = content.decode().splitlines()
             if not header.startswith("epoch,") or any(line.count(",") != header.count(",") for line in lines):

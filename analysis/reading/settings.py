@@ -57,9 +57,10 @@ def fill_absent(all_settings: list[dict], names: list[dict]) -> None:
         for one, chosen in zip(all_settings, names):
             members.setdefault(chosen[section], []).append(one)
         for group in members.values():
-            if len({tuple(one) for one in group}) == 1:
+            kinds = {tuple(one) for one in group}
+            if len(kinds) == 1:
                 continue
-            for key in {key for one in group for key in one if key.startswith(section + ".")}:
+            for key in {key for keys in kinds for key in keys if key.startswith(section + ".")}:
                 values = {one[key] for one in group if key in one}
                 for one in group if len(values) == 1 else ():
                     one.setdefault(key, *values)

@@ -88,6 +88,8 @@ def name(row, rows: pd.DataFrame) -> str:
 
 
 def names(some: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
+    if rows.label.is_unique:
+        return [textwrap.shorten(label, 40) for label in some.label]
     return [name(row, rows) for _, row in some.iterrows()]
 
 

@@ -19,6 +19,7 @@ OPEN = "far behind the best mean, but too uneven to be ruled out."
 WIDTH = 1000  # a table is as wide as it needs: a narrow terminal wraps it, and nothing is cut off
 
 
+@labels.once
 def display(rows: pd.DataFrame) -> pd.DataFrame:
     """A block as text, with the columns that a paper shows; every format but CSV and JSON uses it."""
     metric = rows.metric.iloc[0]

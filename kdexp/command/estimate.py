@@ -29,14 +29,23 @@ class Pace:
         kind = lambda one: one["device"].partition(":")[0].partition(" ")[0]
         return [one for one in found if (kind(one), one["precision"]) == self.setup and one["images_per_second"]]
 
-    def images(self, job: Job) -> int | None:
-        """Images per epoch of the job; None if no record tells the size of the data set."""
-        limit = job.config["dataset"]["limit"]
-        whole = [one["images_per_second"] * one["seconds_per_epoch"] for one in self._of(job) if one["limit"] is None]
-        return limit or (round(max(whole)) if whole else None)
+    @cached_property
+    def alike(self) -> dict[tuple, list[dict]]:
+        """(dataset, student) -> their records."""
+        found: dict[tuple, list[dict]] = {}
+        for one in self.records:
+            found.setdefault((one["dataset"], one["student"]), []).append(one)
+        return found
 
-    def _of(self, job: Job) -> list[dict]:
-        return [one for one in self.records if one["dataset"] == job.config["dataset"]["name"]]
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """Data set -> its images per epoch, of those that a record tells."""
+        sizes: dict[str, int] = {}
+        for one in self.records:
+            if one["limit"] is None:
+                images = round(one["images_per_second"] * one["seconds_per_epoch"])
+                sizes[one["dataset"]] = max(images, sizes.get(one["dataset"], 0))
+        return sizes
 
     def seconds(self, members: list[Job]) -> float | None:
         """Time left for a group, in seconds; None if no record tells."""
@@ -45,13 +54,13 @@ class Pace:
 
     def _share(self, job: Job, size: int) -> float | None:
         teacher, student = job.config["model"]["teacher"], job.config["model"]["student"]["name"]
-        alike = [one for one in self._of(job) if one["student"] == student]
+        alike = self.alike.get((job.config["dataset"]["name"], student), [])
         if teacher:
             alike = [one for one in alike if one["teacher"] == teacher["name"]]
         elif size > 1:  # a baseline in a group pays its share of the group's teacher
             alike = [one for one in alike if one["group_size"] > 1] or alike
         alike = [one for one in alike if one["threads"] == self.threads] or alike
-        images = self.images(job)
+        images = job.config["dataset"]["limit"] or self.sizes.get(job.config["dataset"]["name"])
         if not alike or not images:
             return None
         nearest = min(abs(one["group_size"] - size) for one in alike)

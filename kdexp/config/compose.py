@@ -46,12 +46,15 @@ class Composer:
 
     def __init__(self, by_hydra: Callable[[list[str]], DictConfig], is_group: Callable[[str], bool]):
         self.by_hydra, self.is_group = by_hydra, functools.cache(is_group)
-        self.chosen = functools.cache(lambda *words: pickle.dumps(by_hydra(list(words))))
+        self.first: tuple[str, ...] | None = None  # the choices of the first job, except for its method
+        self.chosen = functools.cache(self._chosen)
 
     def __call__(self, words: list[str]) -> DictConfig:
         overrides = OverridesParser.create().parse_overrides(words)
         values = [one for one in overrides if self._is_value(one)]
-        config = pickle.loads(self.chosen(*(one.input_line for one in overrides if one not in values)))
+        choices = [one.input_line for one in overrides if one not in values]
+        method = tuple(word for word in choices if word.startswith("distill="))
+        config = pickle.loads(self.chosen(tuple(word for word in choices if word not in method), method))
         try:
             for one in values:
                 OmegaConf.update(config, one.key_or_group, one.value(), merge=True)
@@ -59,12 +62,31 @@ class Composer:
             return self.by_hydra(words)  # rejects them with Hydra's own message
         return config
 
+    def _chosen(self, rest: tuple[str, ...], method: tuple[str, ...]) -> bytes:
+        """The pickled configuration of these choices of files. Hydra composes every method with the first pair, and every
+        other pair once: a method's file usually changes the method alone, and a pair does not change the method."""
+        self.first = rest if self.first is None else self.first
+        if method and rest != self.first:
+            usual, chosen, other = map(
+                pickle.loads, (self.chosen(self.first, ()), self.chosen(self.first, method), self.chosen(rest, ()))
+            )
+            if _changed(usual, chosen) <= {"distill"} and "distill" not in _changed(usual, other):
+                other.distill = chosen.distill
+                return pickle.dumps(other)
+        return pickle.dumps(self.by_hydra([*rest, *method]))
+
     def _is_value(self, override: Override) -> bool:
         """Whether it is a plain `key=value`. What adds, deletes, selects a file or configures Hydra is left to
         Hydra."""
         plain = not (override.is_add() or override.is_force_add() or override.is_delete())
         key = override.key_or_group
         return plain and override.package is None and not key.startswith("hydra") and not self.is_group(key)
+
+
+def _changed(one: DictConfig, other: DictConfig) -> set[str]:
+    """The top-level keys whose values differ."""
+    theirs, ours = OmegaConf.to_container(one), OmegaConf.to_container(other)
+    return {str(key) for key in {*theirs, *ours} if theirs.get(key, ...) != ours.get(key, ...)}
 
 
 def without_pair(words: list[str]) -> list[str]:
