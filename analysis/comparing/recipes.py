@@ -99,11 +99,13 @@ def changes(family: pd.DataFrame) -> pd.DataFrame:
     control = {row.pair: row.Index for row in rows.itertuples() if row.distill == BASELINE}
     found, contrasts = [], []
     for method, mine in rows[rows.distill != BASELINE].groupby("method", sort=False):
-        for (first, one), (second, other) in itertools.combinations(zip(mine.index, mine.pair), 2):
+        for (first, one, other), (second, two, under) in itertools.combinations(
+            zip(mine.index, mine.pair, mine.under), 2
+        ):
             contrast = np.zeros(len(rows))
-            contrast[[second, control[one]]], contrast[[first, control[other]]] = 1, -1
+            contrast[[second, control[one]]], contrast[[first, control[two]]] = 1, -1
             contrasts.append(contrast)
-            found.append({"method": method, "under": rows.under[second], "other": rows.under[first]})
+            found.append({"method": method, "under": under, "other": other})
     columns = ["method", "under", "other", "difference", "low", "high", "p", "df"]
     if not found:
         return pd.DataFrame(columns=columns)
@@ -119,12 +121,11 @@ def _together(contrasts: np.ndarray, rows: pd.DataFrame, level: float) -> dict[s
     df = np.array([np.where(wide, n - 1, rows.df)[one].max() for one in estimates.T])
     shares = contrasts**2 * variance @ estimates
     own = shares.sum(1) ** 2 / (shares**2 / df).sum(1)
-    covariance = contrasts * variance @ contrasts.T
-    error = np.sqrt(np.diag(covariance))
-    correlation, difference = covariance / np.outer(error, error), contrasts @ rows["mean"].to_numpy()
+    error, difference = np.sqrt(shares.sum(1)), contrasts @ rows["mean"].to_numpy()
     if len(contrasts) > MANY:
         half, p = sidak(difference / error, own, level)
     else:
+        correlation = contrasts * variance @ contrasts.T / np.outer(error, error)
         half = np.array([critical(correlation, float(one), level) for one in own.round(6)])
         p = np.array([tail(abs(t), correlation, one)[0] for t, one in zip(difference / error, own)])
     half = half * error

@@ -18,6 +18,7 @@ import yaml
 
 from analysis.reading.settings import DEFAULTS, SECTIONS, fill_absent, settings, split
 from kdexp.config.schema import first_line, flatten, label
+from kdexp.garbage import uncollected
 from kdexp.record import seal
 from kdexp.record.config import block, blocks, parse
 from kdexp.record.runs import folders
@@ -35,6 +36,7 @@ def load(*outputs: str | os.PathLike) -> pd.DataFrame:
     return runs
 
 
+@uncollected()
 def read(*outputs: str | os.PathLike) -> tuple[pd.DataFrame, list[str]]:
     """(runs, what was left out and why).
 

@@ -160,7 +160,7 @@ def commands(rows: pd.DataFrame) -> list[str]:
     said, taught = [], rows[rows.distill != BASELINE]
     if len(taught) and len(taught) == len(rows):
         said.append(f"The baseline is missing: {_command(taught.iloc[0], 'none', taught.wanted.iloc[0])}")
-    if rows.over.iloc[0] != "teacher":
+    if rows.over.iloc[0] != "teacher" and rows.lacking.any():
         for (_, lacking), some in rows[rows.lacking != ""].groupby(["variant", "lacking"], sort=False):
             chosen = ",".join(dict.fromkeys(some.distill))
             said.append(f"Seeds are missing: {_command(some.iloc[0], chosen, lacking)}")

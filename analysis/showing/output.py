@@ -113,7 +113,8 @@ def print_table(table: pd.DataFrame, runs: pd.DataFrame, by: str = "distill") ->
     for title, grid in grids(table, by) if by != "distill" else ():
         console.print(screen(grid, title), width=WIDTH, crop=False)
         console.print(f"\n  *  {LEGEND.partition('   ')[0]}\n")
-    for rows in labels.pairs(table) if by == "distill" else ():
+    pairs = labels.pairs(table)
+    for rows in pairs if by == "distill" else ():
         console.print(labels.heading(rows), style="bold", markup=False)
         console.print(labels.circumstances(rows), markup=False)
         console.print(
@@ -126,7 +127,7 @@ def print_table(table: pd.DataFrame, runs: pd.DataFrame, by: str = "distill") ->
             console.print(f"  {line}", markup=False)
         console.print("")
     print_sections(table, console)
-    taught = {(rows.dataset[0], labels.teacher_of(rows)) for rows in labels.pairs(table)}
+    taught = {(rows.dataset[0], labels.teacher_of(rows)) for rows in pairs}
     for rows in labels.blocks(table):
         if (rows.teacher == "").all() and (rows.dataset[0], rows.student[0]) not in taught and rows.n[0]:
             mean = number(rows["mean"][0], rows.metric[0])

@@ -12,11 +12,11 @@ from kdexp.command.plan import grouped, plan
 from kdexp.command.preview import about, preview
 from kdexp.command.winners import winners
 from kdexp.config import naming
-from kdexp.config.compose import uncollected
 from kdexp.config.resolve import baseline_of
 from kdexp.config.targets import construct
 from kdexp.engines.dispatch import check_data
 from kdexp.experiment import build_optimizer
+from kdexp.garbage import uncollected
 from kdexp.interrupt import Stopped, deferred_interrupt
 from kdexp.job import Job
 

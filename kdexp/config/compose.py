@@ -4,7 +4,6 @@ faster than deepcopy."""
 
 import contextlib
 import functools
-import gc
 import pickle
 from collections.abc import Callable
 
@@ -25,17 +24,6 @@ def initialised():
     ready = GlobalHydra.instance().is_initialized()
     with contextlib.nullcontext() if ready else initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
         yield
-
-
-@contextlib.contextmanager
-def uncollected():
-    """Inside, Python collects no garbage: planning makes many objects that stay, and looking through them again and again
-    takes a tenth of its time."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 class Composer:

@@ -13,7 +13,8 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
 from kdexp.config import plugins
-from kdexp.config.compose import Composer, uncollected, without_pair
+from kdexp.config.compose import Composer, without_pair
+from kdexp.garbage import uncollected
 
 
 @dataclass
