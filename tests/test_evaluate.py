@@ -158,6 +158,10 @@ def test_any_file_with_its_network(trained, capsys, tmp_path):
 def test_what_cannot_be_evaluated_is_one_sentence(trained, capsys):
     with pytest.raises(SystemExit, match="cifar10.1: .*cifar10.1_v6_data.npy does not exist"):
         evaluated(capsys, trained, "--on", "cifar10.1", "--data", trained)
+    with pytest.raises(SystemExit, match="resnet20.th: there is no such file"):
+        evaluated(capsys, "resnet20.th", "teacher=resnet20a", "dataset=cifar10")
+    with pytest.raises(SystemExit, match="nowhere: there is no such folder"):
+        evaluated(capsys, "nowhere")
     with pytest.raises(SystemExit, match="no run has sp"):
         evaluated(capsys, trained, "distill=sp")
     assert capsys.readouterr().out == ""  # the message alone, without the head of an empty table

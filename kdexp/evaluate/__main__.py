@@ -157,7 +157,10 @@ def main(typed: list[str] | None = None) -> None:
     if any(word.startswith("-") for word in more):
         line.error(f"unrecognized arguments: {' '.join(more)}")
     words, data = [*arguments.words, *more], Data(arguments.data)
+    absent = [word for word in words if "=" not in word and Path(word).suffix and not Path(word).exists()]
     try:
+        if absent:
+            raise UsageError(f"{absent[0]}: there is no such file")
         files = [word for word in words if Path(word).is_file()]
         if files:
             more = [word for word in words if word not in files]
