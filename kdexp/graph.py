@@ -10,7 +10,9 @@ changes. What cannot be repeated (random draws such as dropout's, a value that P
 line that says so.
 """
 
-from collections.abc import Callable
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -28,10 +30,32 @@ WARMUP = 3  # full batches before the capture: optimizer state is made in the fi
 def cuda_graph(function: Callable[[], None], stream: "torch.cuda.Stream | None") -> Callable[[], None]:
     """Capture the kernels that `function` launches, which do not run yet; returns what runs them. Raises RuntimeError if
     they cannot be captured."""
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=stream):
-        function()
+    graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+    try:
+        with torch.cuda.graph(graph, stream=stream):
+            function()
+    finally:
+        torch.cuda.set_stream(before)  # torch stays on the stream of a capture that failed
     return graph.replay
+
+
+@contextlib.contextmanager
+def waits(device: torch.device) -> Iterator[list]:
+    """Collects a warning each time that Python waits for the device. Asked before a capture: one that fails leaves the
+    allocator of its memory in doubt."""
+    told: list[warnings.WarningMessage] = []
+    if device.type != "cuda":
+        yield told
+        return
+    mode = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings(record=True) as every:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            yield told
+        finally:
+            torch.cuda.set_sync_debug_mode(mode)
+            told += [one for one in every if "called a synchronizing CUDA operation" in str(one.message)]
 
 
 class Captured:
@@ -119,9 +143,12 @@ class StepGraph:
         """A step without a graph. A learner that draws random numbers in it will not get one."""
         self.learner.seed_draws()
         before = _generators(self.learner.device)
-        self.learner.advance(images, batch, teacher)
+        with waits(self.learner.device) as waited:
+            self.learner.advance(images, batch, teacher)
         if not self.refused and not torch.equal(before, _generators(self.learner.device)):
             self._refuse("it draws random numbers")
+        elif not self.refused and waited and self.seen == WARMUP:  # the first step may set things up
+            self._refuse("Python waits for a value in it")
 
     def _ready(self, given: tuple, batch: Batch) -> bool:
         """Whether there is a graph with these numbers; captures one if not."""

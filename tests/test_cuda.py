@@ -5,6 +5,7 @@ import torch
 from conftest import DISTILL
 from test_train import Trial, equal
 
+from kdexp import graph
 from kdexp.machine import Machine, prepare_torch
 from kdexp.models.wrn import WideResNet
 
@@ -67,6 +68,24 @@ def test_a_captured_run_equals_a_usual_one_on_cuda(tiny, name, deterministic):
     (rows, weights), (again, weights_again) = runs
     assert not deterministic or (again == rows and equal(weights_again, weights))
     assert [row["train_loss"] for row in again] == pytest.approx([row["train_loss"] for row in rows], rel=0.02)
+
+
+def test_what_waits_is_noticed_before_a_capture_and_a_capture_that_fails_leaves_no_trace():
+    device, values = torch.device("cuda"), torch.ones(3, device="cuda")
+    with graph.waits(device) as told:
+        values * 2
+    assert not told
+    with graph.waits(device) as told:
+        values.sum().item()
+    assert told
+    before = torch.cuda.current_stream()
+    with pytest.raises(RuntimeError):
+        graph.cuda_graph(lambda: values.sum().item(), torch.cuda.Stream())
+    assert torch.cuda.current_stream() == before
+    replay = graph.cuda_graph(lambda: values.mul_(2), torch.cuda.Stream())
+    replay()
+    torch.cuda.synchronize()
+    assert values.tolist() == [2, 2, 2]
 
 
 def test_the_students_of_a_group_are_captured_on_cuda(tiny, capsys):

@@ -1,5 +1,7 @@
 """compile=graph without a GPU: `Tape` does on the CPU what a CUDA graph does, so that the same code is tested."""
 
+import contextlib
+
 import pytest
 import torch
 from conftest import DISTILL
@@ -7,6 +9,7 @@ from test_train import CPU, Trial, equal
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from kdexp import graph
 from kdexp.config.schema import UsageError
 from kdexp.graph import WARMUP, ForwardGraph, StepGraph
 from kdexp.machine import Machine, machine
@@ -143,6 +146,22 @@ def test_a_step_that_reads_a_value_is_not_captured(tiny, teacher, capsys):
     rows, _ = trial.train()
     assert "compile=graph: a step of KD is not captured (reads a value" in capsys.readouterr().err
     assert len(tapes) == 1 and trial.learners[0].graph.refused and rows[0][1]["test_loss"] > 0
+
+
+def test_a_step_that_waits_is_not_even_tried(tiny, teacher, capsys, monkeypatch):
+    """As CUDA's debug mode would report it."""
+
+    @contextlib.contextmanager
+    def waits(device):
+        yield ["called a synchronizing CUDA operation"]
+
+    monkeypatch.setattr(graph, "waits", waits)
+    config, tapes = tiny("distill=none", *SMALL), Tapes()
+    again, weights = captured([config], teacher, tapes).train()
+    told = "compile=graph: a step of the baseline is not captured (Python waits for a value in it)"
+    assert capsys.readouterr().err.count(told) == 1 and not tapes
+    plain, plain_weights = Trial([config], teacher).train()
+    assert again == plain and all(map(equal, weights, plain_weights))
 
 
 def test_a_run_that_is_stopped_resumes_to_the_same_bits(tiny, teacher):
