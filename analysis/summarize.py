@@ -94,7 +94,8 @@ def _draw(arguments: argparse.Namespace, runs, table, pages: list, out: Path, le
         print(f"not drawn: {line}", file=sys.stderr)
     if arguments.figures:
         figures.save(drawn.figures, out / "figures")
-        print(f"{len(drawn.figures)} figures: {out / 'figures'}", file=sys.stderr)
+        count = len(drawn.figures)
+        print(f"{count} figure{'s' * (count != 1)}: {out / 'figures'}", file=sys.stderr)
     if arguments.html:
         page = report.write(out / "report.html", table, runs, rows, drawn, left_out, bool(arguments.against), pages)
         page.write_text(shown(page.read_text(encoding="utf-8")), encoding="utf-8")

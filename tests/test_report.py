@@ -156,6 +156,15 @@ def test_a_data_set_that_cannot_be_read_costs_one_figure(drawn, tmp_path):
     assert said[0].startswith("No gains per class: --data")
 
 
+def test_a_network_trained_on_labels_alone_has_its_learning_curve():
+    runs = records.load(ROOT / "analysis/results/cpu-controls/cifar100/wrn16_2")
+    epochs = records.epochs(runs)
+    found = figures.draw(summarize(runs), runs, epochs)
+    (name,), (curve,) = found.figures.keys(), found.figures.values()
+    assert name == "curves_cifar100_wrn16_2_0" and curve.axes[0].get_title(loc="left") == "cifar100   wrn16_2"
+    assert list(curve.axes[0].lines[0].get_ydata()) == list(epochs.test_acc) and not found.lacking
+
+
 def test_figures_are_saved_twice(drawn, tmp_path):
     runs, table, _, epochs = drawn
     found = figures.draw(table, runs, epochs).figures

@@ -40,8 +40,11 @@ def draw(
     whose pairs are compared together. published: our cells next to published ones."""
     figures, lacking = {}, {}
     with matplotlib.rc_context(STYLE):
-        for rows in labels.pairs(table) if len(epochs) else ():  # a published table has no epochs
+        for rows in labels.blocks(table) if len(epochs) else ():  # a published table has no epochs
             place = labels.place(rows)
+            if not labels.teacher_of(rows):
+                figures[f"curves_{place}"] = learning_curves(rows, runs, epochs) if rows.n[0] else None
+                continue
             found, lacking[place] = of_pair(rows, runs, epochs, data)
             figures |= {f"{name}_{place}": one for name, one in found.items()}
         if any(rows.gain.notna().any() for rows in labels.pairs(table)):

@@ -40,8 +40,8 @@ def teacher_of(rows: pd.DataFrame) -> str:
 
 
 def place(rows: pd.DataFrame) -> str:
-    """The suffix of a block's figure files: cifar100_wrn16_4-resnet32_0."""
-    return f"{rows.dataset[0]}_{teacher_of(rows)}-{rows.student[0]}_{rows.block[0]}"
+    """The suffix of a block's figure files: cifar100_wrn16_4-resnet32_0, or cifar100_resnet32_1."""
+    return f"{rows.dataset[0]}_{'-'.join(filter(None, (teacher_of(rows), rows.student[0])))}_{rows.block[0]}"
 
 
 def measured(metric: str) -> str:
@@ -55,8 +55,10 @@ def teacher_accuracy(rows: pd.DataFrame) -> float:
 
 
 def title(rows: pd.DataFrame) -> str:
-    """digits   wrn16_4 (97.60) -> resnet8"""
+    """digits   wrn16_4 (97.60) -> resnet8, or digits   resnet8 for a network trained on the labels alone"""
     first, accuracy = rows.iloc[0], teacher_accuracy(rows)
+    if not teacher_of(rows):
+        return f"{first.dataset}   {first.student}"
     known = f" ({accuracy:.2f})" if np.isfinite(accuracy) else ""
     return f"{first.dataset}   {teacher_of(rows)}{known} -> {first.student}"
 
