@@ -85,7 +85,7 @@ def from_records(runs: pd.DataFrame, data: str | None) -> Right:
     """Reads right.npy of each run; if there is none, compares its predictions with the labels of its data set in `data`.
     If these cannot be read, prints why to stderr, once."""
 
-    sums = dict(zip(runs.folder, runs.sha256))
+    sums = dict(zip(runs.folder, runs.sha256)) if "sha256" in runs else {}  # a notebook's own frame may lack them
 
     @functools.cache
     def labels(dataset: str) -> np.ndarray | None:
@@ -95,9 +95,9 @@ def from_records(runs: pd.DataFrame, data: str | None) -> Right:
             print(f"not over images: {error}", file=sys.stderr)
 
     def one(run: dict) -> np.ndarray | None:
-        found = right(run["folder"], run["value"], sums=sums[run["folder"]])
+        found = right(run["folder"], run["value"], sums=sums.get(run["folder"]))
         if found is None and data and "dataset._target_" in runs:
-            return right(run["folder"], run["value"], labels(run["dataset"]), sums[run["folder"]])
+            return right(run["folder"], run["value"], labels(run["dataset"]), sums.get(run["folder"]))
         return found
 
     return one
