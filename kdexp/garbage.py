@@ -1,4 +1,4 @@
-"""Python looks through all objects again and again, for garbage that reference counts do not find."""
+"""Pauses Python's garbage collector."""
 
 import contextlib
 import gc
@@ -6,8 +6,8 @@ import gc
 
 @contextlib.contextmanager
 def uncollected():
-    """Inside, it does not: planning a sweep and reading records make many objects that stay, and looking through them takes
-    a tenth of the time."""
+    """No garbage collection inside: planning a sweep and reading records make many objects that stay, and scanning them over
+    and over takes a tenth of the time."""
     gc.disable()
     try:
         yield

@@ -41,8 +41,8 @@ def cuda_graph(function: Callable[[], None], stream: "torch.cuda.Stream | None")
 
 @contextlib.contextmanager
 def waits(device: torch.device) -> Iterator[list]:
-    """Collects a warning each time that Python waits for the device. Asked before a capture: one that fails leaves the
-    allocator of its memory in doubt."""
+    """Collects a warning each time Python waits for the device. Checked before a capture, because one that fails can leave
+    torch's memory allocator in a bad state."""
     told: list[warnings.WarningMessage] = []
     if device.type != "cuda":
         yield told
@@ -140,7 +140,8 @@ class StepGraph:
             torch.cuda.current_stream(self.stream.device).wait_stream(self.stream)
 
     def _watched(self, images: Tensor, batch: Batch, teacher: Output | None) -> None:
-        """A step without a graph. A learner that draws random numbers in it will not get one."""
+        """A step without a graph. A learner that draws random numbers or waits for the device in it
+        will not get one."""
         self.learner.seed_draws()
         before = _generators(self.learner.device)
         with waits(self.learner.device) as waited:

@@ -35,7 +35,7 @@ class Composer:
     def __init__(self, by_hydra: Callable[[list[str]], DictConfig], is_group: Callable[[str], bool]):
         self.by_hydra, self.is_group = by_hydra, functools.cache(is_group)
         self.first: tuple[str, ...] | None = None  # the choices of the first job, except for its method
-        self.chosen = functools.cache(self._chosen)
+        self.chosen, self.changed = functools.cache(self._chosen), functools.cache(self._changed)
 
     def __call__(self, words: list[str]) -> DictConfig:
         overrides = OverridesParser.create().parse_overrides(words)
@@ -55,13 +55,17 @@ class Composer:
         other pair once: a method's file usually changes the method alone, and a pair does not change the method."""
         self.first = rest if self.first is None else self.first
         if method and rest != self.first:
-            usual, chosen, other = map(
-                pickle.loads, (self.chosen(self.first, ()), self.chosen(self.first, method), self.chosen(rest, ()))
-            )
-            if _changed(usual, chosen) <= {"distill"} and "distill" not in _changed(usual, other):
-                other.distill = chosen.distill
-                return pickle.dumps(other)
+            if self.changed(self.first, method) <= {"distill"} and "distill" not in self.changed(rest, ()):
+                config = pickle.loads(self.chosen(rest, ()))
+                config.distill = pickle.loads(self.chosen(self.first, method)).distill
+                return pickle.dumps(config)
         return pickle.dumps(self.by_hydra([*rest, *method]))
+
+    def _changed(self, rest: tuple[str, ...], method: tuple[str, ...]) -> set[str]:
+        """The top-level keys whose values are not those of the first job's choices without a method."""
+        chosen = self.chosen(self.first, ()), self.chosen(rest, method)
+        ours, theirs = (OmegaConf.to_container(pickle.loads(one)) for one in chosen)
+        return {str(key) for key in {*ours, *theirs} if ours.get(key, ...) != theirs.get(key, ...)}
 
     def _is_value(self, override: Override) -> bool:
         """Whether it is a plain `key=value`. What adds, deletes, selects a file or configures Hydra is left to
@@ -69,12 +73,6 @@ class Composer:
         plain = not (override.is_add() or override.is_force_add() or override.is_delete())
         key = override.key_or_group
         return plain and override.package is None and not key.startswith("hydra") and not self.is_group(key)
-
-
-def _changed(one: DictConfig, other: DictConfig) -> set[str]:
-    """The top-level keys whose values differ."""
-    theirs, ours = OmegaConf.to_container(one), OmegaConf.to_container(other)
-    return {str(key) for key in {*theirs, *ours} if theirs.get(key, ...) != ours.get(key, ...)}
 
 
 def without_pair(words: list[str]) -> list[str]:
