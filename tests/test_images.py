@@ -171,10 +171,10 @@ def test_the_table_over_images(tmp_path):
     (rows,) = labels.pairs(table)
     shown = display(rows)
     assert list(shown["seeds and images"])[0] == "" and f"{rows.low_images[1]:+.2f} .. " in shown["seeds and images"][1]
-    assert "these same 2,000 test images" in text(table) and "Told apart from none on other images too: KD." in text(
+    assert "these same 2,000 test images" in text(table) and "Different from none on other images too: KD." in text(
         table
     )
-    assert "however many seeds" in text(table)
+    assert "more seeds do not reduce it" in text(table)
     found = json.loads(formats.to_json(table))[0]
     assert found["rows"][1]["low_images"] == pytest.approx(rows.low_images[1]) and text(table) in " ".join(
         found["findings"]
@@ -194,7 +194,7 @@ def test_a_claim_that_holds_on_these_images_alone(tmp_path):
     table = summarize(written(tmp_path, 100.0 * right))
     kd = table[table.distill == "kd"].iloc[0]
     assert kd.low > 0 > kd.low_images and kd.high_images - kd.gain == pytest.approx(kd.images_lasting, rel=0.1)
-    assert "Told apart from none on these images alone: KD." in text(table) and "too:" not in text(table)
+    assert "Different from none on these images only: KD." in text(table) and "too:" not in text(table)
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
@@ -204,7 +204,7 @@ def test_few_seeds_get_the_lower_bound(tmp_path, seeds):
     kd, sp = (table[table.distill == name].iloc[0] for name in ("kd", "sp"))
     assert np.isfinite(kd.images_alone) and np.isfinite(kd.low_images) == (seeds > 1) and abs(sp.gain) < sp.images_alone
     assert "The 800 test images alone leave gains uncertain by ±" in text(table)
-    assert "the least noise that may be assumed. One gain is within it" in text(table)
+    assert "so it is a lower bound. One gain is within it" in text(table)
     (rows,) = labels.pairs(table)
     assert seeds > 1 or display(rows)["images alone"][1] == f"±{kd.images_alone:.2f}"
 
@@ -222,7 +222,7 @@ def test_records_without_bits_are_read_as_before(tmp_path):
     table = summarize(records.load(tmp_path))
     assert (
         table.low_images.notna().sum() == 1
-        and "Without right.npy of all its runs, and so not over images: KD." in text(table)
+        and "No interval over images, because some runs lack right.npy: KD." in text(table)
     )
     with pytest.raises(ValueError, match="only test_acc is known per image, not test_loss"):
         summarize(records.load(tmp_path), "test_loss", "images")

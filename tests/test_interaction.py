@@ -244,21 +244,22 @@ SHRUNK = {"crd240": TURNED["crd240"], "cutmix300": {"none": 55, "kd": 56.5, "rkd
 
 def test_the_answer_tells_a_changed_order_from_changed_gains(tmp_path):
     (turned,) = sections(trained(tmp_path / "turned", TURNED))
-    assert turned.answer.startswith(
-        "The order of methods changes with the recipe: KD is better than RKD under crd240 (+0."
-    )
+    assert turned.answer.startswith("The ranking changes with the recipe: KD is better than RKD under crd240 (+0.")
     assert " points, +0." in turned.answer and "and worse under cutmix300 (-2." in turned.answer
     assert "RKD's gain is 3." in turned.reasons[0] and "higher under cutmix300 than under crd240" in turned.reasons[0]
     assert turned.gains.set_index("gain over none (rank)").loc["RKD", "cutmix300"].endswith(" (1)")
     (same,) = sections(trained(tmp_path / "same", SAME))
-    assert same.answer.startswith("The order of methods survives") and "The largest change seen" in same.reasons[0]
+    assert (
+        same.answer.startswith("The ranking does not depend on the recipe")
+        and "The largest change seen" in same.reasons[0]
+    )
     assert "(6 of 6 pairs)" in " ".join(same.reasons)
     (shrunk,) = sections(trained(tmp_path / "shrunk", SHRUNK))
-    assert "survives" in shrunk.answer and "KD's gain is 1." in shrunk.reasons[0]
+    assert "does not depend" in shrunk.answer and "KD's gain is 1." in shrunk.reasons[0]
     assert "higher under crd240 than under cutmix300" in shrunk.reasons[0]
     few = {recipe: {"none": 60, "kd": 60.1} for recipe in ("crd240", "cutmix300")}
     (open_,) = sections(trained(tmp_path / "few", few))
-    assert open_.answer.startswith("These seeds cannot tell whether the order survives")
+    assert open_.answer.startswith("These seeds cannot tell whether the ranking depends")
     assert "another training of it may give other gains" in open_.reasons[-1]
 
 
@@ -292,7 +293,7 @@ def test_what_is_left_out_is_named(tmp_path):
     assert set(found.changes.method) == {"KD"} and set(found.order["first"]) == {"none"}
     only = summarize(records.load(tmp_path / "cifar100").query("seed == 1"))
     (found,) = sections(only)
-    assert found.answer.startswith("Nothing can be claimed about the order") and found.changes.empty
+    assert found.answer.startswith("Nothing can be claimed about the ranking") and found.changes.empty
 
 
 def test_a_loss_is_better_when_lower(tmp_path):
@@ -314,7 +315,7 @@ def test_it_is_on_the_screen_in_the_files_and_on_the_page(tmp_path):
         )
         for name in ("several", "one")
     )
-    words = "The order of methods changes with the recipe: KD is better than RKD"
+    words = "The ranking changes with the recipe: KD is better than RKD"
     for text in (
         several.stdout,
         (tmp_path / "several/summary.md").read_text(),

@@ -168,7 +168,7 @@ def test_one_seed_claims_nothing(tmp_path):
     table = tabulate(records.load(tmp_path))
     assert not table.best.any() and table.p.isna().all() and row(table, "kd").gain == pytest.approx(10)
     (rows,) = labels.pairs(table)
-    assert findings.sentences(rows) == ["One seed: nothing can be claimed about differences. Three or more can tell."]
+    assert findings.sentences(rows) == ["One seed: nothing can be claimed about differences. Run at least three."]
 
 
 def test_what_differs_becomes_a_column_and_is_not_averaged(tmp_path):
@@ -278,8 +278,11 @@ def test_over_teachers(tmp_path):
 @pytest.mark.parametrize(
     "uniform, said",
     [
-        (70.5, "What also comes from controls, which know less of the image or nothing: UNIFORM 0.50 points."),
-        (69.0, "Controls, which know less of the image or nothing, gain nothing: UNIFORM -1.00 points."),
+        (
+            70.5,
+            "Controls, whose teacher says little or nothing about the image, change accuracy too: UNIFORM 0.50 points.",
+        ),
+        (69.0, "Controls, whose teacher says little or nothing about the image, gain nothing: UNIFORM -1.00 points."),
     ],
 )
 def test_what_controls_gain_is_said(tmp_path, uniform, said):
@@ -312,7 +315,7 @@ def test_no_sentence_about_a_wide_row_is_laughable(tmp_path):
     said = " ".join(findings.sentences(rows))
     assert "Too uneven over seeds for a verdict: AT (55.67 points below none, on every seed)." in said
     assert "AT is far behind, but too uneven over seeds to prove it." in said
-    assert not re.search(r"Not told apart from none:[^.]*AT", said) and not re.search(
+    assert not re.search(r"Not significantly different from none:[^.]*AT", said) and not re.search(
         r"AT[^.]* told apart from it", said
     )
     shown = output.display(rows).set_index("method")

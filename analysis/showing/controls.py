@@ -23,6 +23,8 @@ def controls(rows: pd.DataFrame) -> list[str]:
     listed = each[0] if len(each) == 1 else f"{', '.join(each[:-1])} and {each[-1]}"
     gains = f"{name(real, rows)} gains {amount(real.gain, metric)} over none."
     if (sign * without.gain <= 0).all():
-        return [f"{gains} Controls, which know less of the image or nothing, gain nothing: {listed}."]
-    unsure = "" if (without.p < 0.05).any() else " (none of it for certain)"
-    return [f"{gains} What also comes from controls, which know less of the image or nothing: {listed}{unsure}."]
+        return [f"{gains} Controls, whose teacher says little or nothing about the image, gain nothing: {listed}."]
+    unsure = "" if (without.p < 0.05).any() else " (none of it significant)"
+    return [
+        f"{gains} Controls, whose teacher says little or nothing about the image, change accuracy too: {listed}{unsure}."
+    ]

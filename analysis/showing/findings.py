@@ -23,7 +23,7 @@ def sentences(rows: pd.DataFrame) -> list[str]:
     ranked = methods[methods.ranked]
     said = []
     if methods.of.max() < 2:
-        said.append(f"One {unit}: nothing can be claimed about differences. Three or more can tell.")
+        said.append(f"One {unit}: nothing can be claimed about differences. Run at least three.")
     elif len(ranked):
         said += [*_against_baseline(rows, ranked), *_best(rows, ranked), *controls(rows)]
         said += _resolution(rows, ranked, unit)
@@ -74,18 +74,22 @@ def verdict(rows: pd.DataFrame) -> tuple[pd.Series | None, str]:
 def _against_baseline(rows: pd.DataFrame, ranked: pd.DataFrame) -> list[str]:
     if ranked.low.isna().all():
         count = int((rows.distill == BASELINE).sum())
-        why = ("there is none", "nothing varies")[count] if count < 2 else "there are several"
-        return [f"Nothing is claimed against the baseline: {why}."]
+        why = ("it has not been run", "nothing varies")[count] if count < 2 else "there are several"
+        return [f"No comparison with the baseline: {why}."]
     up, down = ranked.low > 0, ranked.high < 0
     better, worse = (down, up) if lower_is_better(rows.metric.iloc[0]) else (up, down)
     uneven = ~up & ~down & uneven_and_far(ranked)
-    groups = (("Better than none", better), ("Worse", worse), ("Not told apart from none", ~up & ~down & ~uneven))
+    groups = (
+        ("Better than none", better),
+        ("Worse", worse),
+        ("Not significantly different from none", ~up & ~down & ~uneven),
+    )
     texts = [f"{words}: {listed(names(ranked[which], rows))}." for words, which in groups if which.any()]
     if uneven.any():
         unit = "teacher draws" if rows.over.iloc[0] == "teacher" else "seeds"
         apart = [_far(row, rows, unit[:-1]) for _, row in ranked[uneven].iterrows()]
         texts.append(f"Too uneven over {unit} for a verdict: {listed(apart)}.")
-    return [" ".join(texts if better.any() else ["No method is better than none for certain.", *texts])]
+    return [" ".join(texts if better.any() else ["No method is significantly better than none.", *texts])]
 
 
 def uneven_and_far(rows: pd.DataFrame) -> pd.Series:
@@ -127,7 +131,7 @@ def _resolution(rows: pd.DataFrame, ranked: pd.DataFrame, unit: str) -> list[str
     if not np.isfinite(resolves):
         return []
     points = amount(resolves, rows.metric.iloc[0])
-    said = f"{ranked.of.max()} {unit}s resolve differences of about {points} here (found in 80 of 100 tables)"
+    said = f"{ranked.of.max()} {unit}s resolve differences of about {points} here (power 80 %)"
     open_gains = ranked[(ranked.low <= 0) & (ranked.high >= 0) & (ranked.test == "model")]
     best = _sorted(ranked[ranked.best & ~ranked.wide])
     wanted = []
@@ -142,8 +146,8 @@ def _resolution(rows: pd.DataFrame, ranked: pd.DataFrame, unit: str) -> list[str
     for what, difference in wanted:
         needed = units_needed(difference, sigma, count)
         seen = f"the {amount(abs(difference), rows.metric.iloc[0])} between {what}"
-        texts.append(f"{seen} would take about {needed} {unit}s" if needed else f"{seen} more than 100 {unit}s")
-    return [". ".join([said, *(text[0].upper() + text[1:] for text in texts)]) + "."]
+        texts.append(f"Resolving {seen} would take {f'about {needed}' if needed else 'more than 100'} {unit}s")
+    return [". ".join([said, *texts]) + "."]
 
 
 def _scope(rows: pd.DataFrame, unit: str) -> str:

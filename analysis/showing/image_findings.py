@@ -19,7 +19,7 @@ def sentences(rows: pd.DataFrame) -> list[str]:
     said += _alone(known) if methods.of.max() < 3 else []
     lacking = methods[methods.test_images.isna()]
     if len(lacking):
-        said.append(f"Without right.npy of all its runs, and so not over images: {listed(names(lacking, rows))}.")
+        said.append(f"No interval over images, because some runs lack right.npy: {listed(names(lacking, rows))}.")
     return said
 
 
@@ -31,8 +31,8 @@ def _claims(both: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
     """What the two intervals mean, and which claims still hold on other images."""
     shown = "" if rows.over.iloc[0] == "images" else " (--over images shows it)"
     said = (
-        f"The 95 % interval is where gains lie with other seeds on these same {_images(both)}; the one over seeds and "
-        f"images{shown}, where they lie with other seeds on other images of this kind."
+        f"The 95 % interval is about other seeds on these same {_images(both)}; the one over seeds and images{shown} is "
+        "also about other images of this kind."
     )
     certain = both[(both.low > 0) | (both.high < 0)]
     if certain.empty:
@@ -40,15 +40,15 @@ def _claims(both: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
     stays = (certain.low_images > 0) | (certain.high_images < 0)
     texts = [said]
     if stays.any():
-        texts.append(f"Told apart from none on other images too: {listed(names(certain[stays], rows))}.")
+        texts.append(f"Different from none on other images too: {listed(names(certain[stays], rows))}.")
     if not stays.all():
-        texts.append(f"Told apart from none on these images alone: {listed(names(certain[~stays], rows))}.")
+        texts.append(f"Different from none on these images only: {listed(names(certain[~stays], rows))}.")
     return [" ".join(texts)]
 
 
 def _lasting(both: pd.DataFrame) -> list[str]:
     return [
-        f"Of the uncertainty, {_range(both.images_lasting, both)} is due to the images and stays, however many seeds."
+        f"Of the uncertainty, {_range(both.images_lasting, both)} comes from the images; more seeds do not reduce it."
     ]
 
 
@@ -59,7 +59,7 @@ def _alone(known: pd.DataFrame) -> list[str]:
     small = "No gain is" if not within else "Every gain is" if within == len(known) else some
     return [
         f"The {_images(known)} alone leave gains uncertain by {_range(known.images_alone, known)} (95 %), and seeds add to "
-        f"that: it is the least noise that may be assumed. {small} within it."
+        f"that, so it is a lower bound. {small} within it."
     ]
 
 

@@ -12,7 +12,7 @@ from analysis.showing.labels import amount, listed, number, probability
 
 
 def many(paper: pd.DataFrame) -> bool:
-    """Whether anything can be said across pairs: that takes two with a baseline and the same method."""
+    """Whether anything can be said across pairs: at least two need the baseline and a method in common."""
     return baseline(paper) is not None and bool((gains(paper).notna().sum(axis=1) > 1).any())
 
 
@@ -60,7 +60,7 @@ def text(found: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
 
 
 def verdict(paper: pd.DataFrame) -> tuple[str, list[str]]:
-    """(one sentence: which method is best and whether to believe it; the reasons)."""
+    """(which method is best and whether that is significant; the reasons)."""
     best, metric, found = leader(paper), paper.metric.iloc[0], every_two_of(paper)
     over = against(found, baseline(paper)).set_index("first").loc[best]
     rivals = against(found, best).sort_values("difference", ascending=False, kind="stable")
@@ -75,11 +75,11 @@ def verdict(paper: pd.DataFrame) -> tuple[str, list[str]]:
     )
     sure = over.holm < LEVEL
     word = (
-        "believe it"
+        "The gain and the ranking are significant"
         if sure and (proven | (rivals.pairs < over.pairs)).all()
-        else "believe the gain, not the order"
+        else "The gain is significant, the ranking is not"
         if sure
-        else "not proven"
+        else "This is not significant"
     )
     probable = (
         []
@@ -89,7 +89,7 @@ def verdict(paper: pd.DataFrame) -> tuple[str, list[str]]:
             f"worse with {over.worse:.2f} (Bayesian signed-rank test)."
         ]
     )
-    return f"{answer}: {word}.", [_against_none(paper, over, sure), *probable, *_against_rivals(rivals, proven, metric)]
+    return f"{answer}. {word}.", [_against_none(paper, over, sure), *probable, *_against_rivals(rivals, proven, metric)]
 
 
 def _against_none(paper: pd.DataFrame, over: pd.Series, sure: bool) -> str:
@@ -98,10 +98,10 @@ def _against_none(paper: pd.DataFrame, over: pd.Series, sure: bool) -> str:
         f"signed-rank p {probability(over.p)}, {probability(over.holm)} after Holm's correction for {questions} methods"
     )
     if sure:
-        return f"{'Its gain' if over.difference > 0 else 'Its loss'} is no accident of these pairs: {level}."
+        return f"{'Its gain' if over.difference > 0 else 'Its loss'} is significant: {level}."
     if smallest_p(count) * questions > LEVEL:
         return _unreachable(count, questions)
-    return f"Not told apart from none over these pairs ({level})."
+    return f"Not significantly different from none over these pairs ({level})."
 
 
 def _against_rivals(rivals: pd.DataFrame, proven: pd.Series, metric: str) -> list[str]:
@@ -109,8 +109,8 @@ def _against_rivals(rivals: pd.DataFrame, proven: pd.Series, metric: str) -> lis
     behind = ~proven & (rivals.losses == rivals.pairs) & (rivals.pairs > 1)
     groups = (
         ("Better, by Holm's correction, than {}.", proven),
-        ("Behind it in every pair, too few for a proof: {}.", behind),
-        ("Not told apart from it over these pairs: {}.", ~proven & ~behind),
+        ("Behind it on every pair, but too few pairs for significance: {}.", behind),
+        ("Not significantly different from it over these pairs: {}.", ~proven & ~behind),
     )
     shown = pd.Series(
         [f"{row.first} ({number(row.difference, metric, '+')})" for row in rivals.itertuples()], rivals.index
@@ -123,14 +123,14 @@ def _unreachable(count: int, questions: int) -> str:
     alone = f"{count} pairs cannot reach 5 %: their smallest two-sided p is 2/2^{count} = {smallest_p(count):.3g}"
     if smallest_p(count) <= LEVEL:
         alone = f"{count} pairs reach 5 % for one question, not for {questions} of them with Holm's correction"
-    return f"{alone}. {questions} methods against none take {pairs_needed(questions)} pairs."
+    return f"{alone}. Comparing {questions} methods with none takes {pairs_needed(questions)} pairs."
 
 
 def sentences(paper: pd.DataFrame) -> list[str]:
     """What holds across the pairs, how it was tested, and what it does not mean."""
     count, metric = paper.pair.nunique(), paper.metric.iloc[0]
     if not many(paper):
-        return ["Nothing is said across pairs: that takes two with the baseline and the same method."]
+        return ["No comparison across pairs: at least two need the baseline and a method in common."]
     answer, reasons = verdict(paper)
     methods = int((gains(paper).notna().sum(axis=1) > 1).sum())
     duels = methods * (methods - 1) // 2

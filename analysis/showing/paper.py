@@ -82,7 +82,7 @@ def notes(paper: pd.DataFrame) -> list[str]:
     if paper.open.any():
         said.append(f"?  {OPEN}")
     if paper.n.max() < 2:
-        said.append("One run each: in no column anything can be claimed about differences, and nothing is marked.")
+        said.append("One run each: nothing can be claimed about differences, so nothing is marked.")
     left = paper[~paper.ranked]
     if len(left):
         cells = [f"{row.method} on {row.of_teacher} -> {row.student} {row.state}" for row in left.itertuples()]
@@ -92,7 +92,7 @@ def notes(paper: pd.DataFrame) -> list[str]:
         f"{name} ({count} of {paper.pair.nunique()})" for name, count in every.items() if count < paper.pair.nunique()
     ]
     if absent:
-        said.append(f"{ABSENT}  not run. There for some pairs only: {', '.join(absent)}.")
+        said.append(f"{ABSENT}  not run. Run on some pairs only: {', '.join(absent)}.")
     control = paper[(paper.distill == BASELINE) & (paper.teacher_acc.isna())].set_index("pair")["mean"]
     taught = paper[paper.distill != BASELINE].groupby("pair").teacher_acc.mean()
     weak = (taught < control).reindex(range(paper.pair.max() + 1), fill_value=False)

@@ -1,4 +1,4 @@
-"""Does the order of methods survive the recipe? The answer in one sentence, and what it rests on."""
+"""Does the ranking depend on the recipe? The answer in one sentence, and what it rests on."""
 
 import json
 
@@ -16,18 +16,18 @@ def answer(family: pd.DataFrame, changes: pd.DataFrame, order: pd.DataFrame) -> 
     """(the answer in one sentence, the sentences below it). changes, order: of this family (analysis/comparing/recipes.py)."""
     metric = family.metric.iloc[0]
     if changes.empty:
-        return f"Nothing can be claimed about the order of methods under these recipes: {_why(family)}.", []
+        return f"Nothing can be claimed about the ranking under these recipes: {_why(family)}.", []
     moved, duels, swaps = _moved(changes, metric), places(order), _swapped(order, metric)
     if swaps:
-        said = f"The order of methods changes with the recipe: {swaps[0]}."
+        said = f"The ranking changes with the recipe: {swaps[0]}."
     elif len(duels) and (duels.verdict == "kept").all():
-        said = "The order of methods survives: every two are told apart under every recipe, and in the same order."
+        said = "The ranking does not depend on the recipe: every two methods differ significantly, in the same order under every recipe."
     elif moved:
-        said = f"Gains change with the recipe: {moved[0]}. No two methods change places for certain."
+        said = f"Gains change with the recipe: {moved[0]}. No two methods swap places significantly."
     else:
-        said = "These seeds cannot tell whether the order survives: no two methods change places for certain, and no gain changes."
+        said = "These seeds cannot tell whether the ranking depends on the recipe: no swap and no change of a gain is significant."
     return said, [
-        *([f"These change places, too: {'; '.join(swaps[1:])}."] if swaps[1:] else []),
+        *([f"These swap places, too: {'; '.join(swaps[1:])}."] if swaps[1:] else []),
         _gains(changes, [text for text in moved if text not in said], metric),
         *_not_swapped(duels, order),
         *_left_out(family),
@@ -37,11 +37,11 @@ def answer(family: pd.DataFrame, changes: pd.DataFrame, order: pd.DataFrame) -> 
 
 def _gains(changes: pd.DataFrame, others: list[str], metric: str) -> str:
     """The test, and which gains change, except for those already in the answer."""
-    p = f"Max-t test that no gain depends on the recipe: p {probability(changes.p.min())}"
+    p = f'Max-t test of "no gain depends on the recipe": p {probability(changes.p.min())}'
     if others:
         return f"{p}. {'; '.join(others)}."
     if ((changes.low > 0) | (changes.high < 0)).any():
-        return f"{p}. No other gain changes for certain."
+        return f"{p}. No other change of a gain is significant."
     return f"{p}. The largest change seen: {_change(changes.loc[changes.difference.abs().idxmax()], metric)}."
 
 
@@ -69,7 +69,7 @@ def _change(row: pd.Series, metric: str) -> str:
 
 
 def _moved(changes: pd.DataFrame, metric: str) -> list[str]:
-    """The gains that change for certain: the most certain change of each method, the most certain method first."""
+    """The gains that change significantly: the clearest change of each method, the clearest method first."""
     sure = changes[(changes.low > 0) | (changes.high < 0)]
     if sure.empty:
         return []
@@ -79,7 +79,7 @@ def _moved(changes: pd.DataFrame, metric: str) -> list[str]:
 
 
 def _swapped(order: pd.DataFrame, metric: str) -> list[str]:
-    """The pairs of methods that change places for certain, the most certain first."""
+    """The pairs of methods that swap places significantly, the clearest first."""
     found = []
     for (first, second), rows in order.groupby(["first", "second"], sort=False):
         better, worse = (_clearest(rows[rows.better == sign]) for sign in (1, -1))
@@ -99,10 +99,10 @@ def _clearest(rows: pd.DataFrame) -> pd.Series | None:
 
 
 def _not_swapped(duels: pd.DataFrame, order: pd.DataFrame) -> list[str]:
-    """Which means change places without certainty; and "RKD better than none and KD; KD better than none (3 of 10 pairs)"."""
+    """Which means swap places without significance; and "RKD better than none and KD; KD better than none (3 of 10 pairs)"."""
     seen = [f"{row.first} and {row.second}" for row in duels[duels.crossed & (duels.verdict == "open")].itertuples()]
     more = f"; and {len(seen) - MANY} more" * (len(seen) > MANY)
-    said = [f"Change places in the means, but not for certain: {'; '.join(seen[:MANY])}{more}."] if seen else []
+    said = [f"Swap places in the means, but not significantly: {'; '.join(seen[:MANY])}{more}."] if seen else []
     kept = order.merge(duels[duels.verdict == "kept"], on=["first", "second"]).drop_duplicates(["first", "second"])
     below: dict[str, list[str]] = {}
     for row in kept.itertuples():
@@ -110,7 +110,10 @@ def _not_swapped(duels: pd.DataFrame, order: pd.DataFrame) -> list[str]:
         below.setdefault(better, []).append(worse)
     texts = [f"{name} better than {listed(below[name])}" for name in sorted(below, key=lambda name: -len(below[name]))]
     count = f"({len(kept)} of {len(duels)} pairs)"
-    return [*said, f"Told apart under every recipe, and in the same order: {'; '.join(texts) or 'no two'} {count}."]
+    return [
+        *said,
+        f"Significantly different under every recipe, in the same order: {'; '.join(texts) or 'no two'} {count}.",
+    ]
 
 
 def _left_out(family: pd.DataFrame) -> list[str]:
@@ -150,7 +153,7 @@ def _scope(family: pd.DataFrame) -> list[str]:
     one = len(given) == 1 and None not in given
     whose = f"One {teacher} taught under all recipes" if one else f"Each recipe has its own {teacher}, trained once"
     return [
-        "All intervals of changes hold together with 95 %, and so do the comparisons behind the order, those with the baseline "
+        "All intervals of changes hold jointly at 95 %, and so do the comparisons behind the order, those with the baseline "
         "among them. Within a recipe, methods share seeds and batches; nothing is paired between recipes.",
         f"{whose}: another training of it may give other gains and another order, which these intervals do not cover.",
     ]

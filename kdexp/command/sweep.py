@@ -92,7 +92,7 @@ def report(jobs: list[Job]) -> None:
         screen.say(f"{len(jobs) - len(bad)} of {len(jobs)} done" + (f", {len(bad)} not:" if bad else ""))
     for job in bad:
         status = job.record.status
-        again = "again: rerun=failed" if status.get("error") else "go on: the same command"
+        again = "again: rerun=failed" if status.get("status") == "diverged" else "again: the same command"
         why = status.get("error") or "not trained"
         screen.say(f"    {job.title}   {why}   {job.record.folder / 'run.log'}      ({again})")
     if won := winners(jobs):

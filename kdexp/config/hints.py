@@ -88,7 +88,7 @@ def _about(argument: str, options: Callable[[str], list[str]], keys: dict) -> st
         return f"{argument}: {owner} has no parameter '{leaf}'. {meant}It has: {', '.join(names)}"
     near = [k for k in keys if k.endswith(f".{key}")][:1] or _closest(key, [*KIND, *keys])
     meant = _meant(f"{near[0]}={value}" if near else "")
-    return f"{argument}: there is no option '{key}'. {meant}python run.py --help lists all options"
+    return f"{argument}: there is no option '{key}'. {meant}python run.py --cfg job shows all options"
 
 
 def _meant(correction: str) -> str:
