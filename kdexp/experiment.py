@@ -187,10 +187,12 @@ def build_logger(config: dict, folder: Path, name: str):
 
 def build_optimizer(config: dict, trained: list[nn.Parameter]) -> torch.optim.Optimizer:
     """Fused if both the optimizer and the device support it. Raises UsageError for values it rejects."""
-    node = config["optimizer"]
-    has_fused = "fused" in inspect.signature(constructor(node, 1, config["plugins"])).parameters
-    fused = {"fused": True} if has_fused and trained[0].device.type in ("cpu", "cuda") else {}
-    return construct(node, (trained,), config["plugins"], **fused)
+    node, kind = config["optimizer"], trained[0].device.type
+    takes = inspect.signature(constructor(node, 1, config["plugins"])).parameters
+    wanted = {"fused": kind in ("cpu", "cuda"), "capturable": kind == "cuda"}  # without it, AdamW refuses a CUDA graph
+    return construct(
+        node, (trained,), config["plugins"], **{key: True for key in wanted if wanted[key] and key in takes}
+    )
 
 
 def build_learner(config: dict, where: Machine, teacher: nn.Module | None, labels: Tensor) -> Learner:

@@ -59,12 +59,13 @@ def waits(device: torch.device) -> Iterator[list]:
 
 
 class Captured:
-    """`function` of a nest of tensors (tuples, dicts), captured for these inputs. An input in `steady` is read where it is,
+    """`function` of a nest of tensors (tuples, dicts) and None, captured for these inputs. An input in `steady` is read where it is,
     any other one is copied to a place of its own. Calling it returns the same output tensors each time, with new values."""
 
     def __init__(self, function: Callable, given, steady: list[Tensor], capture: Callable, stream=None):
         tensors, form = tree_flatten(given)
-        self.inputs = [one if any(one is other for other in steady) else one.clone() for one in tensors]
+        place = lambda one: one if one is None or any(one is other for other in steady) else one.clone()
+        self.inputs = [place(one) for one in tensors]
         self.output = None
 
         def run():
@@ -128,14 +129,21 @@ class StepGraph:
         ):  # the teacher's graph comes first, to be read in place
             self._watched(images, batch, teacher)
         else:
-            if self.stream is not None:
-                self.stream.wait_stream(torch.cuda.current_stream(self.stream.device))
-            with torch.cuda.stream(self.stream):  # without a stream, this does nothing
+            with self._beside():
                 self.captured(given)
         self.last = tree_flatten(given)[0]
 
+    @contextlib.contextmanager
+    def _beside(self) -> Iterator[None]:
+        """On this learner's own stream, after what was launched before. Also for the steps before the capture: autograd
+        keeps the stream on which a weight first got its gradient."""
+        if self.stream is not None:
+            self.stream.wait_stream(torch.cuda.current_stream(self.stream.device))
+        with torch.cuda.stream(self.stream):  # without a stream, this does nothing
+            yield
+
     def join(self) -> None:
-        """Let what follows wait for the replay."""
+        """Let what follows wait for this learner's stream."""
         if self.stream is not None:
             torch.cuda.current_stream(self.stream.device).wait_stream(self.stream)
 
@@ -144,7 +152,7 @@ class StepGraph:
         will not get one."""
         self.learner.seed_draws()
         before = _generators(self.learner.device)
-        with waits(self.learner.device) as waited:
+        with waits(self.learner.device) as waited, self._beside():
             self.learner.advance(images, batch, teacher)
         if not self.refused and not torch.equal(before, _generators(self.learner.device)):
             self._refuse("it draws random numbers")

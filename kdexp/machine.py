@@ -16,6 +16,10 @@ from kdexp.config.schema import UsageError, first_line
 # 0.73 s against 0.66 with AVX-512).
 LONG_RUN = 5000
 
+# cuBLAS is deterministic only with one of two workspace sizes, and torch looks only once, at the first matrix product of the
+# process, whether or not that run is deterministic. This size is the default of recent GPUs.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
 
 class Machine(NamedTuple):
     """half: the dtype of autocast, None for float32. threads: of the CPU. graph: capture steps as CUDA graphs."""
@@ -88,13 +92,10 @@ def can_compile(device: str) -> bool:
 def prepare_torch(where: Machine) -> None:
     """Set torch's global switches for this machine."""
     torch.set_num_threads(where.threads)
-    if where.deterministic:
-        os.environ.setdefault(
-            "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
-        )  # cuBLAS is deterministic only with one of two sizes
     torch.use_deterministic_algorithms(where.deterministic)
     torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs time
     torch.backends.cudnn.benchmark = not where.deterministic
+    torch.backends.cudnn.allow_tf32 = False  # fp32 is float32; by default convolutions round to 10 bits of mantissa
 
 
 def forward_of(network: nn.Module, where: Machine, batch_size: int):

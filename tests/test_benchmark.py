@@ -9,6 +9,7 @@ import pytest
 
 from analysis.timing.blocks import covered
 from analysis.timing.device import Report, table
+from analysis.timing.ours import Ours, prepared
 from kdexp import ROOT
 
 
@@ -78,6 +79,17 @@ def test_a_part_of_the_report_fails_alone_and_none_starts_late(tmp_path):
     assert parts["one b, eager fp32"]["error"] == "TimeoutError: no time was left"
     text = " ".join(table(parts).split())
     assert "2.00 (1.00 to 3.00) | 3.0" in text and "| 9 " in text and "| 40 " in text and "division by zero" in text
+
+
+def test_a_learner_that_fails_is_not_timed(tiny):
+    """The others would pass for the whole seed."""
+    configs = [tiny(f"distill={name}", "dataset=cifar100", "teacher=wrn16_1") for name in ("none", "kd")]
+    data, _, teacher, where = prepared(configs)
+    side = Ours(configs, data, teacher, where)
+    side.steps(2)
+    side.learners[1].forward = lambda images: 1 / 0
+    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+        side.steps(2)
 
 
 def test_overlapping_kernels_count_once():

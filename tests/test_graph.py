@@ -117,6 +117,15 @@ def test_a_method_told_the_progress_is_captured_in_each_epoch(tiny, teacher):
     assert len(tapes) == 1 + 3
 
 
+def test_a_method_whose_weight_ends_needs_no_teacher_any_more(tiny, teacher, capsys):
+    """Its steps are captured again, without the teacher's output."""
+    config, tapes = tiny("distill=kd", "distill.until=0.5", *SMALL), Tapes()
+    again, weights = captured([config], teacher, tapes).train()
+    plain, plain_weights = Trial([config], teacher).train()
+    assert again == plain and all(map(equal, weights, plain_weights)) and len(again[0]) == 2
+    assert len(tapes) == 3 and "not captured" not in capsys.readouterr().err
+
+
 def with_dropout(trial):
     for learner in trial.learners:
         learner.student.fc = torch.nn.Sequential(torch.nn.Dropout(0.3), learner.student.fc)

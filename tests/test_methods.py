@@ -17,7 +17,7 @@ from kdexp import experiment
 from kdexp.config.schema import UsageError
 from kdexp.distill.ab import ab_loss
 from kdexp.distill.at import at_loss
-from kdexp.distill.base import Batch, warmed_up
+from kdexp.distill.base import Batch, average_pool, warmed_up
 from kdexp.distill.cc import cc_loss
 from kdexp.distill.controls import Uniform, permuted, shuffled
 from kdexp.distill.crd import CRD, contrast_loss
@@ -545,3 +545,21 @@ def test_permuted_is_any_order_of_the_others():
         torch.manual_seed(step)
         seen.add(tuple(permuted(logits)[0].tolist()))
     assert len(seen) == 6 and all(row[1] == 3.0 for row in seen)
+
+
+@pytest.mark.parametrize("sides", [(32, 16), (8, 4), (8, 1), (7, 3), (9, 3)])
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+def test_average_pool_is_adaptive_pooling(sides, memory):
+    """Values and gradients; to the last bit if a window's size is a power of two."""
+    side, size = sides
+    x = torch.randn(4, 6, side, 2 * side).to(memory_format=memory)
+    pooled, gradient = [], torch.randn(4, 6, size, 2 * size)
+    for pool in (average_pool, nn.functional.adaptive_avg_pool2d):
+        mine = x.clone(memory_format=torch.preserve_format).requires_grad_()
+        y = pool(mine, [size, 2 * size])
+        y.backward(gradient)
+        pooled.append((y, mine.grad))
+    for mine, other in zip(*pooled):
+        torch.testing.assert_close(
+            mine, other, **({"rtol": 1e-6, "atol": 1e-7} if sides == (9, 3) else {"rtol": 0, "atol": 0})
+        )

@@ -43,8 +43,10 @@ class Trial:
         for learner in self.learners:
             if learner.method is not None and (plan := learner.method.pretraining()):
                 batches = experiment.train_batches(self.config, self.data, "pretraining")
-                rows = fit([Pretrainer(learner, plan)], batches, self.views, lambda epoch: 1.0, plan.epochs, None)
+                before = Pretrainer(learner, plan)
+                rows = fit([before], batches, self.views, lambda epoch: 1.0, plan.epochs, None)
                 learner.pretraining_losses = [row["train_loss"] for (row,) in rows]
+                assert not before.failure, before.failure
 
     def rows(self, after_step=lambda: None):
         test = lambda student: evaluate(student, self.data.test, self.data.pixels)

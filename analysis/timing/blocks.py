@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 import torch
-from torch.profiler import profile
+from torch.profiler import ProfilerActivity, profile
 
 WARMUP = 10  # steps that are not counted: compiling, capturing
 
@@ -40,9 +40,11 @@ def step(sides: list, count: int, device: torch.device, rounds: int = 5) -> dict
 
 def kernels(side, count: int, milliseconds: float, device: torch.device) -> dict:
     """Kernels of a step, the sum of their times, and the share of a step (`milliseconds`, unprofiled) in which none runs."""
-    with profile() as seen:  # of everything that torch can profile here
+    activity = ProfilerActivity.CUDA if device.type == "cuda" else ProfilerActivity.CPU
+    with profile(activities=[activity]) as seen:
         block([side], count, device)
-    ran = [one for one in seen.events() if one.device_type == torch.autograd.DeviceType.CUDA]
+    on_device = [one for one in seen.events() if one.device_type == torch.autograd.DeviceType.CUDA]
+    ran = [one for one in on_device if not one.is_user_annotation]  # Optimizer.step is a range, not a kernel
     spans = sorted((one.time_range.start, one.time_range.end) for one in ran)
     totals: dict[str, float] = {}
     for one in ran:

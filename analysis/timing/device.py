@@ -9,6 +9,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -23,6 +24,9 @@ from analysis.timing.textbook import Textbook
 from kdexp import ROOT
 from kdexp.config.schema import first_line
 from kdexp.machine import Machine
+
+# Profiling is switched off again after a profile (kineto leaves it on), so that it does not slow down what is timed afterwards.
+os.environ.setdefault("TEARDOWN_CUPTI", "1")
 
 HALVES = {"bf16": torch.bfloat16, "fp32": None}
 
@@ -53,7 +57,7 @@ def main(configs: list[dict], out: str, minutes: float, quick: bool) -> None:
     leaves out the compiled ways, which take minutes."""
     report, (data, source, teacher, where) = Report(Path(out), minutes), prepared(configs)
     pair = " -> ".join(configs[-1]["model"][role]["name"] for role in ("teacher", "student"))
-    count, what = 3 if quick else 200, {"pair": pair, "batch": configs[-1]["batch_size"], "data": source}
+    count, what = 3 if quick else 50, {"pair": pair, "batch": configs[-1]["batch_size"], "data": source}
     report.part("machine", environment, where.device, what)
     report.part("ceilings", ceilings, where.device, 256 if quick else 8192)
     subjects = {
@@ -61,7 +65,7 @@ def main(configs: list[dict], out: str, minutes: float, quick: bool) -> None:
         f"one run: {configs[-1]['distill']['label']}": configs[-1:],
     }
     for subject, chosen in subjects.items():
-        report.part(f"{subject}, textbook fp32", textbook, chosen, data, teacher, where, max(2, count // 10))
+        report.part(f"{subject}, textbook fp32", textbook, chosen, data, teacher, where, max(2, count // 3))
     for compiled in (False,) if configs[0]["compile"] is False else (False, True):
         for subject, chosen in subjects.items():
             for precision, half in HALVES.items():
@@ -98,16 +102,26 @@ def ceilings(device: torch.device, size: int) -> dict:
 
 
 def cuda_tests(seconds: int) -> dict:
-    """tests/test_cuda.py in a process of its own. Raises TimeoutExpired."""
-    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_cuda.py"]
-    told = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=seconds).stdout.splitlines()
-    return {"summary": told[-1], "output": told[-200:]}
+    """tests/test_cuda.py in a process of its own; if the time runs out, what it said until then."""
+    words = [sys.executable, "-m", "pytest", "-v", "--durations=10", "-p", "no:cacheprovider", "tests/test_cuda.py"]
+    with tempfile.TemporaryFile("w+") as output:
+        try:
+            subprocess.run(words, cwd=ROOT, stdout=output, timeout=seconds)
+        except subprocess.TimeoutExpired:
+            print(f"stopped after {seconds} seconds", file=output, flush=True)
+        output.seek(0)
+        told = output.read().splitlines()
+    return {"summary": told[-1], "output": told[-400:]}
 
 
 def textbook(configs: list[dict], data, teacher, where: Machine, count: int) -> dict:
-    """The textbook loop's step."""
-    workers = min(8, os.cpu_count() or 1)
-    return step([Textbook(config, data, teacher, where.device, workers) for config in configs], count, where.device)
+    """The textbook loop's step, with TF32 in convolutions: torch's default, which public toolkits leave as it is."""
+    sides = [Textbook(config, data, teacher, where.device, min(8, os.cpu_count() or 1)) for config in configs]
+    before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, True
+    try:
+        return step(sides, count, where.device)
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def ours(configs: list[dict], data, teacher, how: Machine, count: int) -> dict:
@@ -121,7 +135,7 @@ def ours(configs: list[dict], data, teacher, how: Machine, count: int) -> dict:
     if how.device.type == "cuda":
         found["peak_mb"] = torch.cuda.max_memory_allocated(how.device) / 1e6
     found["not_captured"] = sum(how.graph and one.graph.refused for one in side.learners)
-    return found | kernels(side, min(count, 20), found["ms"], how.device)
+    return found | kernels(side, 3, found["ms"], how.device)
 
 
 def table(parts: dict[str, dict]) -> str:

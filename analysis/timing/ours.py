@@ -44,6 +44,9 @@ class Ours:
                 pass
         except Enough:
             pass
+        for learner in self.learners:
+            if learner.failure:  # the others would be timed as if they were all
+                raise RuntimeError(learner.failure[1])
 
 
 class SeedsAtATime:

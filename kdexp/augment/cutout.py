@@ -27,6 +27,6 @@ class Cutout(Augmentation):
     def _covered(self, batch: int, side: int, device: torch.device) -> Tensor:
         """(batch, side): which rows, or columns, the squares cover."""
         half = int(self.size * side / 2)
-        centres = torch.randint(side, (batch, 1)).to(device)
+        centres = torch.randint(side, (batch, 1)).to(device, non_blocking=True)
         distance = torch.arange(side, device=device) - centres
         return (distance >= -half) & (distance < half)

@@ -14,14 +14,13 @@ from torchvision.transforms.v2 import functional
 def _move(images: Tensor, rows: list[list[Tensor | float]]) -> Tensor:
     """Pixel (x, y), from the center, takes the value at rows @ (x, y, 1). rows: two rows of three amounts or numbers."""
     count, _, height, width = images.shape
-    matrix = torch.stack(
-        [torch.stack([torch.as_tensor(v, device=images.device).expand(count) for v in row], 1) for row in rows], 1
-    )  # (n, 2, 3)
+    value = lambda v: v if isinstance(v, Tensor) else torch.full((count,), v, device=images.device)
+    matrix = torch.stack([torch.stack([value(v) for v in row], 1) for row in rows], 1)  # (n, 2, 3)
     y, x = torch.meshgrid(
         *(torch.arange(n, device=images.device) - (n - 1) / 2 for n in (height, width)), indexing="ij"
     )
     points = torch.stack([x, y, torch.ones_like(x)], -1).view(1, -1, 3)
-    grid = points @ matrix.transpose(1, 2) / torch.tensor([width / 2, height / 2], device=images.device)
+    grid = points @ matrix.transpose(1, 2) / torch.stack([torch.full_like(x[0, 0], n / 2) for n in (width, height)])
     grid = grid.view(count, height, width, 2)
     return F.grid_sample(images.float(), grid, "nearest", "zeros", align_corners=False).round().to(torch.uint8)
 
@@ -112,6 +111,6 @@ def apply(images: Tensor, which: Tensor, amounts: Tensor) -> Tensor:
     for number, operation in enumerate(OPERATIONS.values()):
         chosen = (which == number).nonzero().squeeze(1)
         if len(chosen):
-            place = chosen.to(images.device)
-            result[place] = operation(images[place], amounts[chosen].to(images.device))
+            place, amount = (one.to(images.device, non_blocking=True) for one in (chosen, amounts[chosen]))
+            result[place] = operation(images[place], amount)
     return result

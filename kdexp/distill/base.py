@@ -157,7 +157,17 @@ class BatchNorm(nn.BatchNorm2d):
 def same_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     """Average-pool the larger of two feature maps (batch, channels, height, width) to the size of the smaller."""
     size = [min(a, b) for a, b in zip(student.shape[2:], teacher.shape[2:])]
-    return tuple(x if list(x.shape[2:]) == size else F.adaptive_avg_pool2d(x, size) for x in (student, teacher))
+    return tuple(x if list(x.shape[2:]) == size else average_pool(x, size) for x in (student, teacher))
+
+
+def average_pool(x: Tensor, size: list[int]) -> Tensor:
+    """adaptive_avg_pool2d of maps (batch, channels, height, width), whose backward pass is not deterministic on CUDA. If
+    height and width are multiples of `size`, avg_pool2d gives the same (to the last bit if a window has a power of two
+    of values), and its backward pass is."""
+    ratios = [divmod(side, to) for side, to in zip(x.shape[2:], size)]
+    if max(size) > 1 and not any(rest for _, rest in ratios):
+        return F.avg_pool2d(x, [ratio for ratio, _ in ratios])
+    return F.adaptive_avg_pool2d(x, size)  # to 1x1 it is a mean, which is deterministic
 
 
 def check_widths(student: Sequence[int], teacher: Sequence[int]) -> None:

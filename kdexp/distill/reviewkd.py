@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdexp.distill.base import Batch, BatchNorm, DistillMethod, full_precision, warmed_up
+from kdexp.distill.base import Batch, BatchNorm, DistillMethod, average_pool, full_precision, warmed_up
 from kdexp.models import Output, Tap
 
 WIDEST = 512  # most channels inside an ABF
@@ -35,7 +35,7 @@ def _hcl(student: Tensor, teacher: Tensor) -> Tensor:
         if size < student.shape[2]:
             weight /= 2
             weights += weight
-            total = total + weight * F.mse_loss(*(F.adaptive_avg_pool2d(x, size) for x in (student, teacher)))
+            total = total + weight * F.mse_loss(*(average_pool(x, [size, size]) for x in (student, teacher)))
     return total / weights
 
 
