@@ -59,8 +59,8 @@ def waits(device: torch.device) -> Iterator[list]:
 
 
 class Captured:
-    """`function` of a nest of tensors (tuples, dicts) and None, captured for these inputs. An input in `steady` is read where it is,
-    any other one is copied to a place of its own. Calling it returns the same output tensors each time, with new values."""
+    """`function` of tensors and None, nested in tuples and dicts, captured for these inputs. An input in `steady` is read where
+    it is, any other one is copied to a place of its own. Calling it returns the same output tensors each time, with new values."""
 
     def __init__(self, function: Callable, given, steady: list[Tensor], capture: Callable, stream=None):
         tensors, form = tree_flatten(given)

@@ -161,9 +161,9 @@ def same_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def average_pool(x: Tensor, size: list[int]) -> Tensor:
-    """adaptive_avg_pool2d of maps (batch, channels, height, width), whose backward pass is not deterministic on CUDA. If
-    height and width are multiples of `size`, avg_pool2d gives the same (to the last bit if a window has a power of two
-    of values), and its backward pass is."""
+    """Average-pool maps (batch, channels, height, width) to `size`, with avg_pool2d where height and width are multiples of
+    it. adaptive_avg_pool2d gives the same there, bit for bit if the number of values in a window is a power of two, but its
+    backward pass on CUDA is not deterministic."""
     ratios = [divmod(side, to) for side, to in zip(x.shape[2:], size)]
     if max(size) > 1 and not any(rest for _, rest in ratios):
         return F.avg_pool2d(x, [ratio for ratio, _ in ratios])
