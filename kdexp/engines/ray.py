@@ -11,7 +11,7 @@ from kdexp.engines.dispatch import Dispatch, check_data
 from kdexp.job import Job
 
 RETRIES = 3  # of a group whose node or process died: it resumes from its checkpoints on another one
-PATIENCE = 5  # seconds to wait for a cluster's answer
+PATIENCE = 4  # seconds to wait for a cluster's answer; with the start of kdexp and Ray, ten in all
 KNOCK = "import ray, sys; print(flush=True); ray.init(sys.argv[1], log_to_driver=False)"
 
 
