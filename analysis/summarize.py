@@ -23,6 +23,7 @@ from analysis.showing.paper_screen import print_papers  # noqa: E402
 from analysis.showing.watch import watch  # noqa: E402
 from kdexp.commands import as_typed  # noqa: E402
 from kdexp.config.schema import UsageError  # noqa: E402
+from kdexp.screen import counted  # noqa: E402
 
 __all__ = ["load", "summarize", "print_table", "main"]  # used by kdexp.command.sweep and notebooks
 
@@ -94,8 +95,7 @@ def _draw(arguments: argparse.Namespace, runs, table, pages: list, out: Path, le
         print(f"not drawn: {line}", file=sys.stderr)
     if arguments.figures:
         figures.save(drawn.figures, out / "figures")
-        count = len(drawn.figures)
-        print(f"{count} figure{'s' * (count != 1)}: {out / 'figures'}", file=sys.stderr)
+        print(f"{counted(len(drawn.figures), 'figure')}: {out / 'figures'}", file=sys.stderr)
     if arguments.html:
         page = report.write(out / "report.html", table, runs, rows, drawn, left_out, bool(arguments.against), pages)
         page.write_text(shown(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -124,9 +124,8 @@ class StepGraph:
         if self.refused or not full:
             return self.learner.eager(images, batch, teacher)
         given = (images, batch.labels, batch.indices, teacher)
-        if self.seen <= WARMUP + 1 or not self._ready(
-            given, batch
-        ):  # the teacher's graph comes first, to be read in place
+        early = self.seen <= WARMUP + 1  # the teacher's graph comes first, and its output is then read in place
+        if early or not self._ready(given, batch):
             self._watched(images, batch, teacher)
         else:
             with self._beside():

@@ -8,9 +8,8 @@ from contextlib import contextmanager
 
 from kdexp import screen
 
-WARNINGS = [
-    getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name)
-]  # sbatch --signal=USR1@120
+# what a cluster sends ahead of time (sbatch --signal=USR1@120); Windows has neither
+WARNINGS = [getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
 
 
 class Stopped(Exception):

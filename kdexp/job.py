@@ -3,7 +3,7 @@
 import json
 from functools import cached_property
 
-from kdexp import experiment
+from kdexp import experiment, screen
 from kdexp.config import naming, resolve
 from kdexp.config.checks import check
 from kdexp.config.schema import UsageError, label
@@ -45,7 +45,7 @@ class Job:
 
     @property
     def recipe(self) -> str:
-        return f"{self.config['recipe']['name']}, {self.config['epochs']} epoch{'s' * (self.config['epochs'] != 1)}"
+        return f"{self.config['recipe']['name']}, {screen.counted(self.config['epochs'], 'epoch')}"
 
     @property
     def last_epoch(self) -> int:

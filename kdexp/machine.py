@@ -33,7 +33,7 @@ class Machine(NamedTuple):
 
     def __str__(self) -> str:
         name = f"{self.device} {torch.cuda.get_device_name(self.device)}" if self.device.type == "cuda" else self.device
-        threads = f", {self.threads} thread{'s' * (self.threads != 1)}" if self.device.type == "cpu" else ""
+        threads = f", {screen.counted(self.threads, 'thread')}" if self.device.type == "cpu" else ""
         return f"{name}{threads}, {'bf16' if self.half else 'fp32'}, {self.execution}"
 
     @property

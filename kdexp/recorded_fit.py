@@ -120,7 +120,7 @@ class RecordedFit:
             self.bar.epoch(text)
         elif rows:
             accuracies = ", ".join(f"{job.name} {row['test_acc']:.1f}" for job, row in rows.items())
-            self.bar.epoch(f"test %: {accuracies}", short=f"{len(rows)} student{'s' * (len(rows) != 1)}")
+            self.bar.epoch(f"test %: {accuracies}", short=screen.counted(len(rows), "student"))
         self._note_failures()
 
     def _to_logger(self, job: Job, action: str, *values) -> None:

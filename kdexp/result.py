@@ -28,41 +28,13 @@ def result_of(
     weights: bytes,
 ) -> dict:
     """The result of a run from its epochs' rows. `images`: training images per epoch. `weights`: student.pt."""
-    config, last, node = job.config, rows[-1], job.config["distill"]
-    given, seconds = config["teacher_checkpoint"], sum(row["seconds"] for row in rows)
-    epochs = last["epoch"]  # 0 for an untrained network
-    before = {}
-    if learner.pretraining_rows:
-        before = {
-            "pretrain_epochs": len(learner.pretraining_rows),
-            "pretrain_seconds": sum(row["seconds"] for row in learner.pretraining_rows),
-        }
-    method_version = {"method": target(node, config["plugins"]).version} if node["_target_"] else {}
+    given = job.config["teacher_checkpoint"]
     return {
-        "dataset": config["dataset"]["name"],
-        "teacher": config["model"]["teacher"] and config["model"]["teacher"]["name"],
-        "student": config["model"]["student"]["name"],
-        "distill": node["name"],
-        "seed": config["seed"],
-        "teacher_seed": config["teacher_seed"],
-        "recipe": config["recipe"]["name"],
-        "epochs": config["epochs"],
-        "stop_epoch": config["stop_epoch"],
-        "batch_size": config["batch_size"],
-        "limit": config["dataset"]["limit"],
-        "variant": job.record.folder.parent.name,
-        "test_acc": last["test_acc"],
-        "best_test_acc": max(row["test_acc"] for row in rows),
-        "test_top5": last["test_top5"],
-        "test_loss": last["test_loss"],
-        "val_acc": last["val_acc"],
-        "test_acc_best_val": best_by_validation(rows),
+        **_identity(job),
+        **_scores(rows),
         "teacher_test_acc": teacher_acc,
         "params": count_parameters(learner.student),
-        "seconds": seconds + before.get("pretrain_seconds", 0.0),
-        **before,
-        "seconds_per_epoch": seconds / epochs if epochs else None,
-        "images_per_second": images * epochs / seconds if epochs else None,
+        **_cost(rows, learner.pretraining_rows, images),
         "peak_memory_mb": peak_memory(where.device) / 2**20,
         "device": device_name(where.device),
         "precision": "bf16" if where.half else "fp32",
@@ -73,14 +45,59 @@ def result_of(
         "fingerprint": job.fingerprint,
         "student_sha256": sha256(weights),
         "teacher_checkpoint_sha256": file_sha256(given) if given else None,
-        "versions": {
-            "kdexp": __version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            **method_version,
-        },
+        "versions": _versions(job),
         "git": git_commit(),
     }
+
+
+def _identity(job: Job) -> dict:
+    config = job.config
+    teacher, student = config["model"]["teacher"], config["model"]["student"]
+    return {
+        "dataset": config["dataset"]["name"],
+        "teacher": teacher and teacher["name"],
+        "student": student["name"],
+        "distill": config["distill"]["name"],
+        "seed": config["seed"],
+        "teacher_seed": config["teacher_seed"],
+        "recipe": config["recipe"]["name"],
+        "epochs": config["epochs"],
+        "stop_epoch": config["stop_epoch"],
+        "batch_size": config["batch_size"],
+        "limit": config["dataset"]["limit"],
+        "variant": job.record.folder.parent.name,
+    }
+
+
+def _scores(rows: list[dict]) -> dict:
+    last = rows[-1]
+    return {
+        "test_acc": last["test_acc"],
+        "best_test_acc": max(row["test_acc"] for row in rows),
+        "test_top5": last["test_top5"],
+        "test_loss": last["test_loss"],
+        "val_acc": last["val_acc"],
+        "test_acc_best_val": best_by_validation(rows),
+    }
+
+
+def _cost(rows: list[dict], pretraining: list[dict], images: int) -> dict:
+    """`seconds` includes the pretraining, the other two are of the student's own epochs."""
+    epochs, seconds = rows[-1]["epoch"], sum(row["seconds"] for row in rows)  # no epoch for an untrained network
+    before = sum(row["seconds"] for row in pretraining)
+    return {
+        "seconds": seconds + before,
+        **({"pretrain_epochs": len(pretraining), "pretrain_seconds": before} if pretraining else {}),
+        "seconds_per_epoch": seconds / epochs if epochs else None,
+        "images_per_second": images * epochs / seconds if epochs else None,
+    }
+
+
+def _versions(job: Job) -> dict:
+    versions = {"kdexp": __version__, "python": platform.python_version(), "torch": torch.__version__}
+    if job.config["distill"]["_target_"]:
+        versions["method"] = target(job.config["distill"], job.config["plugins"]).version
+    return versions
 
 
 def best_by_validation(rows: list[dict]) -> float | None:

@@ -29,6 +29,11 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
+def counted(number: float, noun: str) -> str:
+    """1 run, 24 runs, 1,200 runs."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def duration(seconds: float) -> str:
     """14 s, 2 min 10 s, 3 h 5 min, 9 days."""
     if seconds < 90:
@@ -60,15 +65,9 @@ class Bar:
     """
 
     def __init__(self, title: str, epochs: int, steps: int, start: int = 0, day_hint: str = ""):
-        self.title, self.epochs, self.steps, self.done, self.start, self.day_hint = (
-            title,
-            epochs,
-            steps,
-            start,
-            start,
-            day_hint,
-        )
-        self.began, self.first = time.perf_counter(), start
+        self.title, self.epochs, self.steps, self.day_hint = title, epochs, steps, day_hint
+        self.done = self.start = self.first = start
+        self.began = time.perf_counter()
         self.progress, self.said = None, -math.inf
         if console.is_terminal:
             columns = (

@@ -13,6 +13,8 @@ from analysis.comparing.images import Right, over_images
 from analysis.reading.settings import BASELINE
 from kdexp import CONF
 
+# what the runs of a row have in common
+SAME = ("dataset", "teacher", "student", "distill", "label", "note", "control", "shared_settings", "method_settings")
 ORDER = ("none", "kd", "fn", "nst", "at", "rkd", "sp", "od")  # papers' order within a year; others follow by name
 
 
@@ -95,20 +97,7 @@ def _row(group: list[dict], expected: dict[str, set], cells: dict[str, float]) -
     words = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
     accuracies = [run["teacher_acc"] for run in group if np.isfinite(run["teacher_acc"])]
     return {
-        **{
-            key: group[0][key]
-            for key in (
-                "dataset",
-                "teacher",
-                "student",
-                "distill",
-                "label",
-                "note",
-                "control",
-                "shared_settings",
-                "method_settings",
-            )
-        },
+        **{key: group[0][key] for key in SAME},
         "variant": next((run["variant"] for run in group if run["variant"]), ""),
         "n": len(there),
         "mean": there.mean() if len(there) else np.nan,

@@ -41,9 +41,8 @@ from analysis.reading.arrays import right
 from analysis.reading.settings import BASELINE
 
 COLUMNS = ("low_images", "high_images", "images_alone", "images_lasting", "test_images")
-Right = Callable[
-    [dict], np.ndarray | None
-]  # a run -> which test images it got right, (N,) booleans, or None if unknown
+# a run -> which test images it got right, (N,) booleans, or None if unknown
+Right = Callable[[dict], np.ndarray | None]
 
 
 @dataclass(frozen=True)

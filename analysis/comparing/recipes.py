@@ -29,9 +29,8 @@ from analysis.comparing.table import lower_is_better
 from analysis.reading.settings import BASELINE, differing
 
 RECIPE = ("recipe", "augment", "optimizer", "batch_size")  # what may differ; epochs too, if each recipe sets its own
-MANY = (
-    300  # joint comparisons: the multivariate t takes up to a minute for 900, and over nine minutes and 12 GB for 3,600
-)
+# joint comparisons: the multivariate t takes up to a minute for 900, and over nine minutes and 12 GB for 3,600
+MANY = 300
 
 
 def families(table: pd.DataFrame) -> list[pd.DataFrame]:

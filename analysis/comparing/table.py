@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 
-from analysis.comparing.block import block
+from analysis.comparing.block import SAME, block
 from analysis.comparing.images import COLUMNS as IMAGES
 from analysis.comparing.images import Right, from_records
 from analysis.reading.settings import differing
@@ -36,19 +36,10 @@ LAST = [
     *IMAGES,
     *("note", "variant"),
 ]
-HIDDEN = [
-    "control",
-    "ranked",
-    "wide",
-    "apart",
-    "open",
-    "one_way",
-    "block",
-    "wanted",
-    "lacking",
-    "shared_settings",
-    "method_settings",
-]  # for the screen and the page, not for files
+HIDDEN = [  # for the screen and the page, not for files
+    *("control", "ranked", "wide", "apart", "open", "one_way", "block", "wanted", "lacking"),
+    *("shared_settings", "method_settings"),
+]
 
 
 def is_percent(metric: str) -> bool:
@@ -113,21 +104,9 @@ def _measured(runs: pd.DataFrame, metric: str, over: str) -> list[dict]:
     value = pd.to_numeric(runs[metric], errors="coerce").replace([np.inf, -np.inf], np.nan).astype(float)
     teacher_acc = pd.to_numeric(runs.get("teacher_test_acc"), errors="coerce") if "teacher_test_acc" in runs else np.nan
     variant = runs.variant.fillna("") if "variant" in runs else ""
-    columns = [
-        "dataset",
-        "teacher",
-        "student",
-        "distill",
-        "seed",
-        "status",
-        "label",
-        "note",
-        "control",
-        "shared_settings",
-        "method_settings",
-        "folder",
-    ]
-    frame = runs[columns].assign(value=value.where(runs.status == "done"), teacher_acc=teacher_acc, variant=variant)
+    frame = runs[[*SAME, "seed", "status", "folder"]].assign(
+        value=value.where(runs.status == "done"), teacher_acc=teacher_acc, variant=variant
+    )
     frame = frame.sort_values(["dataset", "teacher", "student", "shared_settings", "method_settings", "seed"])
     measured = frame.to_dict("records")
     for run in measured:

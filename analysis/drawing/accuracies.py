@@ -17,6 +17,7 @@ from analysis.drawing.style import (
 )
 from analysis.reading.settings import BASELINE
 from analysis.showing import labels
+from kdexp.screen import counted
 
 
 def accuracy(rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
@@ -124,7 +125,7 @@ def cost(rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         axes.plot(pd.to_numeric(some.seconds), pd.to_numeric(some[metric]), label=name, markersize=5, **look)
     group = pd.to_numeric(mine.get("group_size", pd.Series(1, mine.index))).fillna(1)
     shared = "" if (group == 1).all() else " of the group a run trained in"
-    out = f"; not shown: {far.sum()} runs far below or above" if far.any() else ""
+    out = f"; not shown: {counted(far.sum(), 'run')} far below or above" if far.any() else ""
     axes.set(
         xlabel=f"training time{shared}, s",
         ylabel=labels.measured(metric),

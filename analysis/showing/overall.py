@@ -9,6 +9,7 @@ from analysis.comparing.across import LEVEL, against, pairs_needed, smallest_p
 from analysis.comparing.paper import baseline, every_two_of, gains, shared
 from analysis.comparing.table import is_percent
 from analysis.showing.labels import amount, listed, number, probability
+from kdexp.screen import counted
 
 
 def many(paper: pd.DataFrame) -> bool:
@@ -95,10 +96,11 @@ def verdict(paper: pd.DataFrame) -> tuple[str, list[str]]:
 def _against_none(paper: pd.DataFrame, over: pd.Series, sure: bool) -> str:
     count, questions = paper.pair.nunique(), int((gains(paper).notna().sum(axis=1) > 1).sum())
     level = (
-        f"signed-rank p {probability(over.p)}, {probability(over.holm)} after Holm's correction for {questions} methods"
+        f"signed-rank p {probability(over.p)}, {probability(over.holm)} after Holm's correction for "
+        f"{counted(questions, 'method')}"
     )
     if sure:
-        return f"{'Its gain' if over.difference > 0 else 'Its loss'} is significant: {level}."
+        return f"{'Its gain' if over.difference > 0 else 'Its loss'} over these pairs: {level}."
     if smallest_p(count) * questions > LEVEL:
         return _unreachable(count, questions)
     return f"Not significantly different from none over these pairs ({level})."
@@ -123,7 +125,7 @@ def _unreachable(count: int, questions: int) -> str:
     alone = f"{count} pairs cannot reach 5 %: their smallest two-sided p is 2/2^{count} = {smallest_p(count):.3g}"
     if smallest_p(count) <= LEVEL:
         alone = f"{count} pairs reach 5 % for one question, not for {questions} of them with Holm's correction"
-    return f"{alone}. Comparing {questions} methods with none takes {pairs_needed(questions)} pairs."
+    return f"{alone}. Comparing {counted(questions, 'method')} with none takes {pairs_needed(questions)} pairs."
 
 
 def sentences(paper: pd.DataFrame) -> list[str]:

@@ -39,8 +39,8 @@ def preview(jobs: list[Job]) -> None:
     done = sum(job.done for job in jobs)
     lost = len(jobs) - done - len(todo)
     given_up = f", {lost} diverged before (rerun=failed)" * bool(lost)
-    counts = f"{len(jobs)} run{'s' * (len(jobs) != 1)}: {done} done, {len(todo)} to run{given_up}"
-    more = f", and {len(teachers)} teacher{'s' * (len(teachers) != 1)} first" if teachers else ""
+    counts = f"{screen.counted(len(jobs), 'run')}: {done} done, {len(todo)} to run{given_up}"
+    more = f", and {screen.counted(len(teachers), 'teacher')} first" if teachers else ""
     print(
         f"{counts}{more}{_about(pace, _units(teachers, groups))}.{_other_ways(pace, todo, teachers)}  Nothing was started."
     )
@@ -75,7 +75,7 @@ def _about(pace: Pace | None, units: list[list[Job]]) -> str:
     if not known:
         return ""
     rest = len(units) - len(known)
-    unknown = f" plus {rest} group{'s' * (rest != 1)} of a kind that has not run here yet" if rest else ""
+    unknown = f" plus {screen.counted(rest, 'group')} of a kind that has not run here yet" if rest else ""
     return f", about {screen.duration(sum(known))}{unknown}"
 
 

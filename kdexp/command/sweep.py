@@ -30,7 +30,9 @@ def run_jobs(configs) -> None:
         jobs = plan(configs)
     if jobs[0].config["prepare"]:
         check_data(jobs)
-        screen.say(f"prepared: {len(jobs)} runs composed, data present and checked. Nothing was started.")
+        screen.say(
+            f"prepared: {screen.counted(len(jobs), 'run')} composed, data present and checked. Nothing was started."
+        )
     elif jobs[0].config["dry_run"]:
         preview(jobs)
     else:
@@ -81,7 +83,7 @@ def announce(jobs: list[Job], todo: list[Job], where: list[str]) -> None:
         )
     if len(jobs) > 1:
         done, groups = len(jobs) - len(todo), len(grouped(todo))
-        split = f" in {groups} group{'s' * (groups != 1)}" if groups else ""
+        split = f" in {screen.counted(groups, 'group')}" if groups else ""
         screen.say(f"plan    {len(jobs)} runs: {done} done before, {len(todo)} to run{split}{about(todo)}")
 
 

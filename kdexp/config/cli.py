@@ -129,7 +129,8 @@ def messages():
     except UsageError as error:
         message = str(error)
     except KeyboardInterrupt:  # before a run has started, or the second one during a run
-        sys.exit(print("\nstopped at once.   Go on: type the same command again.", file=sys.stderr) or 130)
+        print("\nstopped at once.   Go on: type the same command again.", file=sys.stderr)
+        sys.exit(130)
     except Exception as error:
         if not (isinstance(error, (HydraException, OmegaConfBaseException)) or _refused_by_hydra(error)):
             raise

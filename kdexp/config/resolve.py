@@ -27,9 +27,7 @@ def plain(config: DictConfig) -> dict:
     if resolved["distill"]["_target_"] is None:
         resolved["model"]["teacher"] = None
         resolved |= NO_TEACHER
-        node |= {
-            key: DISTILL[key] for key in ("until", "fade", "rise")
-        }  # they change a method's weight, and there is no method
+        node |= {key: DISTILL[key] for key in ("until", "fade", "rise")}  # of a method's weight, and there is none
     return resolved
 
 

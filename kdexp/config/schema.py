@@ -76,7 +76,7 @@ class Paths:
     outputs: str = "outputs"
 
 
-# What every method has besides its own parameters (its constructor's): see "The loss" in kdexp/train.py.
+# What every method has besides its own parameters (its constructor's): see Weights in kdexp/learner.py.
 DISTILL = {
     "name": MISSING,
     "_target_": None,

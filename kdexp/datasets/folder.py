@@ -76,7 +76,7 @@ def _remarks(place: Path, index: dict, mapped_mb: float) -> list[str]:
     """Remarks on the data that matter for the numbers."""
     remarks, unreadable, others = [], index["unreadable"], index["others"]
     if unreadable:
-        files = f"{len(unreadable):,} file{'s' * (len(unreadable) != 1)} below {index['root']}"
+        files = f"{screen.counted(len(unreadable), 'file')} below {index['root']}"
         remarks.append(f"{files} cannot be read and {'is' if len(unreadable) == 1 else 'are'} skipped: ")
         remarks[-1] += first_of(unreadable)
         if len(unreadable) > 10:

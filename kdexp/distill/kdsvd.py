@@ -50,9 +50,8 @@ def vector_like(x: Tensor, target: Tensor) -> Tensor:
     """
     squares, vectors = decomposed(x)
     cosines = (vectors[:, :ALIKE] @ target[:, :, None]).squeeze(2)
-    cosines = cosines * (
-        squares[:, :ALIKE] > 1e-10 * squares[:, :1]
-    )  # the others span directions that the map does not use
+    used = squares[:, :ALIKE] > 1e-10 * squares[:, :1]  # the others span directions that the map does not use
+    cosines = cosines * used
     which = cosines.abs().argmax(1, keepdim=True)
     v = vectors.take_along_dim(which[:, :, None], 1).squeeze(1) * cosines.take_along_dim(which, 1).sign()
     gaps = squares.take_along_dim(which, 1) - squares

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
+from kdexp import screen
 from kdexp.config.targets import needed
 from kdexp.engines import worker
 from kdexp.engines.dispatch import Dispatch, check_data
@@ -30,7 +31,8 @@ class Joblib:
 
     def check(self, jobs: list[Job]) -> list[str]:
         check_data(jobs)
-        return [f"joblib, {self.workers} workers" + f" with {len(self.gpus)} GPUs" * bool(self.gpus)]
+        gpus = f" with {screen.counted(len(self.gpus), 'GPU')}" * bool(self.gpus)
+        return [f"joblib, {screen.counted(self.workers, 'worker')}{gpus}"]
 
     def run(self, groups: list[list[Job]], interrupted) -> None:
         with tempfile.TemporaryDirectory() as slots:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+from kdexp import screen
 from kdexp.config.schema import UsageError
 from kdexp.config.targets import needed
 from kdexp.engines import worker
@@ -25,7 +26,8 @@ class Ray:
         if self.address:
             self._knock()
         check_data(jobs)
-        return [f"ray, {self.cpus} CPUs and {self.gpus} GPUs per group"]
+        gpus = f" and {screen.counted(self.gpus, 'GPU')}" * bool(self.gpus)
+        return [f"ray, {screen.counted(self.cpus, 'CPU')}{gpus} per group"]
 
     def _knock(self) -> None:
         """Raises UsageError if no cluster answers. Ray would keep trying for minutes, so a process that can be killed asks."""

@@ -38,7 +38,7 @@ class Submitit:
 
     def check(self, jobs: list[Job]) -> list[str]:
         check_data(jobs)
-        return [f"submitit, {self.executor.cluster}, {self.threads} CPU{'s' * (self.threads != 1)} per job"]
+        return [f"submitit, {self.executor.cluster}, {screen.counted(self.threads, 'CPU')} per job"]
 
     def run(self, groups: list[list[Job]], interrupted) -> None:
         cancel = slurm.Handle.cancel if self.queue else lambda job: None  # Dispatch signals a local process itself

@@ -123,7 +123,7 @@ def _compared(folder: Path, numbers: dict, predictions: np.ndarray) -> str:
     recorded = np.load(folder / "predictions.npy")
     other = int((recorded != predictions).sum()) if len(recorded) == len(predictions) else len(recorded)
     same = other == 0 and numbers["acc"] == (seal.read_json(folder / "result.json") or {}).get("test_acc")
-    return ", as recorded" if same else f", {other} predictions differ from the record"
+    return ", as recorded" if same else f", {other} of {len(recorded):,} predictions differ from the record"
 
 
 def of_file(file: str, words: list[str], sets: list[str], data: Data) -> Iterator[str]:
@@ -173,7 +173,7 @@ def main(typed: list[str] | None = None) -> None:
             raise UsageError(f"{', '.join(outputs)}: no finished run with weights here")
         show(line for run in whole for line in of_run(run.folder, arguments.on, data))
         if whole != chosen:
-            screen.say(f"{len(chosen) - len(whole)} runs were packed without weights and are skipped")
+            screen.say(f"skipped {screen.counted(len(chosen) - len(whole), 'run')}, packed without weights")
     except (UsageError, ValueError) as error:
         sys.exit(as_typed(str(error)))
 

@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+from kdexp import screen
 from kdexp.commands import as_typed
 from kdexp.config.schema import UsageError
 from kdexp.record import listing, remove, runs
@@ -95,7 +96,7 @@ def rm(arguments: argparse.Namespace) -> None:
     remove.confirm(chosen, arguments.yes)
     size = listing.megabytes(chosen)
     gone = [run for run in chosen if remove.delete(run, outputs)]
-    print(f"deleted {listing.count(gone)}" + (f", {size} MB" if gone == chosen else ""), file=sys.stderr)
+    print(f"deleted {screen.counted(len(gone), 'run')}" + (f", {size} MB" if gone == chosen else ""), file=sys.stderr)
 
 
 def pack(arguments: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ from collections import Counter
 from tabulate import tabulate
 
 from kdexp.record.runs import Run
+from kdexp.screen import counted
 
 HEADERS = ("dataset", "pair", "method", "variant", "seed", "state", "test %", "MB")
 STATES = ("done", "running", "stopped", "failed", "diverged", "damaged")
@@ -12,10 +13,6 @@ STATES = ("done", "running", "stopped", "failed", "diverged", "damaged")
 
 def megabytes(runs: list[Run]) -> str:
     return f"{sum(run.bytes for run in runs) / 1e6:,.1f}"
-
-
-def count(runs: list[Run], noun: str = "run") -> str:
-    return f"{len(runs)} {noun}{'s' * (len(runs) != 1)}"
 
 
 def table(runs: list[Run]) -> str:
@@ -31,7 +28,7 @@ def states(runs: list[Run]) -> str:
     """24 runs: 20 done, 4 failed"""
     found = Counter(run.state for run in runs)
     order = sorted(found, key=lambda state: STATES.index(state) if state in STATES else len(STATES))
-    return f"{count(runs)}: {', '.join(f'{found[one]} {one}' for one in order)}"
+    return f"{counted(len(runs), 'run')}: {', '.join(f'{found[one]} {one}' for one in order)}"
 
 
 def _row(run: Run) -> list[str]:

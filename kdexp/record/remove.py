@@ -9,8 +9,9 @@ from omegaconf import MISSING, OmegaConf
 from kdexp import CONF, screen
 from kdexp.config.schema import AUGMENT, DISTILL, Dataset, Recipe, UsageError
 from kdexp.record import Record, lease
-from kdexp.record.listing import count, megabytes
+from kdexp.record.listing import megabytes
 from kdexp.record.runs import Run
+from kdexp.screen import counted
 
 SHARED = ("epochs", "batch_size", "precision", "deterministic")  # by a student and its teacher, besides data and recipe
 
@@ -67,7 +68,7 @@ def remark(chosen: list[Run], there: list[Run]) -> None:
         if students := students_of(run, stay):
             names = [f"{one.facts['student']} {one.method} seed {one.facts['seed']}" for one in students[:4]]
             screen.say(
-                f"{run.pair} seed {run.facts['seed']} is the teacher of {count(students, 'student')} that would stay "
+                f"{run.pair} seed {run.facts['seed']} is the teacher of {counted(len(students), 'student')} that would stay "
                 f"({', '.join(names)}{', ...' * (len(students) > 4)}): "
                 "their numbers stay valid, and the next run that needs this teacher trains it again"
             )
@@ -85,7 +86,7 @@ def refuse_live(runs: list[Run]) -> None:
 
 def confirm(runs: list[Run], yes: bool) -> None:
     """Ask on a terminal. Raises UsageError unless the answer is yes."""
-    which = "this run" if len(runs) == 1 else f"these {count(runs)}"
+    which = "this run" if len(runs) == 1 else f"these {len(runs)} runs"
     question = f"Delete {which}, {megabytes(runs)} MB?"
     if yes:
         return

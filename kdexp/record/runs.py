@@ -19,9 +19,8 @@ class Run:
     """One record, read as far as possible. Never raises: a record that cannot be read has the state "damaged"."""
 
     def __init__(self, folder: Path):
-        self.folder = (
-            folder if folder.name not in ("", "..") else folder.resolve()
-        )  # the lease beside it is named after it
+        nameless = folder.name in ("", "..")  # the lease beside the folder is named after it
+        self.folder = folder.resolve() if nameless else folder
         self.variant = self.folder.absolute().parent.name
         self.status, self.result = (seal.read_json(folder / name) for name in ("status.json", "result.json"))
 
