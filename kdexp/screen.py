@@ -31,7 +31,7 @@ def say(text: str) -> None:
 
 def counted(number: float, noun: str) -> str:
     """1 run, 24 runs, 1,200 runs."""
-    return f"{number:,} {noun}{'s' * (number != 1)}"
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def duration(seconds: float) -> str:

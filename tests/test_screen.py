@@ -3,6 +3,7 @@
 import csv
 import re
 
+import numpy as np
 import pytest
 
 from kdexp import screen
@@ -43,3 +44,9 @@ def test_one_line_has_all_students_and_their_logs_have_every_epoch(run, tmp_path
             rows = list(csv.DictReader(path.open()))
             assert accuracy == f"{float(rows[int(epoch) - 1]['test_acc']):.1f}"
             assert re.findall(r"epoch (\d)   loss", (path.parent / "run.log").read_text()) == ["1", "2", "3"]
+
+
+def test_things_are_counted_in_english():
+    numbers = (0, 1, np.int64(1), 2, 1200)
+    assert [screen.counted(one, "run") for one in numbers] == ["0 runs", "1 run", "1 run", "2 runs", "1,200 runs"]
+    assert screen.counted(0.5, "GPU") == "0.5 GPUs"
