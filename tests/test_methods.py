@@ -446,9 +446,18 @@ def test_nst_stays_in_matrix_form():
         assert largest.elements <= max(64 * c_t * size * size, 64 * c_t * c_t)
 
 
+def pearson(student, teacher):
+    """As in DIST: 0 for a student's row or column that is constant."""
+    s, t = student - student.mean(), teacher - teacher.mean()
+    norm = np.linalg.norm(s)
+    return s @ t / (norm * np.linalg.norm(t) + 1e-8) if norm > 1e-6 else 0.0
+
+
 @draws
 @given(seeds, st.integers(2, 6), st.integers(2, 5), st.floats(0.5, 8))
 @example(seed=128, batch=2, classes=2, temperature=1.0)  # nearly equal logits
+@example(seed=304, batch=3, classes=2, temperature=0.5)  # nearly all of the probability in one class
+@example(seed=963, batch=2, classes=5, temperature=0.5)  # hardly any of it in another one
 def test_dkd_dist_and_ls_slow(seed, batch, classes, temperature):
     s, t = normal(seed, batch, classes) * 3, normal(seed + 1, batch, classes) * 3
     labels = torch.arange(batch) % classes
@@ -456,16 +465,15 @@ def test_dkd_dist_and_ls_slow(seed, batch, classes, temperature):
     kl = lambda p, q: sum(a * math.log(a / b) for a, b in zip(p, q))
     rows, target, others = list(zip(soft(s), soft(t), labels.tolist())), 0.0, 0.0
     for q, p, label in rows:
-        target += kl([p[label], 1 - p[label]], [q[label], 1 - q[label]]) / batch
-        rest = [[x / (1 - one[label]) for k, x in enumerate(one) if k != label] for one in (p, q)]
-        others += kl(*rest) / batch
+        rest = [[x for k, x in enumerate(one) if k != label] for one in (p, q)]
+        p_rest, q_rest = map(sum, rest)  # 1 - p[label] would lose the digits of small probabilities
+        target += kl([p[label], p_rest], [q[label], q_rest]) / batch
+        others += kl(*([x / sum(one) for x in one] for one in rest)) / batch
     expected = torch.tensor(temperature**2 * (1.5 * target + 8 * others), dtype=torch.float64)
     torch.testing.assert_close(dkd_loss(s, t, labels, 1.5, 8.0, temperature), expected, rtol=1e-7, atol=1e-9)
-    centred = lambda x: x - x.mean()
-    r = lambda a, b: centred(a) @ centred(b) / (np.linalg.norm(centred(a)) * np.linalg.norm(centred(b)) + 1e-8)
     q, p = np.array(soft(s)), np.array(soft(t))
-    between = 1 - np.mean([r(a, b) for a, b in zip(q, p)])
-    within = 1 - np.mean([r(a, b) for a, b in zip(q.T, p.T)])
+    between = 1 - np.mean([pearson(a, b) for a, b in zip(q, p)])
+    within = 1 - np.mean([pearson(a, b) for a, b in zip(q.T, p.T)])
     same(dist_loss(s, t, 2.0, 3.0, temperature), temperature**2 * (2 * between + 3 * within))
     deviation = s.numpy().std(1, ddof=1, keepdims=True)  # in a row of nearly equal logits, the 1e-7 added to it counts
     z = lambda added: (s.numpy() - s.numpy().mean(1, keepdims=True)) / (deviation + added)
