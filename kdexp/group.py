@@ -5,9 +5,8 @@ import traceback
 
 import torch
 
-from kdexp import experiment, screen
+from kdexp import changes, experiment, screen
 from kdexp.config.schema import UsageError
-from kdexp.evaluate import Score
 from kdexp.interrupt import Stopped
 from kdexp.job import Job
 from kdexp.learner import Learner
@@ -15,7 +14,7 @@ from kdexp.machine import machine, prepare_torch
 from kdexp.memory import free_bytes, how_many
 from kdexp.pretraining import PretrainingRun
 from kdexp.recorded_fit import RecordedFit, made_with, note_failure
-from kdexp.teacher import Teachers, teacher_forward
+from kdexp.teacher import Teacher, Teachers, teacher_forward
 from kdexp.train import OutOfMemory
 
 
@@ -45,13 +44,12 @@ class Group:
         self.data = self.teachers.data_of(first)
         self.where = machine(first.config, len(self.data.train.labels))
         prepare_torch(self.where)
-        self.network, self.score = self._teacher()
-        self.views = {}
-        if self.network is not None:
+        self.teacher, self.views = self._teacher(), {}
+        if self.teacher is not None:
             for mode in ("eval", "batch_stats"):
-                self.views[mode] = teacher_forward(self.network, mode, self.where, first.config["batch_size"])
+                self.views[mode] = teacher_forward(self.teacher.network, mode, self.where, first.config["batch_size"])
         for job in self.jobs:
-            job.begin()
+            job.begin(self._origins(job))
         cap = self._cap()
         for start in range(0, len(self.jobs), cap):
             self._train_part(self.jobs[start : start + cap])
@@ -64,18 +62,22 @@ class Group:
             screen.say(f"{self.title}: only {fits} of {count} students fit in free memory at a time")
         return max(1, min(fits, count))
 
-    def _teacher(self) -> tuple[torch.nn.Module | None, Score | None]:
+    def _teacher(self) -> Teacher | None:
         """The teacher of the jobs that have one. If there is no teacher to be had, they fail and baselines
         continue."""
         students = [job for job in self.jobs if job.teacher_key]
         try:
-            return self.teachers.of(students[0], self._train_teacher, self.interrupted) if students else (None, None)
+            return self.teachers.of(students[0], self._train_teacher, self.interrupted) if students else None
         except UsageError as error:
             self.jobs = [job for job in self.jobs if not job.teacher_key]
             for job in students:
                 job.begin()
                 note_failure(job, "failed", str(error), "")
-            return None, None
+            return None
+
+    def _origins(self, job: Job) -> list[dict]:
+        """Whose weights teach a job: nobody's for a baseline."""
+        return [self.teacher.origin] if job.teacher_key else []
 
     def _train_teacher(self, teacher: Job) -> None:
         Group([teacher], self.teachers, self.interrupted, f"teacher {teacher.pair}").train()
@@ -93,9 +95,9 @@ class Group:
             members = standing.pop(next(iter(standing)))
             jobs, first = list(members), next(iter(members))
             title = first.title if len(members) == 1 and first.teacher_key else self.title
-            recorded = RecordedFit(members, {job: rows[job] for job in members}, self.data, self.where)
+            recorded = RecordedFit(members, {job: rows[job] for job in members}, self.data, self.where, self.teacher)
             try:
-                recorded.train(self.views, self.score, self.interrupted, title, halves)
+                recorded.train(self.views, self.interrupted, title, halves)
                 continue
             except OutOfMemory:
                 del recorded, members
@@ -110,10 +112,14 @@ class Group:
     def _learner(self, job: Job, rows: dict[Job, list[dict]]) -> Learner | None:
         """The job's learner, resumed if it was stopped before, with its rows in `rows`; None if it cannot be built."""
         try:
-            teacher = self.network if job.teacher_key else None
+            state = job.record.checkpoint(self.where.device)
+            if state is not None and (why := changes.not_resumable(job, state)):
+                note_failure(job, "failed", why, "")
+                return None
+            teacher = self.teacher.network if job.teacher_key else None
             learner = experiment.build_learner(job.config, self.where, teacher, self.data.train.labels)
             self._remark(job, learner)
-            rows[job] = self._resume(job, learner)
+            rows[job] = self._resume(job, learner, state)
         except (UsageError, Stopped):
             raise
         except Exception as error:  # a bug in this job; the others continue
@@ -122,10 +128,9 @@ class Group:
             return None
         return None if learner.failure else learner
 
-    def _resume(self, job: Job, learner: Learner) -> list[dict]:
+    def _resume(self, job: Job, learner: Learner, state: dict | None) -> list[dict]:
         """Restore the learner from its checkpoint, or first do its pretraining if there is one; returns the rows so
         far."""
-        state = job.record.checkpoint(self.where.device)
         if state is not None and state["made"] != made_with(self.where):
             then, now = " ".join(map(str, state["made"].values())), " ".join(map(str, made_with(self.where).values()))
             screen.say(
@@ -143,6 +148,8 @@ class Group:
         """Say and log what a reader of the numbers should know."""
         for remark in self.data.remarks:  # already printed when they were read
             job.record.log(remark)
+        if job.teacher_key and self.teacher.warning:  # printed when it was scored
+            job.record.log(self.teacher.warning)
         remarks = list(learner.method.remarks) if learner.method else []
         teacher, student = job.teacher_config, job.config["model"]["student"]
         if teacher and teacher["model"]["student"] == student and job.config["seed"] == teacher["seed"]:

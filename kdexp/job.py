@@ -3,10 +3,11 @@
 import json
 from functools import cached_property
 
-from kdexp import experiment, screen
+from kdexp import changes, experiment, screen
 from kdexp.config import naming, resolve
 from kdexp.config.checks import check
 from kdexp.config.schema import UsageError, label
+from kdexp.config.sources import sources
 from kdexp.record import Record, seal
 from kdexp.teacher_checkpoint import check_teacher_checkpoint
 
@@ -19,6 +20,7 @@ class Job:
 
     trained = False  # set when this process has trained it, which counts as done under rerun=all
     taken = False  # set when another process has taken it over
+    teachers: list[dict] = []  # whose weights teach it, once they are known: see Teacher.origin in kdexp/teacher.py
 
     def __init__(self, config: dict):
         check(config)
@@ -26,7 +28,7 @@ class Job:
         experiment.check_objects(config)
         check_teacher_checkpoint(config)
         self.record = Record(naming.folder(config))
-        self.fingerprint = naming.fingerprint(config)
+        self.fingerprint, self.sources = naming.fingerprint(config), sources(config)
         self.teacher_config = resolve.teacher_of(config)
         self.inspect()
 
@@ -72,10 +74,22 @@ class Job:
     def title(self) -> str:
         return f"{self.name} seed {self.config['seed']}"
 
+    @cached_property
+    def teacher(self) -> "Job | None":
+        """The job that trains its teacher; None without one to train."""
+        return None if self.teacher_config is None else Job(self.teacher_config)
+
+    @cached_property
+    def outdated(self) -> bool:
+        """Whether its record, finished or not, must be trained again under rerun=changed."""
+        if self.config["rerun"] != "changed" or not self.record.status and not self.record.result:
+            return False
+        return bool(self.what_changed()) or changes.weights_changed(self)
+
     @property
     def done(self) -> bool:
         whole = bool(self.record.result) and not {*self.damaged} - {"status.json"}  # a result stays valid without it
-        return whole and self.config["rerun"] != "all" or self.trained
+        return whole and self.config["rerun"] != "all" and not self.outdated or self.trained
 
     @property
     def to_do(self) -> bool:
@@ -110,27 +124,22 @@ class Job:
             return json.dumps([given, self.config["teacher_normalize"], network, self.data_key])
         return str(naming.folder(self.teacher_config))
 
+    def what_changed(self) -> list[str]:
+        """What this run's record was made with that is no longer so: settings, defaults, the user's code. Raises
+        UsageError."""
+        known = {**self.record.status, **self.record.result}
+        return changes.settings_changed(self) + [f"{what} has changed" for what in changes.code_changed(self, known)]
+
     def check_folder(self) -> None:
-        """Reject a folder that holds another run. Raises UsageError with the settings that differ."""
-        theirs = {**self.record.status, **self.record.result}.get("fingerprint", self.fingerprint)
-        if theirs == self.fingerprint or self.config["rerun"] == "all":
+        """Reject a folder that holds another run, or the same one made with other code. Raises UsageError with what
+        differs."""
+        if self.config["rerun"] in ("all", "changed"):
             return
-        try:
-            then, now = naming.settings(self.record.config), naming.settings(self.config)
-        except Exception:  # whatever a damaged or foreign config.yaml raises
+        if differ := self.what_changed():
             raise UsageError(
-                f"{self.record.folder} holds a run with another fingerprint, and its config.yaml cannot be read. "
-                "Train again with rerun=all, or keep both with tag=NAME"
-            ) from None
-        differ = [
-            f"{key} was {then.get(key, 'the default')}, is {now.get(key, 'the default')}"
-            for key in sorted({*then, *now})
-            if then.get(key) != now.get(key)
-        ]
-        raise UsageError(
-            f"{self.record.folder} was made with other settings: {'; '.join(differ) or 'another version of ' + self.method}. "
-            "Keep both with tag=NAME, or train again with rerun=all"
-        )
+                f"{self.record.folder} was made with other settings or code: {'; '.join(differ)}. "
+                "Train again what has changed with rerun=changed (all of it: rerun=all), or keep both with tag=NAME"
+            )
 
     def set_damaged_aside(self) -> None:
         for name in self.damaged:
@@ -138,10 +147,11 @@ class Job:
         if self.done and self.damaged:
             self.record.heartbeat(status="done", fingerprint=self.fingerprint)
 
-    def begin(self) -> None:
+    def begin(self, teachers: list[dict] | None = None) -> None:
         """Open the record, which this process has locked: set damaged files aside, and delete what must not be
-        resumed."""
+        resumed. teachers: whose weights teach it."""
         self.set_damaged_aside()
-        if self.config["rerun"] == "all" or self.record.status.get("status") == "diverged":
+        if self.config["rerun"] == "all" or self.outdated or self.record.status.get("status") == "diverged":
             self.record.clear()
-        self.record.start(self.config, self.fingerprint)
+        self.teachers = teachers or []
+        self.record.start(self.config, self.fingerprint, sources=self.sources, teachers=self.teachers)

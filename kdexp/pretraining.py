@@ -10,7 +10,7 @@ from kdexp.learner import Learner, Weights
 from kdexp.machine import Machine
 from kdexp.models import Output
 from kdexp.record import PRETRAINING_COLUMNS
-from kdexp.recorded_fit import RecordedFit, made_with
+from kdexp.recorded_fit import RecordedFit
 from kdexp.train import fit
 
 
@@ -69,7 +69,7 @@ class PretrainingRun(RecordedFit):
             self.learner.fail(*learner.failure)
 
     def _save_job(self, job: Job, learner: Learner) -> None:
-        job.record.save_checkpoint({"pretraining": learner.state_dict(), "made": made_with(self.where)})
+        self._save_state(job, {"pretraining": learner.state_dict()})
 
     def _after_epoch(self, rows: dict[Job, dict | None]) -> None:
         self._leave_taken()

@@ -17,6 +17,7 @@ from kdexp.machine import Machine
 from kdexp.record.files import torch_bytes
 from kdexp.record.lease import HEARTBEAT
 from kdexp.result import result_of
+from kdexp.teacher import Teacher
 from kdexp.train import fit
 
 SAVE_SECONDS = 300
@@ -28,16 +29,23 @@ QUICKER = "epochs=2 dataset.limit=5000, dataset=digits, or a GPU"
 class RecordedFit:
     """One training of jobs that are at the same epoch and step.
 
-    members: job -> learner. rows: job -> the rows of earlier epochs. views: teacher mode -> forward. teacher: its
-    score. interrupted: called between steps; raises Stopped after a signal.
+    members: job -> learner. rows: job -> the rows of earlier epochs. views: teacher mode -> forward. interrupted:
+    called between steps; raises Stopped after a signal.
     """
 
-    def __init__(self, members: dict[Job, Learner], rows: dict[Job, list[dict]], data: experiment.Data, where: Machine):
-        self.members, self.rows, self.data, self.where = members, rows, data, where
+    def __init__(
+        self,
+        members: dict[Job, Learner],
+        rows: dict[Job, list[dict]],
+        data: experiment.Data,
+        where: Machine,
+        teacher: Teacher | None = None,
+    ):
+        self.members, self.rows, self.data, self.where, self.teacher = members, rows, data, where, teacher
         self.saved = self.beaten = time.monotonic()
         self.loggers: dict[Job, Any] = {}
 
-    def train(self, views: dict, teacher: Score | None, interrupted, title: str, may_split: bool) -> None:
+    def train(self, views: dict, interrupted, title: str, may_split: bool) -> None:
         """Train all members to the end. Raises Stopped, and OutOfMemory if `may_split`."""
         (first, learner), data = next(iter(self.members.items())), self.data
         if self.where.device.type == "cuda":
@@ -66,7 +74,7 @@ class RecordedFit:
         for job in [*self.rows]:
             self._leave_taken()
             if job in self.rows:
-                self._finish(job, self.members[job], teacher if job.teacher_key else None)
+                self._finish(job, self.members[job], self.teacher if job.teacher_key else None)
 
     def _follow(self, training: Iterator[list[dict | None]]) -> None:
         """Follow a training to its end, or until it is stopped and everything is saved."""
@@ -103,8 +111,11 @@ class RecordedFit:
             self._save_job(job, learner)
 
     def _save_job(self, job: Job, learner: Learner) -> None:
-        state = {"learner": learner.state_dict(), "rows": self.rows[job], "made": made_with(self.where)}
-        job.record.save_checkpoint(state)
+        self._save_state(job, {"learner": learner.state_dict(), "rows": self.rows[job]})
+
+    def _save_state(self, job: Job, state: dict) -> None:
+        made = {"made": made_with(self.where), "sources": job.sources, "teachers": job.teachers}
+        job.record.save_checkpoint(state | made)
 
     def _after_epoch(self, rows: dict[Job, dict | None]) -> None:
         self._leave_taken()
@@ -147,7 +158,7 @@ class RecordedFit:
             del self.rows[job]
             note_failure(job, *self.members[job].failure)
 
-    def _finish(self, job: Job, learner: Learner, teacher: Score | None) -> None:
+    def _finish(self, job: Job, learner: Learner, teacher: Teacher | None) -> None:
         if learner.score is None:  # was stopped between the end of the last epoch and here
             learner.score = evaluate(learner.scored, self.data.test, self.data.pixels)
         if not self.rows[job]:  # stop_epoch=0: the network as initialized
@@ -156,17 +167,16 @@ class RecordedFit:
         logits, labels = learner.score.logits.cpu(), self.data.test.labels.cpu()
         measured = measures.calibration(logits, labels)
         if teacher is not None:
-            measured |= measures.fidelity(logits, teacher.logits.cpu(), labels)
+            measured |= measures.fidelity(logits, teacher.score.logits.cpu(), labels)
         images, size = len(self.data.train.labels), len(self.members)
-        accuracy = teacher and teacher.acc
-        result = result_of(job, learner, self.where, size, self.rows[job], images, accuracy, weights) | measured
+        result = result_of(job, learner, self.where, size, self.rows[job], images, weights) | measured
         job.record.save_rows(self.rows[job])
         if keeps_logits(job.config, logits):
             job.record.save_logits(logits.numpy())
         job.record.save_right(np.packbits((logits.argmax(1) == labels).numpy()))
         job.record.finish(weights, logits.argmax(1).numpy(), result)
         job.trained = True
-        taught = f"; teacher {accuracy:.2f}" if accuracy is not None else ""
+        taught = f"; teacher {teacher.score.acc:.2f}" if teacher else ""
         line = f"test {result['test_acc']:.2f} % (last epoch{taught})   {screen.duration(result['seconds'])}"
         job.record.log(f"done   {line}")
         who = job.title if job.teacher_key else f"{job.pair} {job.title}"

@@ -24,7 +24,6 @@ def result_of(
     group_size: int,
     rows: list[dict],
     images: int,
-    teacher_acc: float | None,
     weights: bytes,
 ) -> dict:
     """The result of a run from its epochs' rows. `images`: training images per epoch. `weights`: student.pt."""
@@ -32,7 +31,8 @@ def result_of(
     return {
         **_identity(job),
         **_scores(rows),
-        "teacher_test_acc": teacher_acc,
+        "teacher_test_acc": job.teachers[0]["test_acc"] if job.teachers else None,
+        "teachers": job.teachers,
         "params": count_parameters(learner.student),
         **_cost(rows, learner.pretraining_rows, images),
         "peak_memory_mb": peak_memory(where.device) / 2**20,
@@ -43,6 +43,7 @@ def result_of(
         "threads": where.threads,
         "group_size": group_size,
         "fingerprint": job.fingerprint,
+        "sources": job.sources,
         "student_sha256": sha256(weights),
         "teacher_checkpoint_sha256": file_sha256(given) if given else None,
         "versions": _versions(job),

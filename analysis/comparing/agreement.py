@@ -10,11 +10,9 @@ from analysis.reading.arrays import predictions
 
 
 def teacher_folder(run, runs: pd.DataFrame) -> str | None:
-    """The folder of a run's teacher: same data set, network and seed, and an accuracy within 0.1 points (the tolerance a
-    run itself allows) of the one the run recorded for it. None if the teacher is not among these runs."""
-    same = runs[(runs.teacher == "") & (runs.student == run.teacher) & (runs.dataset == run.dataset)]
-    off = (same.test_acc - run.teacher_test_acc).abs()[same.seed == run.teacher_seed]
-    return same.folder[off.idxmin()] if off.min() <= 0.1 else None
+    """The folder of the run whose weights taught this one. None if it is not among these runs, and for records of earlier
+    versions, which don't say whose weights taught them."""
+    return next(iter(runs.folder[runs.student_sha256 == run.taught_by]), None) if run.taught_by else None
 
 
 def agreement(runs: pd.DataFrame) -> pd.DataFrame:

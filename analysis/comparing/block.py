@@ -14,7 +14,18 @@ from analysis.reading.settings import BASELINE
 from kdexp import CONF
 
 # what the runs of a row have in common
-SAME = ("dataset", "teacher", "student", "distill", "label", "note", "control", "shared_settings", "method_settings")
+SAME = (
+    "dataset",
+    "teacher",
+    "student",
+    "distill",
+    "label",
+    "note",
+    "control",
+    "shared_settings",
+    "method_settings",
+    "weights",
+)
 ORDER = ("none", "kd", "fn", "nst", "at", "rkd", "sp", "od")  # papers' order within a year; others follow by name
 
 
@@ -95,7 +106,8 @@ def _row(group: list[dict], expected: dict[str, set], cells: dict[str, float]) -
     ]
     reasons = Counter("without a value" if state == "done" else state for state in states)
     words = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
-    accuracies = [run["teacher_acc"] for run in group if np.isfinite(run["teacher_acc"])]
+    taught = {run["taught_by"] or run["teacher_acc"]: run["teacher_acc"] for run in group}
+    accuracies = sorted({score for score in taught.values() if np.isfinite(score)})
     return {
         **{key: group[0][key] for key in SAME},
         "variant": next((run["variant"] for run in group if run["variant"]), ""),
@@ -105,7 +117,9 @@ def _row(group: list[dict], expected: dict[str, set], cells: dict[str, float]) -
         "of": len(cells),
         "state": f"{len(there)} of {len(cells)} ({words})" if holes else str(len(there)),
         "ranked": not holes,
-        "teacher_acc": fmean(accuracies) if accuracies else np.nan,
+        "teacher_acc": accuracies[0] if len(accuracies) == 1 else np.nan,
+        "teacher_accs": ", ".join(f"{score:.2f}" for score in accuracies),
+        "untraced": any(run["teacher"] and not run["taught_by"] for run in group),
         "wanted": _listed(set().union(*expected.values())),
         "lacking": _listed({seed for _, seed in lacking}),
     }

@@ -45,7 +45,7 @@ def named(rows: pd.DataFrame) -> pd.DataFrame:
         else row["label"]
         for _, row in rows.iterrows()
     ]
-    teacher = rows.teacher.max()
+    teacher = " ".join(filter(None, (rows.teacher.max(), rows.weights.max()[:8])))
     own = json.loads(rows.method_settings[rows.teacher != ""].iloc[0])
     same = _kind(json.loads(rows.shared_settings.iloc[0]), NETWORK) == _kind(own, "model.teacher")
     return rows.assign(method=names, of_teacher=teacher, family="same" if same else "cross")

@@ -39,7 +39,7 @@ def families(table: pd.DataFrame) -> list[pd.DataFrame]:
     `under` (its name). Empty if there are none. Blocks without exactly one baseline have no gains and are left out."""
     found: dict[tuple, list[pd.DataFrame]] = {}
     for _, rows in table.groupby("block", sort=False):
-        if rows.gain.notna().any():
+        if rows.gain.notna().any() and not rows.weights.any():
             key = (rows.dataset.iloc[0], rows.teacher.max(), rows.student.iloc[0], _rest(_shared(rows)))
             found.setdefault(key, []).append(named(rows))
     return [_labeled(joined(blocks)) for blocks in found.values() if len(blocks) > 1]

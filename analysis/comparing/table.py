@@ -31,14 +31,27 @@ METRICS = {
 LOWER_IS_BETTER = ("loss", "seconds", "memory", "params", "ece", "brier", "nll", "kl_")
 FIRST = ["dataset", "teacher", "student", "distill", "n", "mean", "std"]
 LAST = [
-    *("label", "of", "state", "teacher_acc", "baseline", "gain", "low", "high", "p", "test", "paired_p"),
+    *(
+        "label",
+        "of",
+        "state",
+        "teacher_acc",
+        "teacher_accs",
+        "baseline",
+        "gain",
+        "low",
+        "high",
+        "p",
+        "test",
+        "paired_p",
+    ),
     *("over_kd", "over_kd_low", "over_kd_high", "over_kd_p", "best", "metric", "over", "sigma", "df", "resolves"),
     *IMAGES,
     *("note", "variant"),
 ]
 HIDDEN = [  # for the screen and the page, not for files
     *("control", "ranked", "wide", "apart", "open", "one_way", "block", "wanted", "lacking"),
-    *("shared_settings", "method_settings"),
+    *("shared_settings", "method_settings", "weights", "untraced"),
 ]
 
 
@@ -53,14 +66,16 @@ def lower_is_better(metric: str) -> bool:
 def summarize(
     runs: pd.DataFrame, metric: str = "test_acc", over: str = "seed", data: str | None = None
 ) -> pd.DataFrame:
-    """The table of these runs: blocks (dataset, teacher, student, shared_settings) stacked, the baseline first in each.
+    """The table of these runs: blocks (dataset, teacher, its weights if there are several, student, shared_settings) stacked,
+    the baseline first in each.
 
     metric: a numeric column of `runs`. over: what varies: "seed"; "teacher" for teacher draws (teacher_seed, checkpoint),
     each the mean over its seeds; or "images", which is "seed" with the interval over images shown as well. data: a folder
     of data sets; with "images", their labels are used for runs without right.npy.
 
     n, mean, std: over what varies. of, state: how many values there should be (the most that any method of the block has),
-    and why some are missing. gain, low, high, p: over the baseline, in units of the metric, with the simultaneous 95 %
+    and why some are missing. teacher_acc: of the teacher, if all runs of the row have one of the same accuracy; teacher_accs: of
+    each. gain, low, high, p: over the baseline, in units of the metric, with the simultaneous 95 %
     interval. over_kd...: the same over KD. low_images, high_images: the interval over seeds and images; images_alone,
     images_lasting: half-widths of the uncertainty due to images with this many seeds, and with any number of seeds;
     test_images: how many. paired_p: plain paired t. test: "model", "log odds", or why Welch's t was used. best: may be the
@@ -75,11 +90,12 @@ def summarize(
     taught: dict[tuple, list[dict]] = {}
     for run in measured:
         key = (run["dataset"], run["student"], run["shared_settings"])
-        (taught if run["teacher"] else baselines).setdefault((run["teacher"], key), []).append(run)
+        which = taught if run["teacher"] else baselines
+        which.setdefault((run["teacher"], run["weights"], key), []).append(run)
     how = (sign, is_percent(metric), _right(runs, metric, over, data))
-    blocks = [block(group, baselines.get(("", key), []), *how) for (_, key), group in taught.items()]
-    used = {key for _, key in taught}
-    blocks += [block([], group, *how) for (_, key), group in baselines.items() if key not in used]
+    blocks = [block(group, baselines.get(("", "", key), []), *how) for (*_, key), group in taught.items()]
+    used = {key for *_, key in taught}
+    blocks += [block([], group, *how) for (*_, key), group in baselines.items() if key not in used]
     rows = [
         {**row, "block": number, "metric": metric, "over": over} for number, some in enumerate(blocks) for row in some
     ]
@@ -104,8 +120,10 @@ def _measured(runs: pd.DataFrame, metric: str, over: str) -> list[dict]:
     value = pd.to_numeric(runs[metric], errors="coerce").replace([np.inf, -np.inf], np.nan).astype(float)
     teacher_acc = pd.to_numeric(runs.get("teacher_test_acc"), errors="coerce") if "teacher_test_acc" in runs else np.nan
     variant = runs.variant.fillna("") if "variant" in runs else ""
-    frame = runs[[*SAME, "seed", "status", "folder"]].assign(
-        value=value.where(runs.status == "done"), teacher_acc=teacher_acc, variant=variant
+    taught_by = runs.taught_by if "taught_by" in runs else ""
+    weights = runs.weights if "weights" in runs else ""
+    frame = runs.assign(weights=weights)[[*SAME, "seed", "status", "folder"]].assign(
+        value=value.where(runs.status == "done"), teacher_acc=teacher_acc, variant=variant, taught_by=taught_by
     )
     frame = frame.sort_values(["dataset", "teacher", "student", "shared_settings", "method_settings", "seed"])
     measured = frame.to_dict("records")

@@ -72,7 +72,7 @@ def _window(rows: pd.DataFrame) -> tuple[float, float]:
     edges = [near["mean"], sure.baseline + sure.low, sure.baseline + sure.high, near.baseline]
     edges += [near["mean"] + near["std"].fillna(0), near["mean"] - near["std"].fillna(0)]
     if rows.metric.iloc[0] == "test_acc":
-        edges.append(near.teacher_acc)
+        edges.append(near.teacher_acc.astype(float))
     return padded(pd.concat(edges).dropna())
 
 

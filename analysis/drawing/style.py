@@ -48,6 +48,7 @@ def labelled(rows: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
         & (runs.shared_settings == first.shared_settings)
     ]
     mine = mine[mine.teacher.isin([labels.teacher_of(rows), ""]) & (mine.status == "done")]
+    mine = mine[mine.weights.isin([rows.weights.max(), ""])]
     names = {(row.distill, row.method_settings): labels.name(row, rows) for _, row in rows.iterrows()}
     order = list(dict.fromkeys(names.values()))
     mine = mine.assign(row=[names.get((run.distill, run.method_settings), run.label) for run in mine.itertuples()])

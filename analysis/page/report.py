@@ -20,8 +20,9 @@ from analysis.drawing.style import STYLE
 from analysis.page import report_networks, report_overall
 from analysis.page.report_runs import COLUMNS, as_json, data, plain, text
 from analysis.showing import beside, findings, labels
+from analysis.showing.cautions import cautions
 from analysis.showing.labels import number, probability
-from analysis.showing.output import display, paragraph
+from analysis.showing.output import display, remarks
 from analysis.showing.recipes import sections
 from kdexp import __version__
 
@@ -113,12 +114,13 @@ def _pair(rows: pd.DataFrame, runs: pd.DataFrame, images: dict[str, str], lackin
         "interval": ""
         if best is None or pd.isna(best.low)
         else f"{number(best.low, metric, '+')} .. {number(best.high, metric, '+')}",
+        "cautions": cautions(rows),
         "verdict": sentence,
         "heading": labels.heading(rows),
         "circumstances": labels.circumstances(rows),
         "columns": list(shown.columns),
         "rows": [{"best": bool(is_best), "cells": row} for is_best, row in zip(rows.best, cells)],
-        "said": [*paragraph(rows), *findings.commands(rows)],
+        "said": [*remarks(rows), *findings.commands(rows)],
         "figures": mine,
         "networks": networks,
         "text": " ".join([labels.heading(rows), labels.circumstances(rows), *rows.label, *rows.distill]),

@@ -66,6 +66,7 @@ def as_runs(source: str) -> pd.DataFrame:
             "control": False,
             "variant": "",
             "folder": f"({source})",
+            "weights": "",
             "sha256": [{}] * len(cells),
         },
         **{"shared_settings": shared, "method_settings": method, "teacher_test_acc": teacher},

@@ -17,14 +17,15 @@ import pandas as pd
 import yaml
 
 from analysis.reading.settings import DEFAULTS, SECTIONS, fill_absent, settings, split
+from analysis.reading.teachers import file_names, told_apart
 from kdexp.config.schema import first_line, flatten, label
 from kdexp.garbage import uncollected
-from kdexp.record import seal
+from kdexp.record import lease, seal
 from kdexp.record.config import block, blocks, parse
 from kdexp.record.runs import folders
 
 IDENTITY = ["dataset", "teacher", "student", "distill"]
-CELL = [*IDENTITY, "shared_settings", "method_settings", "seed"]  # one measurement
+CELL = [*IDENTITY, "shared_settings", "method_settings", "weights", "seed"]  # one measurement
 RESOLVED = ("precision", "deterministic", "device")  # may be requested as `auto`; known once a run is done
 
 
@@ -41,8 +42,8 @@ def read(*outputs: str | os.PathLike) -> tuple[pd.DataFrame, list[str]]:
     """(runs, what was left out and why).
 
     runs: the numbers of result.json (accuracies in percent, `seconds`, `params`), every setting by its dotted name,
-    and `status` (done, running, failed, diverged), `folder`, `sha256` (of its files, by name), `label`, `note`,
-    `shared_settings`, `method_settings` (JSON; analysis/reading/settings.py).
+    and `status` (done, running, stopped, failed, diverged), `folder`, `sha256` (of its files, by name), `label`, `note`,
+    `shared_settings`, `method_settings` (JSON; analysis/reading/settings.py), `taught_by`, `weights` (teachers.py).
     If two folders hold the same run, it counts once. The frame is empty if there are no records.
     """
     rows, left_out = [], []
@@ -51,6 +52,7 @@ def read(*outputs: str | os.PathLike) -> tuple[pd.DataFrame, list[str]]:
             rows.append(_row(folder))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, yaml.YAMLError) as error:
             left_out.append(f"{folder} is not a complete record ({type(error).__name__}: {first_line(error)})")
+    file_names(rows)
     asked = [row.pop("settings") for row in rows]
     fill_absent(asked, [row.pop("names") for row in rows])
     _resolve(rows, asked)
@@ -61,7 +63,7 @@ def read(*outputs: str | os.PathLike) -> tuple[pd.DataFrame, list[str]]:
             "method_settings": json.dumps(method, sort_keys=True),
         }
         row |= {key: value for key, value in one.items() if key not in row}
-    return _once(pd.DataFrame(rows), left_out), left_out
+    return _once(pd.DataFrame(told_apart(rows)), left_out), left_out
 
 
 @functools.cache
@@ -95,6 +97,8 @@ def _row(folder: str) -> dict:
     text = _text(folder, "config.yaml")
     config, one = parse_config(text)
     result = _json(folder, "result.json") if state["status"] == "done" else {}
+    status = "stopped" if state["status"] == "running" and not lease.is_live(state) else str(state["status"])
+    made = {**state, **result}
     method, teacher = config["distill"], config["model"]["teacher"]
     found = {
         "dataset": config["dataset"]["name"],
@@ -108,7 +112,10 @@ def _row(folder: str) -> dict:
         raise ValueError("config.yaml does not match its checksum")
     if result and any(result[key] != value for key, value in found.items()):
         raise ValueError("result.json and config.yaml belong to different runs")
-    one["teacher_checkpoint"] = result.get("teacher_checkpoint_sha256") or one["teacher_checkpoint"]
+    file = one["teacher_checkpoint"]
+    one["teacher_checkpoint"] = result.get("teacher_checkpoint_sha256") or file
+    # the code of a user's own classes is a setting: what differs in it is not averaged
+    one |= {f"{section}.source": digest for section, digest in made.get("sources", {}).items()}
     weights = result.get("student_sha256")
     sections = {**config, "model.teacher": teacher, "model.student": config["model"]["student"]}
     return {
@@ -116,8 +123,10 @@ def _row(folder: str) -> dict:
         **_evaluations(folder, weights),
         **found,
         "teacher": found["teacher"] or "",
+        "taught_by": _taught_by(made) if found["teacher"] else "",
+        "teacher_file": os.path.basename(file or ""),
         "test_acc": _number(result.get("test_acc")),
-        "status": str(state["status"]),
+        "status": status,
         "folder": folder,
         "sha256": sealed,
         "label": label(method),
@@ -128,6 +137,13 @@ def _row(folder: str) -> dict:
         "settings": one,
         "names": {section: (sections[section] or {}).get("name") for section in SECTIONS},
     }
+
+
+def _taught_by(made: dict) -> str | None:
+    """The sha256 of the weights that taught a run, joined by + if there are several; None in records of earlier versions.
+    made: result.json and status.json."""
+    found = [one["sha256"] for one in made.get("teachers", [])] or [made.get("teacher_checkpoint_sha256")]
+    return "+".join(filter(None, found)) or None
 
 
 def _evaluations(folder: str, weights: str | None) -> dict[str, float]:

@@ -160,8 +160,12 @@ def _scope(rows: pd.DataFrame, unit: str) -> str:
 
 
 def commands(rows: pd.DataFrame) -> list[str]:
-    """Sentences with the command that runs what a block lacks: its baseline, or seeds that other methods have."""
+    """Sentences with the command that runs what a block lacks: its baseline, seeds that other methods have, or one teacher
+    for all of its students."""
     said, taught = [], rows[rows.distill != BASELINE]
+    if rows.weights.any():
+        again = _command(taught.iloc[0], ",".join(dict.fromkeys(taught.distill)), taught.wanted.iloc[0])
+        said.append(f"To train them under the teacher that is there now: {again} rerun=changed")
     if len(taught) and len(taught) == len(rows):
         said.append(f"The baseline is missing: {_command(taught.iloc[0], 'none', taught.wanted.iloc[0])}")
     if rows.over.iloc[0] != "teacher" and rows.lacking.any():

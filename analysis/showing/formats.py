@@ -11,6 +11,7 @@ from analysis.comparing.images import COLUMNS as IMAGES
 from analysis.comparing.recipes import places
 from analysis.comparing.table import FIRST, HIDDEN, LAST, method_setting_columns, setting_columns
 from analysis.showing import findings, image_findings, labels
+from analysis.showing.cautions import cautions, untraced
 from analysis.showing.output import display, paragraph
 from analysis.showing.recipes import Section, sections
 
@@ -71,11 +72,9 @@ def latex(table: pd.DataFrame) -> str:
             shown[column] = shown[column].str.replace("..", "\\,..\\,")
         shown = shown.dropna(axis="columns", how="all").rename(columns=escape)
         body = shown.style.hide(axis="index").to_latex(hrules=True, column_format="l" + "r" * (shown.shape[1] - 1))
-        notes = " \\\\\n".join(
-            escape(line.replace("*  may", "Bold: may")) for line in [labels.circumstances(rows), *paragraph(rows)]
-        )
+        notes = " \\\\\n".join(map(prose, [labels.circumstances(rows), *paragraph(rows)]))
         parts.append(
-            f"\\begin{{table}}\n\\centering\n\\caption{{{escape(labels.heading(rows))}}}\n\\small\n{body}\n"
+            f"\\begin{{table}}\n\\centering\n\\caption{{{prose(labels.heading(rows))}}}\n\\small\n{body}\n"
             f"\\par\\smallskip\\parbox{{\\linewidth}}{{\\footnotesize\\raggedright {notes}}}\n\\end{{table}}\n"
         )
     return "\n".join(parts)
@@ -96,6 +95,12 @@ LATEX |= {
     "->": "$\\rightarrow$",
     "--": "-{}-",
 }
+
+
+def prose(line: str) -> str:
+    """A line from the screen for LaTeX: without options of the command line, with commas for gaps."""
+    line = re.sub(r" \(--[^)]*\)", "", line.replace("*  may", "Bold: may"))
+    return escape(re.sub(r"(?<=\S) {2,}", ", ", line).replace(".,", "."))
 
 
 def escape(text: str) -> str:
@@ -122,7 +127,12 @@ def to_json(table: pd.DataFrame) -> str:
                 "heading": labels.heading(rows) if (rows.teacher != "").any() else None,
                 "settings": json.loads(rows.shared_settings[0]),
                 "rows": json.loads(plain.to_json(orient="records", double_precision=15)),
-                "findings": [*findings.sentences(rows), *image_findings.sentences(rows)],
+                "findings": [
+                    *cautions(rows),
+                    *findings.sentences(rows),
+                    *image_findings.sentences(rows),
+                    *untraced(rows),
+                ],
                 "notes": labels.footnotes(rows),
                 "missing": findings.commands(rows),
                 **({"recipes": _numbers(section)} if section else {}),

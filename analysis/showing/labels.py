@@ -48,10 +48,16 @@ def measured(metric: str) -> str:
     return METRICS.get(metric, metric)
 
 
+def stopped(rows: pd.DataFrame) -> pd.Series:
+    """Rows whose teacher was stopped on purpose: teacher_epoch."""
+    return rows.method_settings.map(lambda text: json.loads(text).get("teacher_epoch") is not None)
+
+
 def teacher_accuracy(rows: pd.DataFrame) -> float:
-    """The mean over a block's rows; if any have a fully trained teacher, over these only."""
-    stopped = rows.method_settings.map(lambda text: json.loads(text).get("teacher_epoch") is not None)
-    return (rows[~stopped] if (~stopped & rows.teacher_acc.notna()).any() else rows).teacher_acc.mean()
+    """The accuracy of a block's teacher; NaN if there are several. If any are fully trained, only these count."""
+    whole = rows[~stopped(rows) & (rows.teacher_accs != "")]
+    scores = {score for text in (whole if len(whole) else rows).teacher_accs if text for score in text.split(", ")}
+    return float(*scores) if len(scores) == 1 else np.nan
 
 
 def title(rows: pd.DataFrame) -> str:
@@ -59,8 +65,9 @@ def title(rows: pd.DataFrame) -> str:
     first, accuracy = rows.iloc[0], teacher_accuracy(rows)
     if not teacher_of(rows):
         return f"{first.dataset}   {first.student}"
-    known = f" ({accuracy:.2f})" if np.isfinite(accuracy) else ""
-    return f"{first.dataset}   {teacher_of(rows)}{known} -> {first.student}"
+    weights = rows.weights.max()[:8]
+    known = ", ".join([*[f"{accuracy:.2f}"] * bool(np.isfinite(accuracy)), *[f"weights {weights}"] * bool(weights)])
+    return f"{first.dataset}   {teacher_of(rows)}{f' ({known})' if known else ''} -> {first.student}"
 
 
 def heading(rows: pd.DataFrame) -> str:

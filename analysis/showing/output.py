@@ -11,6 +11,7 @@ from rich.text import Text
 from analysis.comparing.block import natural
 from analysis.comparing.table import method_setting_columns, setting_columns
 from analysis.showing import findings, image_findings, labels
+from analysis.showing.cautions import cautions, untraced
 from analysis.showing.labels import number, probability
 from analysis.showing.recipes import sections
 
@@ -26,6 +27,9 @@ def display(rows: pd.DataFrame) -> pd.DataFrame:
     text = pd.DataFrame({"method": rows.label})
     for column in method_setting_columns(rows):
         text[column] = rows[column].map(lambda value: "" if pd.isna(value) else str(value))
+    accuracies = rows.teacher_accs[rows.teacher != ""]
+    if accuracies.nunique() > 1 or accuracies.str.contains(",").any():
+        text["teacher"] = rows.teacher_accs
     text["mean"] = [number(value, metric) for value in rows["mean"]]
     text["std"] = [number(value, metric) for value in rows["std"]]
     text["n"] = rows.state
@@ -117,11 +121,13 @@ def print_table(table: pd.DataFrame, runs: pd.DataFrame, by: str = "distill") ->
     for rows in pairs if by == "distill" else ():
         console.print(labels.heading(rows), style="bold", markup=False)
         console.print(labels.circumstances(rows), markup=False)
+        for line in cautions(rows):
+            console.print(line, style="bold", markup=False)
         console.print(
             screen(display(rows), None, ["bold" if best else None for best in rows.best]), width=WIDTH, crop=False
         )
         console.print("")
-        for line in paragraph(rows):
+        for line in remarks(rows):
             console.print(textwrap.fill(line, console.width, initial_indent="  ", subsequent_indent="  "), markup=False)
         for line in findings.commands(rows):  # on one line, so that it can be pasted
             console.print(f"  {line}", markup=False)
@@ -149,8 +155,14 @@ def print_sections(table: pd.DataFrame, console: Console) -> None:
         console.print("")
 
 
-def paragraph(rows: pd.DataFrame) -> list[str]:
+def remarks(rows: pd.DataFrame) -> list[str]:
     """The lines below a block, except for the commands that run what is missing."""
     legend = [f"*  {LEGEND}"] if rows.best.any() else []
     legend += [f"?  {OPEN}"] if rows.open.any() else []
-    return [*legend, *findings.sentences(rows), *image_findings.sentences(rows), *labels.footnotes(rows)]
+    found = [*findings.sentences(rows), *image_findings.sentences(rows), *untraced(rows)]
+    return [*legend, *found, *labels.footnotes(rows)]
+
+
+def paragraph(rows: pd.DataFrame) -> list[str]:
+    """The same, with what belongs in front of the numbers on the screen."""
+    return [*cautions(rows), *remarks(rows)]

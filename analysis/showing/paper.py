@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.comparing.paper import baseline, gains, names
+from analysis.comparing.paper import baseline, gains
 from analysis.comparing.table import lower_is_better
 from analysis.reading.settings import BASELINE
 from analysis.showing import labels
+from analysis.showing.cautions import cautions
 from analysis.showing.labels import number
 from analysis.showing.output import LEGEND, OPEN
 
@@ -35,7 +36,7 @@ def parts(paper: pd.DataFrame) -> list[Part]:
 def _part(title: str, rows: pd.DataFrame, paper: pd.DataFrame) -> Part:
     first = rows.drop_duplicates("pair").sort_values("pair")
     metric = paper.metric.iloc[0]
-    accuracy = rows.groupby("pair").teacher_acc.mean()
+    accuracy = {pair: labels.teacher_accuracy(some) for pair, some in rows.groupby("pair")}
     heads = [(row.of_teacher, _known(accuracy[row.pair]), row.student) for row in first.itertuples()]
     usual = rows.n.max()
     cell = {
@@ -76,7 +77,8 @@ def title(paper: pd.DataFrame) -> str:
 
 def notes(paper: pd.DataFrame) -> list[str]:
     """What the marks mean, which cells are missing or failed, and the notes in the methods' yaml files."""
-    said = []
+    pairs = [some.reset_index(drop=True) for _, some in paper.groupby("pair")]
+    said = [caution for rows in pairs for caution in cautions(rows)]
     if paper.best.any():
         said.append(f"*  {LEGEND.partition('   ')[0]} In each column by itself.")
     if paper.open.any():
@@ -93,10 +95,4 @@ def notes(paper: pd.DataFrame) -> list[str]:
     ]
     if absent:
         said.append(f"{ABSENT}  not run. Run on some pairs only: {', '.join(absent)}.")
-    control = paper[(paper.distill == BASELINE) & (paper.teacher_acc.isna())].set_index("pair")["mean"]
-    taught = paper[paper.distill != BASELINE].groupby("pair").teacher_acc.mean()
-    weak = (taught < control).reindex(range(paper.pair.max() + 1), fill_value=False)
-    if weak.any() and paper.metric.iloc[0] == "test_acc":
-        which = ", ".join(name for name, one in zip(names(paper), weak) if one)
-        said.append(f"The teacher is worse than the student trained on labels alone: {which}.")
     return [*said, *labels.footnotes(paper)]

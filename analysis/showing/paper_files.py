@@ -6,7 +6,7 @@ import pandas as pd
 
 from analysis.comparing.paper import every_two_of, gains
 from analysis.showing import labels, overall, paper
-from analysis.showing.formats import escape, written
+from analysis.showing.formats import escape, prose, written
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -50,11 +50,9 @@ def latex(table: pd.DataFrame) -> str:
         body = [r"\toprule", *head, r"\midrule", *teacher, lines[0], r"\midrule", *lines[1:], r"\bottomrule"]
         caption = f"{paper.title(table)}{'; ' * bool(part.title)}{part.title}"
         notes = [labels.circumstances(table), *paper.notes(table)]
-        below = " \\\\\n".join(
-            escape(line.replace("*  may", "Bold: may").replace(paper.ABSENT, "--")) for line in notes
-        )
+        below = " \\\\\n".join(prose(line.replace(paper.ABSENT, "--")) for line in notes)
         found.append(
-            f"\\begin{{table*}}\n\\centering\n\\caption{{{escape(caption)}}}\n\\small\n"
+            f"\\begin{{table*}}\n\\centering\n\\caption{{{prose(caption)}}}\n\\small\n"
             f"\\begin{{tabular}}{{l{'r' * columns}r}}\n" + "\n".join(body) + "\n\\end{tabular}\n"
             f"\\par\\smallskip\\parbox{{\\linewidth}}{{\\footnotesize\\raggedright {below}}}\n\\end{{table*}}\n"
         )

@@ -15,11 +15,14 @@ def plan(configs: Iterable) -> list[Job]:
     jobs: dict[Path, Job] = {}
     errors: dict[str, None] = {}
     unfit: dict[tuple[str, str], dict] = {}
+    ignored: dict[str, None] = {}
     for config in configs:
         try:
-            config = resolve.plain(config)
+            distill, config = config["distill"], resolve.plain(config)
             job = Job(config)
             jobs.setdefault(job.record.folder, job)
+            if job.teacher_key is None:
+                ignored |= dict.fromkeys(resolve.without_effect(distill))
         except Unfit as error:
             pair = " -> ".join(config["model"][role]["name"] for role in ("teacher", "student"))
             unfit[pair, str(error)] = config["distill"]
@@ -27,13 +30,27 @@ def plan(configs: Iterable) -> list[Job]:
             errors[str(error)] = None
     methods = [job.config["distill"] for job in jobs.values()]
     errors |= {reason: None for (_, reason), method in unfit.items() if method not in methods}
+    if ignored and not any(job.teacher_key for job in jobs.values()):
+        errors[f"{', '.join(ignored)}: label-only training has no method, so this has no effect. Leave it out"] = None
     if errors:
         raise UsageError("\n".join(errors))
     for pair, reason in unfit:
         screen.say(f"left out   {pair}   {reason}")
-    for job in jobs.values():
-        job.check_folder()
+    _check_folders(list(jobs.values()))
     return list(jobs.values())
+
+
+def _check_folders(jobs: list[Job]) -> None:
+    """Raises UsageError with every job, or missing job's teacher, whose folder holds something else."""
+    taught = {job.teacher_key: job for job in jobs if job.to_do and job.teacher_config}
+    found: dict[str, None] = {}
+    for job in [*(job.teacher for job in taught.values()), *jobs]:
+        try:
+            job.check_folder()
+        except UsageError as error:
+            found[str(error)] = None
+    if errors := [*found]:
+        raise UsageError("\n".join([*errors[:10], *[f"... and {len(errors) - 10} more runs"] * (len(errors) > 10)]))
 
 
 def missing_teachers(jobs: list[Job]) -> list[Job]:

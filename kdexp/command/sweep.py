@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from kdexp import screen
+from kdexp.changes import weights_changed
 from kdexp.command.describe import describe
 from kdexp.command.plan import grouped, plan
 from kdexp.command.preview import about, preview
@@ -48,6 +49,8 @@ def train(jobs: list[Job]) -> None:
             job.set_damaged_aside()
             job.record.tidy()
             again = "      (again: rerun=all)" if len(jobs) == 1 else ""
+            if weights_changed(job):
+                again = "      (learned from other weights than its teacher has now; to train it again: rerun=changed)"
             screen.say(
                 f"done before   {job.title}   test {job.record.result['test_acc']:.2f} %   {job.record.folder}{again}"
             )

@@ -56,7 +56,7 @@ CHOICES = {
     "deterministic": ("auto", True, False),
     "compile": ("auto", True, False, "graph"),
     "keep_logits": ("auto", True, False),
-    "rerun": ("none", "failed", "all"),
+    "rerun": ("none", "failed", "changed", "all"),
     "on_error": ("continue", "stop"),
     "augment.crop_and_flip": (True, False),
     "recipe.padding_mode": ("constant", "reflect"),
@@ -130,10 +130,6 @@ def check(config: dict) -> None:
     errors += _teacher_normalize(config)
     if any(not 0 < drop < 1 for drop in config["recipe"]["drops"]):
         errors.append(f"recipe.drops={config['recipe']['drops']}: fractions of the epochs, between 0 and 1")
-    if config["distill"]["_target_"] is None and config["distill"]["kd_weight"]:
-        errors.append(
-            "distill.kd_weight: label-only training has no teacher; add it to a method, as in distill=sp distill.kd_weight=0.9"
-        )
     if errors:
         raise UsageError("\n".join(errors))
 

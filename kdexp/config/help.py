@@ -15,7 +15,7 @@ TAIL = """
 Change any value (python run.py --cfg job shows them all):
   seed=2  teacher_seed=1  epochs=60  batch_size=128  device=auto|cpu|cuda|cuda:N|mps  precision=auto|fp32|bf16
   stop_epoch=30  teacher_epoch=30                                    stop after epoch 30; 0: untrained
-  deterministic=auto|true|false  compile=auto|true|false|graph  threads=N  tag=NAME  rerun=none|failed|all  share=N
+  deterministic=auto|true|false  compile=auto|true|false|graph  threads=N  tag=NAME  rerun=none|failed|changed|all  share=N
   dry_run=true  prepare=true  describe=true  on_error=continue|stop  weight_factor=0.1  engine.workers=2
   dataset.limit=2000  dataset.limit_test=1000  dataset.validation=5000
   teacher_checkpoint=FILE  teacher_normalize=[[m,m,m],[s,s,s]]

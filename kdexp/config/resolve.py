@@ -27,8 +27,19 @@ def plain(config: DictConfig) -> dict:
     if resolved["distill"]["_target_"] is None:
         resolved["model"]["teacher"] = None
         resolved |= NO_TEACHER
-        node |= {key: DISTILL[key] for key in ("until", "fade", "rise")}  # of a method's weight, and there is none
+        resolved["distill"] = {key: node[key] if key in OF_LABELS else value for key, value in DISTILL.items()}
     return resolved
+
+
+OF_LABELS = ("name", "_target_", "label", "note", "control", "ce_weight")  # what label-only training has of `distill`
+
+
+def without_effect(node: dict) -> list[str]:
+    """The settings of a `distill` node that label-only training does not have, as they would be typed: a sweep over a
+    method's settings trains one baseline."""
+    return [
+        f"distill.{key}={value}" for key, value in node.items() if key not in OF_LABELS and value != DISTILL.get(key)
+    ]
 
 
 def _resolved(config: DictConfig) -> dict:
@@ -76,8 +87,8 @@ def teacher_of(config: dict) -> dict | None:
         return None
     keys = ("dataset", "recipe", "augment", "epochs", "batch_size", "precision", "deterministic", *WHERE)
     shared = {key: config[key] for key in keys if key in config}  # an older record may lack a key that was added later
-    if config["rerun"] == "failed":  # a teacher that diverged is tried again with its students
-        shared["rerun"] = "failed"
+    if config["rerun"] in ("failed", "changed"):  # a teacher that diverged, or has changed, is trained again, too
+        shared["rerun"] = config["rerun"]
     if config.get("teacher_epoch") is not None:
         shared["stop_epoch"] = config["teacher_epoch"]
     return json.loads(_teacher(json.dumps(config["model"]["teacher"]), config["teacher_seed"], json.dumps(shared)))

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -118,13 +119,17 @@ def _fill(place: Path, source: Path, size: int, listing: Listing) -> dict:
         "num_classes": len(listing.classes),
     }
     unreadable, index["images"] = [], {}
+    changed: Counter[str] = Counter()
     for split in SPLITS:
         labels, here = [], []
         with open(place / f"{split}.images", "wb") as file:
-            for images, classes, bad in decoded(listing.files[split], size, f"decoding {split}/"):
-                file.write(images.tobytes())
-                labels += classes
+            for images, files in decoded(listing.files[split], size, f"decoding {split}/"):
+                good = [(one, label) for one, (_, label) in zip(images, files) if one.pixels is not None]
+                file.writelines(one.pixels.tobytes() for one, _ in good)
+                labels += [label for _, label in good]
+                bad = [(path, one.why) for one, (path, _) in zip(images, files) if one.pixels is None]
                 here += [f"{os.path.relpath(path, source)} ({why})" for path, why in bad]
+                changed.update(key for one, _ in good for key in ("turned", "transparent") if getattr(one, key))
             file.flush()
             os.fsync(file.fileno())
         check_classes(source / split, listing.classes, labels, sorted(here))
@@ -133,6 +138,6 @@ def _fill(place: Path, source: Path, size: int, listing: Listing) -> dict:
         unreadable += sorted(here)
     parts = read(place, index, mapped=True)
     index |= statistics(parts[0].images) | {"content": content(parts)}
-    index |= {"unreadable": unreadable, "others": listing.others}
+    index |= {"unreadable": unreadable, "others": listing.others, "skipped": listing.skipped, "changed": changed}
     (place / "index.json").write_text(json.dumps(index | {"seal": seal.of_result(index)}, indent=1))
     return index

@@ -9,7 +9,7 @@ from kdexp.datasets import DatasetError, cache
 from kdexp.datasets.decoding import LAYOUT, first_of, list_images
 from kdexp.record import seal
 
-DECODING = 1  # bump this when the same files decode to different pixels: old caches are then ignored
+DECODING = 2  # bump this when the same files decode to different pixels: old caches are then ignored
 
 
 def folder(
@@ -84,6 +84,12 @@ def _remarks(place: Path, index: dict, mapped_mb: float) -> list[str]:
     if others:
         endings = ", ".join(f"{count:,} {ending or 'without an extension'}" for ending, count in sorted(others.items()))
         remarks.append(f"files without an image extension are skipped: {endings}")
+    if skipped := index["skipped"]:
+        remarks.append(f"folders that are hidden or not yours are skipped: {first_of(skipped)}")
+    if turned := index["changed"].get("turned"):
+        remarks.append(f"{screen.counted(turned, 'image')} turned upright, as EXIF data say")
+    if transparent := index["changed"].get("transparent"):
+        remarks.append(f"{screen.counted(transparent, 'transparent image')} put on a white background")
     if mapped_mb:
         remarks.append(
             f"{mapped_mb:,.0f} MB of images are mapped from {place} instead of loaded: more than dataset.in_memory_mb "

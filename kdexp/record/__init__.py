@@ -11,11 +11,12 @@ import socket
 import time
 from pathlib import Path
 
+import yaml
 from filelock import Timeout
 from omegaconf import OmegaConf
 
 from kdexp import screen
-from kdexp.record import lease, seal
+from kdexp.record import config, lease, seal
 from kdexp.record.files import npy_bytes, torch_bytes, write_atomically, writing
 
 COLUMNS = (
@@ -31,6 +32,7 @@ COLUMNS = (
     "val_acc",
     "seconds",
 )
+KEPT = ("fingerprint", "started", "sources", "teachers")  # what status.json says from the start to the end
 PRETRAINING_COLUMNS = ("epoch", "lr", "loss", "seconds")  # of pretraining.csv, if the method has one
 
 
@@ -92,7 +94,11 @@ class Record:
 
     @property
     def config(self) -> dict:
-        return OmegaConf.to_container(OmegaConf.load(self.folder / "config.yaml"))
+        """config.yaml, cached by `config.parse`, so don't modify it; {} if it is missing or damaged."""
+        try:
+            return config.parse((self.folder / "config.yaml").read_text(encoding="utf-8"))
+        except (OSError, ValueError, TypeError, yaml.YAMLError):
+            return {}
 
     def set_aside(self, name: str, why: str) -> None:
         """Rename a damaged file to NAME.damaged, and say so."""
@@ -104,18 +110,19 @@ class Record:
         with writing(self.folder / name), contextlib.suppress(FileNotFoundError):
             os.replace(self.folder / name, self.folder / f"{name}.damaged")
 
-    def start(self, config: dict, fingerprint: str) -> None:
-        """Start or resume: remove an earlier result and anything a killed process left half-written."""
+    def start(self, config: dict, fingerprint: str, **made_with) -> None:
+        """Start or resume: remove an earlier result and anything a killed process left half-written. made_with: more
+        that status.json keeps."""
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             for leftover in (*self.folder.glob(".*"), self.folder / "result.json"):
                 leftover.unlink(missing_ok=True)
         write_atomically(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)).encode())
-        self.heartbeat(fingerprint=fingerprint, started=time.strftime("%Y-%m-%d %H:%M:%S"))
+        self.heartbeat(fingerprint=fingerprint, started=time.strftime("%Y-%m-%d %H:%M:%S"), **made_with)
 
     def heartbeat(self, **changes) -> None:
         """Note in status.json that this process is working on the run."""
-        known = {key: value for key, value in self.status.items() if key in ("fingerprint", "started")}
+        known = {key: value for key, value in self.status.items() if key in KEPT}
         where = {"pid": os.getpid(), "host": socket.gethostname(), "heartbeat": time.time()}
         self._write_json("status.json", {"status": "running", **where, **known, "error": None, **changes})
 

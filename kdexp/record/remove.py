@@ -4,61 +4,18 @@ import shutil
 import sys
 from pathlib import Path
 
-from omegaconf import MISSING, OmegaConf
-
-from kdexp import CONF, screen
-from kdexp.config.schema import AUGMENT, DISTILL, Dataset, Recipe, UsageError
+from kdexp import screen
+from kdexp.config.schema import UsageError
 from kdexp.record import Record, lease
 from kdexp.record.listing import megabytes
 from kdexp.record.runs import Run
 from kdexp.screen import counted
 
-SHARED = ("epochs", "batch_size", "precision", "deterministic")  # by a student and its teacher, besides data and recipe
-
 
 def students_of(teacher: Run, runs: list[Run]) -> list[Run]:
-    """The runs that learn from this one: the inverse of kdexp.config.resolve.teacher_of, read from the records."""
-    if not teacher.config or teacher.config["model"]["teacher"] or not _as_made_on_demand(teacher.config):
-        return []
-    return [run for run in runs if run.config and _teaches(teacher, run)]
-
-
-def _as_made_on_demand(config: dict) -> bool:
-    """Whether a label-only run is what a teacher trained on demand would be: no tag, the method's default values, the
-    recipe's own optimizer."""
-    files = {name: OmegaConf.load(CONF / name) for name in ("distill/none.yaml", "optimizer/sgd.yaml")}
-    chosen = {"recipe": _filled(config["recipe"], Recipe()), "optimizer": files["optimizer/sgd.yaml"]}
-    own = OmegaConf.to_container(OmegaConf.create(chosen), resolve=True)["optimizer"]
-    method = {**DISTILL, **OmegaConf.to_container(files["distill/none.yaml"])}
-    words = {"label": None, "note": None}
-    return (
-        not config.get("tag") and _agree(config["optimizer"], own) and _agree(config["distill"] | words, method | words)
-    )
-
-
-def _teaches(teacher: Run, run: Run) -> bool:
-    one, other = teacher.config, run.config
-    return (
-        bool(other["model"]["teacher"])
-        and not other.get("teacher_checkpoint")
-        and teacher.folder.resolve().parents[4:5] == run.folder.resolve().parents[4:5]  # one outputs folder
-        and one["seed"] == other.get("teacher_seed")
-        and one.get("stop_epoch") == other.get("teacher_epoch")
-        and _agree(one["model"]["student"], other["model"]["teacher"])
-        and all(one.get(key) == other.get(key) for key in SHARED)
-        and _filled(one["dataset"], Dataset()) == _filled(other["dataset"], Dataset())
-        and _filled(one["recipe"], Recipe()) == _filled(other["recipe"], Recipe())
-        and one.get("augment", AUGMENT) == other.get("augment", AUGMENT)
-    )
-
-
-def _agree(one: dict, other: dict) -> bool:
-    """Equal in every key that both have: an older record may lack a key that was added later."""
-    return all(one[key] == other[key] for key in one.keys() & other.keys())
-
-
-def _filled(node: dict, schema) -> dict:
-    return {key: value for key, value in vars(schema).items() if value != MISSING} | node
+    """The runs, finished or not, that this one's weights teach. Records of earlier versions don't say whose did."""
+    weights = (teacher.result or {}).get("student_sha256")
+    return [run for run in runs if weights and weights in run.taught_by]
 
 
 def remark(chosen: list[Run], there: list[Run]) -> None:

@@ -53,6 +53,12 @@ class Run:
         return {**flat, **named, "status": self.state} if flat else {"status": self.state}
 
     @property
+    def taught_by(self) -> list[str]:
+        """The sha256 of the weights of each teacher; empty for a baseline, and in records of earlier versions."""
+        made = {**(self.status or {}), **(self.result or {})}
+        return [one["sha256"] for one in made.get("teachers", [])]
+
+    @property
     def pair(self) -> str:
         teacher, student = self.facts["teacher"], self.facts["student"]
         return f"{teacher} -> {student}" if teacher else student

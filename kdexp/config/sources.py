@@ -1,0 +1,79 @@
+"""Digests of a user's own code, so that a formula that changed since a run was made is noticed. Ours has `version`."""
+
+import ast
+import functools
+import importlib.util
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from kdexp.config.targets import target
+from kdexp.record.seal import sha256
+
+
+def sources(config: dict) -> dict[str, str]:
+    """Section of the configuration (distill, model.student, dataset, augment, optimizer) -> digest of the code its object
+    comes from, see `digest`. Only of those that come from a package in plugins=."""
+    packages = config["plugins"]
+    nodes = {key: config[key] for key in ("distill", "dataset", "augment", "optimizer")}
+    nodes["model.student"] = config["model"]["student"]
+    found = {}
+    for section, node in nodes.items():
+        path = str(node["_target_"])
+        if package := next((package for package in packages if path.startswith(f"{package}.")), None):
+            found[section] = digest(path, package, target(node, packages).__module__)
+    return found
+
+
+@functools.cache
+def digest(path: str, package: str, module: str) -> str:
+    """16 hexadecimal digits that stand for the code behind a `_target_`: the module it names, the one that defines it,
+    and whatever these import from `package`, the package of both. Comments, blank lines, and docstrings don't count."""
+    seen: dict[str, list] = {}
+    todo = [path.rpartition(".")[0], module]
+    while todo:
+        name = todo.pop()
+        if name in seen or name.partition(".")[0] != package:
+            continue
+        spec = importlib.util.find_spec(name) if name in sys.modules or _is_module(name) else None
+        if spec and spec.origin and spec.origin.endswith(".py"):
+            tree = ast.parse(Path(spec.origin).read_bytes())
+            seen[name] = _plain(tree)
+            todo += _imported(tree, name, is_package=spec.submodule_search_locations is not None)
+    return sha256(json.dumps(seen, sort_keys=True).encode())[:16]
+
+
+def _is_module(name: str) -> bool:
+    """Whether this is a module: `from mylab.losses import cosine` may name a function, too."""
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # its parent is a module, not a package
+        return False
+
+
+def _imported(tree: ast.Module, module: str, is_package: bool) -> Iterator[str]:
+    """Every name that may be a module that this one imports."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = module.split(".")[: len(module.split(".")) - node.level + is_package] if node.level else []
+            name = ".".join([*above, *filter(None, [node.module])])
+            yield name
+            yield from (f"{name}.{alias.name}" for alias in node.names)
+
+
+def _plain(node) -> object:
+    """A syntax tree as lists, the same in every version of Python: without positions, docstrings, and empty fields."""
+    if isinstance(node, list):
+        return [_plain(one) for one in node if not _is_text(one)]
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = ((name, value) for name, value in ast.iter_fields(node) if value is not None and value != [])
+    return [type(node).__name__, *([name, _plain(value)] for name, value in fields)]
+
+
+def _is_text(statement) -> bool:
+    """A docstring, or any other string that stands alone."""
+    return isinstance(statement, ast.Expr) and isinstance(getattr(statement.value, "value", None), str)
