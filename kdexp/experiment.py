@@ -44,6 +44,10 @@ def load_data(config: dict, device: torch.device) -> Data:
         raise UsageError(f"{node['name']}: {error}") from None
     for remark in remarks:
         screen.say(f"{node['name']}   {remark}")
+    if train.images.shape[1] != node["channels"]:
+        raise UsageError(
+            f"dataset.channels={node['channels']}: the images of {node['name']} have {train.images.shape[1]}"
+        )
     for key, there in (("limit", train), ("limit_test", test)):
         if node[key] and node[key] > len(there.labels):
             raise UsageError(f"dataset.{key}={node[key]}: {node['name']} has only {len(there.labels)} of these images")

@@ -11,7 +11,7 @@ from omegaconf.errors import InterpolationResolutionError
 
 from kdexp.config import plugins
 from kdexp.config.checks import check_keys, typed_dataset
-from kdexp.config.schema import DISTILL, WHERE, Config, UsageError, flatten
+from kdexp.config.schema import DISTILL, WHERE, Config, Dataset, UsageError, flatten
 
 
 def plain(config: DictConfig) -> dict:
@@ -76,6 +76,7 @@ def teacher_of(config: dict) -> dict | None:
         return None
     keys = ("dataset", "recipe", "augment", "epochs", "batch_size", "precision", "deterministic", *WHERE)
     shared = {key: config[key] for key in keys if key in config}  # an older record may lack a key that was added later
+    shared["dataset"] = vars(Dataset()) | shared["dataset"]
     if config["rerun"] == "failed":  # a teacher that diverged is tried again with its students
         shared["rerun"] = "failed"
     if config.get("teacher_epoch") is not None:

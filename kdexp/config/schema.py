@@ -33,6 +33,7 @@ class Dataset:
     _target_: str = MISSING  # a function of the data folder that returns (train, test) and optional remarks
     num_classes: int = MISSING
     image_size: int = MISSING
+    channels: int = 3
     mean: List[float] = MISSING
     std: List[float] = MISSING
     padding: int = 4

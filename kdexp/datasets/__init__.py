@@ -1,4 +1,4 @@
-"""Data sets as two tensors each: images (N, 3, H, W) uint8 and labels (N,) int64."""
+"""Data sets as two tensors each: images (N, channels, H, W) uint8 and labels (N,) int64."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Images(NamedTuple):
-    """images (N, 3, H, W) uint8, labels (N,) int64."""
+    """images (N, channels, H, W) uint8, labels (N,) int64."""
 
     images: Tensor
     labels: Tensor
