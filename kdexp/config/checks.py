@@ -128,6 +128,7 @@ def check(config: dict) -> None:
     if config["threads"] != "auto" and not (type(config["threads"]) is int and config["threads"] > 0):
         errors.append(f"threads={config['threads']}: must be auto or a number greater than 0")
     errors += _constants(config)
+    errors += _omit(config)
     errors += _stops(config)
     errors += _teacher_normalize(config)
     if any(not 0 < drop < 1 for drop in config["recipe"]["drops"]):
@@ -147,6 +148,14 @@ def _constants(config: dict) -> list[str]:
         if len(node[key]) != node["channels"]:
             errors.append(f"dataset.{key}={node[key]}: must be one number for each of the {node['channels']} channels")
     return errors
+
+
+def _omit(config: dict) -> list[str]:
+    """What is wrong with the classes that are left out of the student's training."""
+    omit, classes = config["omit"], config["dataset"]["num_classes"]
+    if omit == sorted({*omit}) and all(0 <= one < classes for one in omit) and len(omit) < classes:
+        return []
+    return [f"omit={omit}: must be classes from 0 to {classes - 1} in ascending order, not all of them, as in omit=[3]"]
 
 
 def _stops(config: dict) -> list[str]:

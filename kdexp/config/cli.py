@@ -90,12 +90,17 @@ def _register_groups() -> None:
                 store.store(group="distill", name=name, node={"defaults": [file.stem]}, provider="kdexp")
     for file in sorted(SWEEPS.glob("*.yaml")):
         axes = OmegaConf.to_container(OmegaConf.load(file))
-        if "pairs" in axes:
-            axes["pair"] = pair_axis(axes.pop("pairs"))
-        node = {
-            "hydra": {"mode": "MULTIRUN", "sweeper": {"params": {key: _axis(value) for key, value in axes.items()}}}
-        }
+        steps = axes.pop("steps", None)
+        sweeper = {"steps": [_params(axes | step) for step in steps]} if steps else {"params": _params(axes)}
+        node = {"hydra": {"mode": "MULTIRUN", "sweeper": sweeper}}
         store.store(group="sweep", name=file.stem, package="_global_", node=node, provider="kdexp")
+
+
+def _params(axes: dict) -> dict[str, str]:
+    """The axes of a sweep file as Hydra's sweeper wants them."""
+    if "pairs" in axes:
+        axes = {key: value for key, value in axes.items() if key != "pairs"} | {"pair": pair_axis(axes["pairs"])}
+    return {key: _axis(value) for key, value in axes.items()}
 
 
 def _axis(value) -> str:

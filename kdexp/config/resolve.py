@@ -4,6 +4,7 @@ its baseline's configuration, its options' defaults."""
 import functools
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf
@@ -15,11 +16,14 @@ from kdexp.config.schema import DISTILL, WHERE, Config, Dataset, UsageError, fla
 
 
 def plain(config: DictConfig) -> dict:
-    """A composed configuration -> the resolved dict that is saved. Label-only training has no teacher, even if one was
+    """A composed configuration -> the resolved dict that is saved. A run's folder as teacher_checkpoint
+    becomes the file of its weights. Label-only training has no teacher, even if one was
     typed. Raises UsageError."""
     resolved = _resolved(config)
     check_keys(resolved)
     resolved["dataset"] = typed_dataset(resolved["dataset"])
+    if (given := resolved["teacher_checkpoint"]) and Path(given).is_dir():
+        resolved["teacher_checkpoint"] = str(Path(given, "student.pt"))
     factor, node = resolved.pop("weight_factor"), resolved["distill"]
     if factor != 1:
         key = "ce_weight" if node["_target_"] is None else "weight"

@@ -24,6 +24,12 @@ class DatasetError(Exception):
     """The data are missing or wrong."""
 
 
+def without_classes(data: Images, classes: list[int]) -> Images:
+    """The images of all other classes, in the same order. A copy in memory, even of memory-mapped images."""
+    kept = ~torch.isin(data.labels, torch.tensor(classes))
+    return Images(data.images[kept], data.labels[kept])
+
+
 def split_validation(train: Images, count: int) -> tuple[Images, Images]:
     """Hold out `count` images, stratified by class, always the same ones: (the rest, the held out).
 

@@ -30,5 +30,8 @@ def mnist(root: str | Path) -> tuple[Images, Images]:
                 f"{folder / name} is corrupt: its md5 is not the original's. Delete {folder} and start again to download it "
                 "again"
             )
-    train, test = (source(root, train=part) for part in (True, False))
-    return tuple(Images(split.data[:, None].contiguous(), split.targets) for split in (train, test))
+    return _tensors(source(root, train=True)), _tensors(source(root, train=False))
+
+
+def _tensors(split: torchvision.datasets.MNIST) -> Images:
+    return Images(split.data[:, None].contiguous(), split.targets)
