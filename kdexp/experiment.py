@@ -14,7 +14,7 @@ from kdexp import screen
 from kdexp.augment import Augmentation
 from kdexp.config.schema import AUGMENT, DATASET, DISTILL, Unfit, UsageError
 from kdexp.config.targets import ShapesOnly, construct, constructor, parameters, target
-from kdexp.datasets import DatasetError, Images, split_validation
+from kdexp.datasets import DatasetError, Images, split_validation, without_classes
 from kdexp.datasets.batches import Pixels, TrainBatches
 from kdexp.graph import StepGraph
 from kdexp.learner import Learner, Weights
@@ -35,8 +35,9 @@ class Data(NamedTuple):
 
 
 def load_data(config: dict, device: torch.device) -> Data:
-    """Read the data set, and print its remarks. Raises UsageError if it is missing, damaged or smaller than asked for,
-    and for a parameter that its function does not have or a value that it rejects."""
+    """Read the data set, and print its remarks. Classes in `omit` are left out of the training images alone: images held
+    out for validation are chosen first and stay. Raises UsageError if the data are missing, damaged or smaller than asked
+    for, and for a parameter that its function does not have or a value that it rejects."""
     node = config["dataset"]
     try:
         train, test, *remarks = _reader(config)(config["paths"]["data"], **parameters(node, DATASET))
@@ -44,6 +45,10 @@ def load_data(config: dict, device: torch.device) -> Data:
         raise UsageError(f"{node['name']}: {error}") from None
     for remark in remarks:
         screen.say(f"{node['name']}   {remark}")
+    if train.images.shape[1] != node["channels"]:
+        raise UsageError(
+            f"dataset.channels={node['channels']}: the images of {node['name']} have {train.images.shape[1]}"
+        )
     for key, there in (("limit", train), ("limit_test", test)):
         if node[key] and node[key] > len(there.labels):
             raise UsageError(f"dataset.{key}={node[key]}: {node['name']} has only {len(there.labels)} of these images")
@@ -54,6 +59,10 @@ def load_data(config: dict, device: torch.device) -> Data:
         )
     if node["validation"]:
         train, validation = split_validation(train, node["validation"])
+    if omit := config.get("omit"):  # records of earlier versions have no such key
+        train = without_classes(train, omit)
+        if not len(train.labels):
+            raise UsageError(f"omit={omit}: leaves no training images")
     train, validation, test = (part and part.to(device) for part in (train, validation, test))
     return Data(train, validation, test, Pixels(node["mean"], node["std"], device), tuple(remarks))
 

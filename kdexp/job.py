@@ -12,7 +12,7 @@ from kdexp.record import Record, seal
 from kdexp.teacher_checkpoint import check_teacher_checkpoint
 
 # what all jobs of a group have in common
-SHARED = ("dataset", "recipe", "augment", "epochs", "stop_epoch", "batch_size", "precision", "deterministic")
+SHARED = ("dataset", "omit", "recipe", "augment", "epochs", "stop_epoch", "batch_size", "precision", "deterministic")
 
 
 class Job:
@@ -59,6 +59,8 @@ class Job:
     def name(self) -> str:
         """The method with the settings that are its own: "SP distill.weight=500"."""
         found = naming.differing(self.config)
+        if given := self.config["teacher_checkpoint"]:  # as in the folder's name: paths are long
+            found["teacher_checkpoint"] = naming.file_sha256(given)[:8]
         own = {key: value for key, value in found.items() if key.partition(".")[0] not in SHARED}
         return " ".join([self.method, *naming.words(own)])
 
@@ -104,12 +106,13 @@ class Job:
 
     @cached_property
     def data_key(self) -> str:
-        return json.dumps([self.config["dataset"], self.config["paths"]["data"], self.config["device"]])
+        config = self.config
+        return json.dumps([config["dataset"], config["omit"], config["paths"]["data"], config["device"]])
 
     @cached_property
     def batch_key(self) -> str:
         """Equal for jobs that see the same batches, computed in the same way."""
-        what = ("dataset", "recipe", "augment", "epochs", "stop_epoch", "batch_size", "seed")
+        what = ("dataset", "omit", "recipe", "augment", "epochs", "stop_epoch", "batch_size", "seed")
         keys = (*what, "precision", "deterministic", "compile", "device")
         return json.dumps([self.config[key] for key in keys])
 

@@ -102,7 +102,7 @@ class Learner:
         return self.student if self.average is None else self.average.module
 
     def learn(self, images: Tensor, batch: Batch, teacher: Output | None) -> None:
-        """One step. images (batch, 3, H, W), normalized."""
+        """One step. images (batch, channels, H, W), normalized."""
         (self.eager if self.graph is None else self.graph)(images, batch, teacher)
         self.step += 1
 
@@ -133,6 +133,8 @@ class Learner:
             nn.utils.clip_grad_norm_(trained, self.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        if hasattr(self.student, "after_step"):  # a network's own: see kdexp/models/mlp.py
+            self.student.after_step()
         if self.average is not None:
             self.average.update_parameters(self.student)
         with torch.no_grad():

@@ -35,11 +35,12 @@ def student_bytes(config: dict) -> tuple[int, int]:
         saved[storage._cdata] = storage.nbytes()
         return tensor
 
-    node, size = config["model"]["student"], config["dataset"]["image_size"]
+    node, data = config["model"]["student"], config["dataset"]
+    shape = (config["batch_size"], data["channels"], data["image_size"], data["image_size"])
     with torch.device("meta"), ShapesOnly():
         network = build_network(node, config["plugins"])
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            network(torch.empty(config["batch_size"], 3, size, size))
+            network(torch.empty(shape))
     weights = sum(parameter.nbytes for parameter in network.parameters())
     return (6 if config["recipe"]["ema"] else 4) * weights, 2 * sum(saved.values()) + weights
 

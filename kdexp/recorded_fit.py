@@ -165,7 +165,9 @@ class RecordedFit:
             self.rows[job] = [untrained(learner.score)]
         weights = torch_bytes(learner.scored.state_dict())
         logits, labels = learner.score.logits.cpu(), self.data.test.labels.cpu()
-        measured = measures.calibration(logits, labels)
+        measured: dict[str, Any] = dict(measures.calibration(logits, labels))
+        if job.config["omit"]:
+            measured["class_acc"] = measures.class_accuracies(logits, labels)
         if teacher is not None:
             measured |= measures.fidelity(logits, teacher.score.logits.cpu(), labels)
         images, size = len(self.data.train.labels), len(self.members)

@@ -8,11 +8,13 @@ import pandas as pd
 from analysis.comparing.block import SAME, block
 from analysis.comparing.images import COLUMNS as IMAGES
 from analysis.comparing.images import Right, from_records
+from analysis.reading import arrays
 from analysis.reading.settings import differing
 
 METRICS = {
     "test_acc": "test accuracy, last epoch, %",
     "best_test_acc": "test accuracy, best epoch, % (chosen on the test set: not for claims)",
+    "errors": "test errors, last epoch",
     "test_top5": "top-5 test accuracy, last epoch, %",
     "val_acc": "validation accuracy, last epoch, %",
     "test_loss": "test loss, last epoch",
@@ -28,7 +30,8 @@ METRICS = {
     "agreement": "agreement with the teacher, %",
     "agreement_wrong": "agreement where the teacher is wrong, %",
 }
-LOWER_IS_BETTER = ("loss", "seconds", "memory", "params", "ece", "brier", "nll", "kl_")
+LOWER_IS_BETTER = ("errors", "loss", "seconds", "memory", "params", "ece", "brier", "nll", "kl_")
+CLASS = "class_acc."  # and the class: of runs with omitted classes
 FIRST = ["dataset", "teacher", "student", "distill", "n", "mean", "std"]
 LAST = [
     *(
@@ -56,7 +59,7 @@ HIDDEN = [  # for the screen and the page, not for files
 
 
 def is_percent(metric: str) -> bool:
-    return metric.endswith(("acc", "top5", "ece", "best_val")) or metric.startswith("agreement")
+    return metric.endswith(("acc", "top5", "ece", "best_val")) or metric.startswith(("agreement", CLASS))
 
 
 def lower_is_better(metric: str) -> bool:
@@ -69,7 +72,7 @@ def summarize(
     """The table of these runs: blocks (dataset, teacher, its weights if there are several, student, shared_settings) stacked,
     the baseline first in each.
 
-    metric: a numeric column of `runs`. over: what varies: "seed"; "teacher" for teacher draws (teacher_seed, checkpoint),
+    metric: a numeric column of `runs`, or "errors". over: what varies: "seed"; "teacher" for teacher draws (teacher_seed, checkpoint),
     each the mean over its seeds; or "images", which is "seed" with the interval over images shown as well. data: a folder
     of data sets; with "images", their labels are used for runs without right.npy.
 
@@ -110,6 +113,8 @@ def summarize(
 
 def _measured(runs: pd.DataFrame, metric: str, over: str) -> list[dict]:
     """Runs, sorted, with `value` (NaN if there is none), `unit` (what varies) and `method_settings` without the unit."""
+    if metric == "errors":
+        runs = runs.assign(errors=errors(runs))
     if (
         metric not in runs
         or metric in ("seed", "teacher_seed", "heartbeat")
@@ -133,6 +138,13 @@ def _measured(runs: pd.DataFrame, metric: str, over: str) -> list[dict]:
             draw, run["method_settings"] = _draw(run["method_settings"])
             run["unit"] = draw if run["teacher"] else f"seed {run['seed']}"
     return measured
+
+
+def errors(runs: pd.DataFrame) -> list[float]:
+    """The number of test images that each run gets wrong, from its accuracy and its predictions.npy; NaN without them."""
+    counts = [arrays.test_images(folder) if done else 0 for folder, done in zip(runs.folder, runs.status == "done")]
+    wrong = [round(count * (1 - acc / 100)) if count else np.nan for count, acc in zip(counts, runs.test_acc)]
+    return [float(one) for one in wrong]
 
 
 def _right(runs: pd.DataFrame, metric: str, over: str, data: str | None) -> Right | None:

@@ -17,6 +17,12 @@ def predictions(folder: str | os.PathLike) -> np.ndarray | None:
     return _array(folder, "predictions.npy", _checksums(folder))
 
 
+def test_images(folder: str | os.PathLike) -> int:
+    """How many test images a run was scored on; 0 if its predictions.npy is missing."""
+    classes = predictions(folder)
+    return 0 if classes is None else len(classes)
+
+
 def logits(folder: str | os.PathLike) -> np.ndarray | None:
     """(N, classes) float64 after the last epoch, kept as float16; None also if they are not finite. Records from before
     `keep_logits`, and packs made without weights, have none."""

@@ -1,5 +1,6 @@
 """What a block of the table shows, in plain words: its findings, and the commands that run what is missing."""
 
+import json
 import re
 
 import numpy as np
@@ -34,7 +35,17 @@ def sentences(rows: pd.DataFrame) -> list[str]:
     out = [f"{name(row, rows)} {row.state}" for _, row in rows[~rows.ranked].iterrows()]
     if out:
         said.append(f"Not ranked: {', '.join(out)}.")
+    said += _omitted(rows)
     return [*said, _scope(rows, unit)] if len(ranked) and methods.of.max() > 1 else said
+
+
+def _omitted(rows: pd.DataFrame) -> list[str]:
+    """Which classes the students did not see in training."""
+    omitted = json.loads(json.loads(rows.shared_settings.iloc[0]).get("omit", "[]"))
+    if not omitted:
+        return []
+    classes = f"{'class' if len(omitted) == 1 else 'classes'} {listed([str(one) for one in omitted])}"
+    return [f"No student had training images of {classes}. Accuracy on one class: --metric class_acc.{omitted[0]}."]
 
 
 def _wide(rows: pd.DataFrame, unit: str) -> list[str]:

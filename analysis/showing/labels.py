@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from analysis.comparing.table import METRICS, is_percent, method_setting_columns
+from analysis.comparing.table import CLASS, METRICS, is_percent, method_setting_columns
 from analysis.reading.settings import BASELINE
 
 
@@ -45,6 +45,8 @@ def place(rows: pd.DataFrame) -> str:
 
 
 def measured(metric: str) -> str:
+    if metric.startswith(CLASS):
+        return f"test accuracy on class {metric.removeprefix(CLASS)}, last epoch, %"
     return METRICS.get(metric, metric)
 
 
@@ -114,14 +116,18 @@ def footnotes(rows: pd.DataFrame) -> list[str]:
 
 
 def amount(value: float, metric: str) -> str:
-    """0.53 points, or 1.2e+03 if the metric is not a percentage."""
+    """0.53 points, 7.5 errors, or 1.2e+03 for other metrics."""
+    if metric == "errors":
+        return f"{value:.1f} errors"
     return f"{value:.2f} points" if is_percent(metric) else f"{value:.3g}"
 
 
 def number(value, metric: str, sign: str = "") -> str:
-    """Two decimals for percentages, four digits for the rest; empty if there is no number."""
+    """Two decimals for percentages, one for errors, four digits for the rest; empty if there is no number."""
     if pd.isna(value):
         return ""
+    if metric == "errors":
+        return f"{round(value, 1) + 0.0:{sign}.1f}"
     return f"{round(value, 2) + 0.0:{sign}.2f}" if is_percent(metric) else f"{value:{sign}.4g}"
 
 

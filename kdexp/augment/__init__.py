@@ -18,9 +18,9 @@ class Augmentation:
         self.num_classes = num_classes
 
     def pixels(self, images: Tensor) -> Tensor:
-        """images (batch, 3, H, W), whole numbers 0..255 after crop and flip -> the same."""
+        """images (batch, channels, H, W), whole numbers 0..255 after crop and flip -> the same."""
         return images
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """images (batch, 3, H, W) normalized, labels (batch,) -> the same, or with labels (batch, classes)."""
+        """images (batch, channels, H, W) normalized, labels (batch,) -> the same, or with labels (batch, classes)."""
         return images, labels

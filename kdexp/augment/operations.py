@@ -1,6 +1,6 @@
 """The operations of AutoAugment and its successors, on whole batches, with one amount per image.
 
-Each takes uint8 images (n, 3, H, W) and amounts (n,) and returns images of the same kind. They match torchvision's (v2, on
+Each takes uint8 images (n, channels, H, W) and amounts (n,) and returns images of the same kind. They match torchvision's (v2, on
 uint8 tensors, nearest neighbor, black fill), which take one amount for all images. The results are equal image by image,
 except that colors that should be whole numbers may be rounded down in one of the two.
 """
@@ -67,10 +67,11 @@ def contrast(images: Tensor, amounts: Tensor) -> Tensor:
 
 def sharpness(images: Tensor, amounts: Tensor) -> Tensor:
     """Contrast with the mean of the 3x3 around each pixel, which itself counts five times; the border stays."""
-    kernel = torch.full((3, 1, 3, 3), 1 / 13, device=images.device)
+    channels = images.shape[1]
+    kernel = torch.full((channels, 1, 3, 3), 1 / 13, device=images.device)
     kernel[:, :, 1, 1] = 5 / 13
     blurred = images.float()
-    blurred[:, :, 1:-1, 1:-1] = F.conv2d(images.float(), kernel, groups=3).round()
+    blurred[:, :, 1:-1, 1:-1] = F.conv2d(images.float(), kernel, groups=channels).round()
     difference = blurred - images  # 0 at the border, which rounding leaves alone this way
     return (images - amounts.view(-1, 1, 1, 1) * difference).clamp(0, 255).to(torch.uint8)
 

@@ -30,11 +30,12 @@ def _pair(config: dict) -> list[Table | str]:
     nodes = {role: node for role in ("teacher", "student") if (node := config["model"][role])}
     networks = {role: build_network(node, config["plugins"]) for role, node in nodes.items()}
     titles = [f"{role} {nodes[role]['name']}" for role in networks]
-    tables = [_networks(titles, list(networks.values()), config["dataset"]["image_size"])]
+    data = config["dataset"]
+    tables = [_networks(titles, list(networks.values()), data["image_size"], data["channels"])]
     return [*tables, *(["", *_methods(config, **networks)] if "teacher" in networks else [])]
 
 
-def _networks(titles: list[str], networks: list[nn.Module], size: int) -> Table:
+def _networks(titles: list[str], networks: list[nn.Module], size: int, channels: int) -> Table:
     table = Table(box=None, header_style="bold")
     table.add_column("tap")
     for title in titles:
@@ -44,7 +45,9 @@ def _networks(titles: list[str], networks: list[nn.Module], size: int) -> Table:
         table.add_row(tap, *(_shape(one.get(tap)) for one in taps))
     table.add_row("logits", *(str(network.num_classes) for network in networks))
     table.add_row("parameters", *(f"{count_parameters(network):,}" for network in networks))
-    table.add_row(f"multiply-adds, {size}x{size}", *(f"{multiply_adds(network, size):,}" for network in networks))
+    table.add_row(
+        f"multiply-adds, {size}x{size}", *(f"{multiply_adds(network, size, channels):,}" for network in networks)
+    )
     return table
 
 
@@ -59,9 +62,9 @@ def _shape(tap: Tap | None) -> str:
     return str(tap.channels) if tap.size == 1 else f"{tap.channels} x {tap.size} x {tap.size}"
 
 
-def multiply_adds(network: nn.Module, size: int) -> int:
+def multiply_adds(network: nn.Module, size: int, channels: int = 3) -> int:
     """Of the convolutions and linear layers, for one image of `size` x `size`, on the network's device."""
-    images = torch.empty(1, 3, size, size, device=next(network.parameters()).device)
+    images = torch.empty(1, channels, size, size, device=next(network.parameters()).device)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network.eval()(images)
     return counter.get_total_flops() // 2

@@ -25,6 +25,7 @@ from kdexp.schedules import SHAPES, STEP
 POSITIVE = (
     "epochs",
     "batch_size",
+    "dataset.channels",
     "dataset.limit",
     "dataset.limit_test",
     "optimizer.lr",
@@ -126,12 +127,31 @@ def check(config: dict) -> None:
         errors.append(f"device={config['device']}: must be one of {', '.join(DEVICES)}")
     if config["threads"] != "auto" and not (type(config["threads"]) is int and config["threads"] > 0):
         errors.append(f"threads={config['threads']}: must be auto or a number greater than 0")
+    errors += _constants(config)
+    errors += _omit(config)
     errors += _stops(config)
     errors += _teacher_normalize(config)
     if any(not 0 < drop < 1 for drop in config["recipe"]["drops"]):
         errors.append(f"recipe.drops={config['recipe']['drops']}: fractions of the epochs, between 0 and 1")
     if errors:
         raise UsageError("\n".join(errors))
+
+
+def _constants(config: dict) -> list[str]:
+    """What is wrong with the constants that images are normalized with."""
+    node, errors = config["dataset"], []
+    for key in ("mean", "std"):
+        if len(node[key]) != node["channels"]:
+            errors.append(f"dataset.{key}={node[key]}: must be one number for each of the {node['channels']} channels")
+    return errors
+
+
+def _omit(config: dict) -> list[str]:
+    """What is wrong with the classes that are left out of the student's training."""
+    omit, classes = config["omit"], config["dataset"]["num_classes"]
+    if omit == sorted({*omit}) and all(0 <= one < classes for one in omit) and len(omit) < classes:
+        return []
+    return [f"omit={omit}: must be classes from 0 to {classes - 1} in ascending order, not all of them, as in omit=[3]"]
 
 
 def _stops(config: dict) -> list[str]:
@@ -157,9 +177,10 @@ def _teacher_normalize(config: dict) -> list[str]:
     if not config["teacher_checkpoint"]:
         return ["teacher_normalize: only for a teacher of your own; add teacher_checkpoint=FILE, or leave it out"]
     rows = given if isinstance(given, list) else []
-    if [len(row) if isinstance(row, list) else 0 for row in rows] == [3, 3]:
+    if [len(row) if isinstance(row, list) else 0 for row in rows] == [config["dataset"]["channels"]] * 2:
         means, stds = rows
         numbers = all(type(value) in (int, float) and math.isfinite(value) for value in means + stds)
         if numbers and min(stds) > 0:
             return []
-    return [f"teacher_normalize={given}: must be [[mean,mean,mean],[std,std,std]], each std greater than 0"]
+    form = ",".join(f"[{','.join([name] * config['dataset']['channels'])}]" for name in ("mean", "std"))
+    return [f"teacher_normalize={given}: must be [{form}], each std greater than 0"]

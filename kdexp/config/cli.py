@@ -32,6 +32,12 @@ def resnet_name(depth: int, widths: list[int], shortcut: str) -> str:
     return f"resnet{depth}w" + "_".join(str(width) for width in widths) + own
 
 
+def mlp_name(hidden: list[int], input_dropout: float, dropout: float, max_norm: float) -> str:
+    """mlp800_800; mlp1200_1200drop0.2_0.5norm3.873 with dropout of inputs and hidden units, and a limit on norms."""
+    drop = f"drop{input_dropout:g}_{dropout:g}" if input_dropout or dropout else ""
+    return f"mlp{'_'.join(str(width) for width in hidden)}{drop}" + (f"norm{max_norm:g}" if max_norm else "")
+
+
 def of_folder(key: str, *, _parent_, _root_):
     """A value measured on the images of a data set, by `key`. Decodes them first if necessary. Raises UsageError."""
     from kdexp.datasets import DatasetError  # these import torch, which --help doesn't need
@@ -58,6 +64,7 @@ def _register_resolvers() -> None:
     # omegaconf 2.4 renames register_new_resolver to register_resolver, which in 2.3 is another function
     add = OmegaConf.register_resolver if hasattr(OmegaConf, "is_tuple") else OmegaConf.register_new_resolver
     add("kdexp.resnet_name", resnet_name, replace=True)
+    add("kdexp.mlp_name", mlp_name, replace=True)
     add("kdexp.folder", of_folder, replace=True)
 
 
@@ -83,12 +90,17 @@ def _register_groups() -> None:
                 store.store(group="distill", name=name, node={"defaults": [file.stem]}, provider="kdexp")
     for file in sorted(SWEEPS.glob("*.yaml")):
         axes = OmegaConf.to_container(OmegaConf.load(file))
-        if "pairs" in axes:
-            axes["pair"] = pair_axis(axes.pop("pairs"))
-        node = {
-            "hydra": {"mode": "MULTIRUN", "sweeper": {"params": {key: _axis(value) for key, value in axes.items()}}}
-        }
+        steps = axes.pop("steps", None)
+        sweeper = {"steps": [_params(axes | step) for step in steps]} if steps else {"params": _params(axes)}
+        node = {"hydra": {"mode": "MULTIRUN", "sweeper": sweeper}}
         store.store(group="sweep", name=file.stem, package="_global_", node=node, provider="kdexp")
+
+
+def _params(axes: dict) -> dict[str, str]:
+    """The axes of a sweep file as Hydra's sweeper wants them."""
+    if "pairs" in axes:
+        axes = {key: value for key, value in axes.items() if key != "pairs"} | {"pair": pair_axis(axes["pairs"])}
+    return {key: _axis(value) for key, value in axes.items()}
 
 
 def _axis(value) -> str:

@@ -4,6 +4,7 @@ its baseline's configuration, its options' defaults."""
 import functools
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf
@@ -11,15 +12,18 @@ from omegaconf.errors import InterpolationResolutionError
 
 from kdexp.config import plugins
 from kdexp.config.checks import check_keys, typed_dataset
-from kdexp.config.schema import DISTILL, WHERE, Config, UsageError, flatten
+from kdexp.config.schema import DISTILL, WHERE, Config, Dataset, UsageError, flatten
 
 
 def plain(config: DictConfig) -> dict:
-    """A composed configuration -> the resolved dict that is saved. Label-only training has no teacher, even if one was
+    """A composed configuration -> the resolved dict that is saved. A run's folder as teacher_checkpoint
+    becomes the file of its weights. Label-only training has no teacher, even if one was
     typed. Raises UsageError."""
     resolved = _resolved(config)
     check_keys(resolved)
     resolved["dataset"] = typed_dataset(resolved["dataset"])
+    if (given := resolved["teacher_checkpoint"]) and Path(given).is_dir():
+        resolved["teacher_checkpoint"] = str(Path(given, "student.pt"))
     factor, node = resolved.pop("weight_factor"), resolved["distill"]
     if factor != 1:
         key = "ce_weight" if node["_target_"] is None else "weight"
@@ -87,6 +91,7 @@ def teacher_of(config: dict) -> dict | None:
         return None
     keys = ("dataset", "recipe", "augment", "epochs", "batch_size", "precision", "deterministic", *WHERE)
     shared = {key: config[key] for key in keys if key in config}  # an older record may lack a key that was added later
+    shared["dataset"] = vars(Dataset()) | shared["dataset"]
     if config["rerun"] in ("failed", "changed"):  # a teacher that diverged, or has changed, is trained again, too
         shared["rerun"] = config["rerun"]
     if config.get("teacher_epoch") is not None:

@@ -33,6 +33,7 @@ class Dataset:
     _target_: str = MISSING  # a function of the data folder that returns (train, test) and optional remarks
     num_classes: int = MISSING
     image_size: int = MISSING
+    channels: int = 3
     mean: List[float] = MISSING
     std: List[float] = MISSING
     padding: int = 4
@@ -104,6 +105,7 @@ class Config:
     recipe: Recipe = field(default_factory=Recipe)
     augment: Dict[str, Any] = field(default_factory=lambda: dict(AUGMENT))
     optimizer: Dict[str, Any] = field(default_factory=dict)
+    omit: List[int] = field(default_factory=list)  # classes without images in the student's training
     seed: int = 1
     teacher_seed: int = 1
     teacher_epoch: Optional[int] = None  # use a teacher that was stopped there; 0: untrained

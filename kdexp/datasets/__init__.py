@@ -1,4 +1,4 @@
-"""Data sets as two tensors each: images (N, 3, H, W) uint8 and labels (N,) int64."""
+"""Data sets as two tensors each: images (N, channels, H, W) uint8 and labels (N,) int64."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Images(NamedTuple):
-    """images (N, 3, H, W) uint8, labels (N,) int64."""
+    """images (N, channels, H, W) uint8, labels (N,) int64."""
 
     images: Tensor
     labels: Tensor
@@ -22,6 +22,12 @@ class Images(NamedTuple):
 
 class DatasetError(Exception):
     """The data are missing or wrong."""
+
+
+def without_classes(data: Images, classes: list[int]) -> Images:
+    """The images of all other classes, in the same order. A copy in memory, even of memory-mapped images."""
+    kept = ~torch.isin(data.labels, torch.tensor(classes))
+    return Images(data.images[kept], data.labels[kept])
 
 
 def split_validation(train: Images, count: int) -> tuple[Images, Images]:

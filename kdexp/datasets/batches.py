@@ -17,10 +17,10 @@ class Pixels:
     """How uint8 pixels become numbers: (pixel / 255 - mean) / std per channel, on one device."""
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], device: torch.device | str = "cpu"):
-        self.mean, self.std = (torch.tensor(tuple(values), device=device).view(1, 3, 1, 1) for values in (mean, std))
+        self.mean, self.std = (torch.tensor(tuple(values), device=device).view(1, -1, 1, 1) for values in (mean, std))
 
     def normalise(self, images: Tensor) -> Tensor:
-        """images (batch, 3, H, W), 0..255 -> float32 of the same shape, channels last in memory."""
+        """images (batch, channels, H, W), 0..255 -> float32 of the same shape, channels last in memory."""
         return ((images / 255 - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
 
@@ -54,7 +54,7 @@ class TrainBatches:
         return math.ceil(len(self.data.labels) / self.batch_size)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Normalized images (batch, 3, H, W), their labels (batch,) and their positions in the training set (batch,),
+        """Normalized images (batch, channels, H, W), their labels (batch,) and their positions in the training set (batch,),
         from step `start` on; the last batch may be smaller. Labels are (batch, classes) if `augment` mixes images."""
         count, device = len(self.data.labels), self.data.labels.device
         order = torch.randperm(count, generator=generator(self.seed, "order", number)).to(device)
@@ -82,7 +82,7 @@ def crop_and_flip(images: Tensor, shifts: Tensor, mirrored: Tensor, padding: int
     """Pad each image by `padding`, cut out the original size at row and column `shifts` (batch, 2), mirror where
     `mirrored`.
 
-    images (batch, 3, H, W) of any dtype -> float32 of the same shape.
+    images (batch, channels, H, W) of any dtype -> float32 of the same shape.
     """
     batch, _, height, width = images.shape
     padded = F.pad(images.float(), (padding,) * 4, mode=padding_mode)

@@ -1,7 +1,5 @@
 """CIFAR-10 and CIFAR-100 (Krizhevsky 2009) from the original files, downloaded and md5-checked by torchvision."""
 
-import tempfile
-import urllib.request
 from pathlib import Path
 
 import torch
@@ -10,6 +8,7 @@ from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import check_integrity
 
 from kdexp.datasets import DatasetError, Images
+from kdexp.datasets.download import download, into
 
 
 def cifar10(root: str | Path) -> tuple[Images, Images]:
@@ -49,20 +48,5 @@ def _fetch(source: type[CIFAR10], root: Path) -> None:
         raise DatasetError(
             f"{archive} is corrupt: its md5 is not the original's. Delete it and start again to download it again"
         )
-    if not archive.exists():
-        try:
-            urllib.request.urlopen(urllib.request.Request(source.url, method="HEAD"), timeout=5).close()
-        except OSError:  # the base class of urllib's errors: no network, no such host, refused
-            raise DatasetError(
-                f"the data are not in {root.resolve()} and cannot be downloaded from here. Download {source.url} on a machine "
-                "with internet and put the file there, or point paths.data=DIR at a copy. dataset=digits needs no download"
-            ) from None
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=root):
-            pass
-        source(root, download=True)
-    except (OSError, RuntimeError) as error:
-        raise DatasetError(
-            f"could not be downloaded into {root.resolve()}: {error}. You can put {source.url} there yourself"
-        ) from None
+    fetch = lambda: source(root, download=True)
+    into(root, source.url, fetch) if archive.exists() else download(source.url, root, fetch)

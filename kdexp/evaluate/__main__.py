@@ -24,6 +24,7 @@ from kdexp.machine import device_of, place
 from kdexp.record import runs, seal
 from kdexp.record.__main__ import SELECT, split
 from kdexp.record.files import write_atomically
+from kdexp.screen import counted
 
 PARTS = {"test": "test", "held-out": "validation"}  # of the run's own data
 HEAD = f"{'top-1':>7} {'top-5':>7} {'loss':>8} {'ECE':>6} {'Brier':>7}   of"
@@ -86,10 +87,13 @@ class Data:
 
 def measure(network: torch.nn.Module, config: dict, images: Images) -> tuple[dict, np.ndarray]:
     """(scores, predicted classes) of a network with this configuration on these images. Raises UsageError."""
-    device, size = device_of(config), config["dataset"]["image_size"]
-    if images.images.shape[2] != size or int(images.labels.max()) >= network.num_classes:
-        shape = f"{images.images.shape[2]} pixels and {int(images.labels.max()) + 1} classes"
-        raise UsageError(f"these images have {shape}; the network expects {size} and {network.num_classes}")
+    device, data = device_of(config), config["dataset"]
+    classes, (channels, size) = int(images.labels.max()) + 1, images.images.shape[1:3]
+    if size != data["image_size"] or channels != len(data["mean"]) or classes > network.num_classes:
+        raise UsageError(
+            f"these images have {size} pixels, {counted(channels, 'channel')} and {classes} classes; "
+            f"the network expects {data['image_size']}, {len(data['mean'])} and {network.num_classes}"
+        )
     pixels = Pixels(config["dataset"]["mean"], config["dataset"]["std"], device)
     score = evaluate(place(network, device), images.to(device), pixels)
     more = calibration(score.logits.cpu(), images.labels)

@@ -28,6 +28,13 @@ def calibration(logits: Tensor, labels: Tensor) -> dict[str, float]:
     }
 
 
+def class_accuracies(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Accuracy on the images of each class, percent, from logits (N, classes) and labels (N,); only of classes that have
+    images. Keys are text, as in JSON."""
+    right = (logits.argmax(1) == labels).double()
+    return {str(one): 100 * right[labels == one].mean().item() for one in labels.unique().tolist()}
+
+
 def fidelity(student: Tensor, teacher: Tensor, labels: Tensor) -> dict[str, float | None]:
     """How far a student follows its teacher, from their logits (N, classes) for the same images and the labels (N,).
 

@@ -64,15 +64,15 @@ class Taps(dict):
         raise ValueError(f"needs the tap {tap}, which {self.owner} does not have. It has: {', '.join(self) or 'none'}")
 
 
-def wrap(net: nn.Module, taps: dict[str, str], image_size: int = 32) -> nn.Module:
+def wrap(net: nn.Module, taps: dict[str, str], image_size: int = 32, in_channels: int = 3) -> nn.Module:
     """Wrap any network that returns logits. The wrapped network returns an Output and has `.taps`.
 
     taps: tap -> the module of `net` whose output it is, for instance {"stage1": "layer1", "embedding": "avgpool"}.
-    Feature maps are (batch, channels, size, size); the embedding is averaged over its map. image_size: height and
-    width of the images. A tap is signed unless its module is a ReLU, and has a norm if its module is a BatchNorm.
+    Feature maps are (batch, channels, size, size); the embedding is averaged over its map. image_size, in_channels:
+    height and width, and channels, of the images. A tap is signed unless its module is a ReLU, and has a norm if its module is a BatchNorm.
     Raises ValueError if a module does not exist, never runs, or has its output changed in place by a later module.
     """
-    return Wrapped(net, taps, image_size)
+    return Wrapped(net, taps, image_size, in_channels)
 
 
 class _Keep:
@@ -89,7 +89,7 @@ class _Keep:
 class Wrapped(nn.Module):
     """See `wrap`."""
 
-    def __init__(self, net: nn.Module, taps: dict[str, str], image_size: int):
+    def __init__(self, net: nn.Module, taps: dict[str, str], image_size: int, in_channels: int):
         super().__init__()
         self.net = net
         self.seen: dict[str, Tensor] = {}
@@ -101,7 +101,7 @@ class Wrapped(nn.Module):
             if name not in modules:
                 raise ValueError(f"taps.{tap}={name}: no such module. The network has: {', '.join(modules)[2:]}")
             modules[name].register_forward_hook(_Keep(self.seen, tap))
-        logits, outputs = outputs_of(net, {modules[name]: name for name in taps.values()}, image_size)
+        logits, outputs = outputs_of(net, {modules[name]: name for name in taps.values()}, image_size, in_channels)
         if not isinstance(logits, Tensor) or logits.dim() != 2:
             raise ValueError("the network must return only logits (batch, classes)")
         self.num_classes = logits.shape[1]
@@ -134,7 +134,9 @@ def _tap(tap: str, name: str, module: nn.Module, outputs: dict[str, tuple[Tensor
 
 
 @torch.no_grad()
-def outputs_of(net: nn.Module, names: dict[nn.Module, str], image_size: int) -> tuple[Tensor, dict]:
+def outputs_of(
+    net: nn.Module, names: dict[nn.Module, str], image_size: int, in_channels: int = 3
+) -> tuple[Tensor, dict]:
     """Run a black image through `net` in eval mode. Returns the output of `net`, and for each listed module that ran,
     in the order they finished, name -> (its output, how often it had been changed in place when the module returned)."""
     outputs, was_training = {}, net.training
@@ -144,7 +146,7 @@ def outputs_of(net: nn.Module, names: dict[nn.Module, str], image_size: int) -> 
 
     handles = [module.register_forward_hook(note) for module in names]
     first = next(net.parameters())
-    result = net.eval()(torch.zeros(1, 3, image_size, image_size, device=first.device, dtype=first.dtype))
+    result = net.eval()(torch.zeros(1, in_channels, image_size, image_size, device=first.device, dtype=first.dtype))
     net.train(was_training)
     for handle in handles:
         handle.remove()

@@ -44,16 +44,22 @@ class BottleneckResNet(nn.Module):
     """ResNet50: four stages of bottleneck blocks.
 
     num_classes: size of the logits. image_size: height and width of the images, for the sizes of the taps. blocks:
-    number of blocks in each stage.
+    number of blocks in each stage. in_channels: of the images.
     """
 
     # the names in RepDistiller and mdistiller (mdistiller/models/cifar/resnetv2.py), which compute the same function
     names_elsewhere = (*ResNet.names_elsewhere, (r"^layer4\.", "stages.3."))
 
-    def __init__(self, num_classes: int = 100, image_size: int = 32, blocks: Sequence[int] = (3, 4, 6, 3)):
+    def __init__(
+        self,
+        num_classes: int = 100,
+        image_size: int = 32,
+        blocks: Sequence[int] = (3, 4, 6, 3),
+        in_channels: int = 3,
+    ):
         super().__init__()
         self.num_classes, self.image_size, self.widths = num_classes, image_size, (64, 256, 512, 1024, 2048)
-        self.conv = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+        self.conv = nn.Conv2d(in_channels, 64, 3, padding=1, bias=False)
         self.bn = nn.BatchNorm2d(64)
         self.stages = nn.ModuleList(
             nn.Sequential(*[Bottleneck(width if i else before, width, 1 if i else stride) for i in range(count)])

@@ -96,14 +96,14 @@ def _size(layer: Tensor | None) -> str:
 class Renormalised(nn.Module):
     """A network trained on images that were normalized differently from the ones it is given.
 
-    seen, trained: (means, standard deviations) of the three channels, for the images it is given and for those it was
+    seen, trained: (means, standard deviations) of the channels, for the images it is given and for those it was
     trained on. Also exact at padded borders, since crops are padded before they are normalized.
     """
 
     def __init__(self, network: nn.Module, seen: Sequence[Sequence[float]], trained: Sequence[Sequence[float]]):
         super().__init__()
         (mean, std), (its_mean, its_std) = (
-            torch.tensor(constants).view(2, 1, 3, 1, 1) for constants in (seen, trained)
+            torch.tensor(constants).view(2, 1, -1, 1, 1) for constants in (seen, trained)
         )
         self.network = network
         self.register_buffer("scale", std / its_std)

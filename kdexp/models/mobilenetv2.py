@@ -52,7 +52,8 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """num_classes: size of the logits. image_size: height and width of the images, for the sizes of the taps."""
+    """num_classes: size of the logits. image_size: height and width of the images, for the sizes of the taps.
+    in_channels: of the images."""
 
     # the names in RepDistiller and mdistiller (mdistiller/models/cifar/mobilenetv2.py), which compute the same function
     names_elsewhere = (
@@ -62,10 +63,10 @@ class MobileNetV2(nn.Module):
         (r"^classifier\.0\.", "fc."),
     )
 
-    def __init__(self, num_classes: int = 100, image_size: int = 32):
+    def __init__(self, num_classes: int = 100, image_size: int = 32, in_channels: int = 3):
         super().__init__()
         self.num_classes, self.image_size = num_classes, image_size
-        self.stem = nn.Sequential(*layer(3, 16, 3, stride=2))
+        self.stem = nn.Sequential(*layer(in_channels, 16, 3, stride=2))
         self.groups, before = nn.ModuleList(), 16
         for expansion, channels, blocks, stride, _ in GROUPS:
             steps = [(before, stride), *[(channels // 2, 1)] * (blocks - 1)]

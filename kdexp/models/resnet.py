@@ -59,8 +59,8 @@ class ResNet(nn.Module):
 
     depth: 6n+2, so 8, 14, 20, ... num_classes: size of the logits. widths: channels of the stem and of the three stages
     ("resnet8x4" has (32, 64, 128, 256)). image_size: height and width of the images, for the sizes of the taps.
-    shortcut: "A" or "B", the type used where the shape changes (section 3.3 of the paper). Raises ValueError for any
-    other depth, number of widths or shortcut.
+    shortcut: "A" or "B", the type used where the shape changes (section 3.3 of the paper). in_channels: of the images.
+    Raises ValueError for any other depth, number of widths or shortcut.
     """
 
     # the names in RepDistiller (models/resnet.py), mdistiller (mdistiller/models/cifar/resnet.py) and, with shortcuts A,
@@ -82,6 +82,7 @@ class ResNet(nn.Module):
         widths: Sequence[int] = (16, 16, 32, 64),
         image_size: int = 32,
         shortcut: str = "B",
+        in_channels: int = 3,
     ):
         super().__init__()
         blocks, rest = divmod(depth - 2, 6)
@@ -95,7 +96,7 @@ class ResNet(nn.Module):
         if shortcut not in SHORTCUTS:
             raise ValueError(f"shortcut={shortcut}: must be A or B")
         self.depth, self.num_classes, self.widths, self.image_size = depth, num_classes, tuple(widths), image_size
-        self.conv = nn.Conv2d(3, widths[0], 3, padding=1, bias=False)
+        self.conv = nn.Conv2d(in_channels, widths[0], 3, padding=1, bias=False)
         self.bn = nn.BatchNorm2d(widths[0])
         self.stages = nn.ModuleList(
             nn.Sequential(

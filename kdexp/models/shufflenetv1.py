@@ -63,8 +63,8 @@ def stage(in_channels: int, channels: int, units: int) -> nn.Sequential:
 
 
 class ShuffleNetV1(nn.Module):
-    """num_classes: size of the logits. image_size: height and width of the images, for the sizes of the taps. Uses
-    torch's default initialization, as in RepDistiller."""
+    """num_classes: size of the logits. image_size: height and width of the images, for the sizes of the taps.
+    in_channels: of the images. Uses torch's default initialization, as in RepDistiller."""
 
     # the names in RepDistiller and mdistiller (mdistiller/models/cifar/ShuffleNetv1.py), which compute the same function
     names_elsewhere = (
@@ -76,10 +76,10 @@ class ShuffleNetV1(nn.Module):
         (r"^linear\.", "fc."),
     )
 
-    def __init__(self, num_classes: int = 100, image_size: int = 32):
+    def __init__(self, num_classes: int = 100, image_size: int = 32, in_channels: int = 3):
         super().__init__()
         self.num_classes, self.image_size = num_classes, image_size
-        self.conv = nn.Conv2d(3, WIDTHS[0], 1, bias=False)
+        self.conv = nn.Conv2d(in_channels, WIDTHS[0], 1, bias=False)
         self.bn = nn.BatchNorm2d(WIDTHS[0])
         self.stages = nn.ModuleList(map(stage, WIDTHS, WIDTHS[1:], UNITS))
         self.fc = nn.Linear(WIDTHS[-1], num_classes)

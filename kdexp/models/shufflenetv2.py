@@ -65,8 +65,8 @@ class HalvingUnit(nn.Module):
 
 
 class ShuffleNetV2(nn.Module):
-    """num_classes: size of the logits. image_size: height and width of the images, for the sizes of the taps. Uses
-    torch's default initialization, as in RepDistiller."""
+    """num_classes: size of the logits. image_size: height and width of the images, for the sizes of the taps.
+    in_channels: of the images. Uses torch's default initialization, as in RepDistiller."""
 
     # the names in RepDistiller and mdistiller (mdistiller/models/cifar/ShuffleNetv2.py), which compute the same function
     names_elsewhere = (
@@ -76,10 +76,10 @@ class ShuffleNetV2(nn.Module):
         (r"^linear\.", "fc."),
     )
 
-    def __init__(self, num_classes: int = 100, image_size: int = 32):
+    def __init__(self, num_classes: int = 100, image_size: int = 32, in_channels: int = 3):
         super().__init__()
         self.num_classes, self.image_size = num_classes, image_size
-        self.conv1, self.bn1 = pointwise(3, WIDTHS[0]), nn.BatchNorm2d(WIDTHS[0])
+        self.conv1, self.bn1 = pointwise(in_channels, WIDTHS[0]), nn.BatchNorm2d(WIDTHS[0])
         self.stages = nn.ModuleList(
             nn.Sequential(HalvingUnit(before, width), *[Unit(width) for _ in range(units)])
             for before, width, units in zip(WIDTHS, WIDTHS[1:], UNITS)

@@ -10,12 +10,18 @@ from kdexp.models import Wrapped, outputs_of, wrap
 
 
 def adapted(
-    make: Callable[..., nn.Module], num_classes: int, image_size: int, stem: str, taps: dict[str, str] | None
+    make: Callable[..., nn.Module],
+    num_classes: int,
+    image_size: int,
+    stem: str,
+    taps: dict[str, str] | None,
+    in_channels: int = 3,
 ) -> Wrapped:
     """Turn a network from another library into one of ours.
 
     make: returns the network when called with num_classes. stem: "small" adapts it to small images as the field does
-    (see `adapt`), "original" leaves it alone. taps: tap -> module; None for `last_of_each_size`. Raises ValueError.
+    (see `adapt`), "original" leaves it alone. taps: tap -> module; None for `last_of_each_size`. in_channels: of the
+    images; if not 3, the first convolution is replaced by one of as many channels. Raises ValueError.
     """
     if stem not in ("small", "original"):
         raise ValueError(f"stem={stem}: must be small or original")
@@ -25,8 +31,10 @@ def adapted(
     net.to(device)
     if stem == "small":
         adapt(net, num_classes)
+    if in_channels != 3:
+        read_channels(net, in_channels)
     try:
-        return wrap(net, taps or last_of_each_size(net, image_size), image_size)
+        return wrap(net, taps or last_of_each_size(net, image_size, in_channels), image_size, in_channels)
     except (RuntimeError, AssertionError) as error:  # maps shrink to nothing, or a transformer's size is fixed
         raise ValueError(f"does not run on images of {image_size}x{image_size}: {error}") from None
 
@@ -52,6 +60,16 @@ def adapt(net: nn.Module, num_classes: int) -> None:
         net.classifier = nn.Linear(channels, num_classes)
 
 
+def read_channels(net: nn.Module, in_channels: int) -> None:
+    """Replace the first convolution by one that reads images of this many channels."""
+    name, first = next((name, module) for name, module in net.named_modules() if isinstance(module, nn.Conv2d))
+    shape = (first.kernel_size, first.stride, first.padding, first.dilation)
+    device = first.weight.device
+    net.set_submodule(
+        name, nn.Conv2d(in_channels, first.out_channels, *shape, bias=first.bias is not None, device=device)
+    )
+
+
 def check_name(arch: str, there: list[str], library: str) -> None:
     """Raises ValueError, with similar names, for a network that the library does not have."""
     if arch not in there:
@@ -59,11 +77,11 @@ def check_name(arch: str, there: list[str], library: str) -> None:
         raise ValueError(f"{library} has no such network. Similar names: {', '.join(near) or 'none'}")
 
 
-def last_of_each_size(net: nn.Module, image_size: int) -> dict[str, str]:
+def last_of_each_size(net: nn.Module, image_size: int, in_channels: int = 3) -> dict[str, str]:
     """stage3, stage2, stage1: the last feature map of each of the last three sizes, among modules at most two levels
     deep (`layer1`, `features.3`: blocks, not their insides); embedding: the mean of the last."""
     shallow = {module: name for name, module in net.named_modules() if name and name.count(".") < 2}
-    _, outputs = outputs_of(net, shallow, image_size)
+    _, outputs = outputs_of(net, shallow, image_size, in_channels)
     by_size: dict[int, str] = {}
     for name, (output, version) in outputs.items():
         shape: tuple = getattr(output, "shape", ())

@@ -36,19 +36,19 @@ def block(in_channels: int, channels: int, convolutions: int) -> nn.Sequential:
 class VGG(nn.Module):
     """VGG with BatchNorm.
 
-    depth: 8, 11, 13, 16 or 19. num_classes: size of the logits. image_size: height and width of the images. Raises
-    ValueError for any other depth.
+    depth: 8, 11, 13, 16 or 19. num_classes: size of the logits. image_size: height and width of the images. in_channels:
+    of the images. Raises ValueError for any other depth.
     """
 
     # the names in RepDistiller and mdistiller (mdistiller/models/cifar/vgg.py), which compute the same function
     names_elsewhere = ((r"^block(\d)\.", r"blocks.\1."), (r"^classifier\.", "fc."))
 
-    def __init__(self, depth: int = 13, num_classes: int = 100, image_size: int = 32):
+    def __init__(self, depth: int = 13, num_classes: int = 100, image_size: int = 32, in_channels: int = 3):
         super().__init__()
         if depth not in CONVOLUTIONS:
             raise ValueError(f"depth={depth}: a VGG has one of these depths: {', '.join(map(str, CONVOLUTIONS))}")
         self.num_classes, self.image_size = num_classes, image_size
-        self.blocks = nn.ModuleList(map(block, (3, *WIDTHS), WIDTHS, CONVOLUTIONS[depth]))
+        self.blocks = nn.ModuleList(map(block, (in_channels, *WIDTHS), WIDTHS, CONVOLUTIONS[depth]))
         self.fc = nn.Linear(WIDTHS[-1], num_classes)
         self.pooled = (1, 2, 3, 4) if image_size >= 64 else (1, 2, 3)  # blocks with a 2x2 pooling in front
         initialise(self)

@@ -33,8 +33,8 @@ class WideResNet(nn.Module):
     """WRN-depth-widen_factor.
 
     depth: 6n+4, so 10, 16, 22, ... widen_factor: multiplies the stages' 16, 32 and 64 channels. num_classes: size of
-    the logits. image_size: height and width of the images, for the sizes of the taps. Raises ValueError for any other
-    depth or factor.
+    the logits. image_size: height and width of the images, for the sizes of the taps. in_channels: of the
+    images. Raises ValueError for any other depth or factor.
     """
 
     # the names in RepDistiller (models/wrn.py) and mdistiller (mdistiller/models/cifar/wrn.py), which compute the same
@@ -48,7 +48,14 @@ class WideResNet(nn.Module):
         (r"\.convShortcut\.", ".shortcut."),
     )
 
-    def __init__(self, depth: int = 16, widen_factor: int = 4, num_classes: int = 100, image_size: int = 32):
+    def __init__(
+        self,
+        depth: int = 16,
+        widen_factor: int = 4,
+        num_classes: int = 100,
+        image_size: int = 32,
+        in_channels: int = 3,
+    ):
         super().__init__()
         blocks, rest = divmod(depth - 4, 6)
         if rest or blocks < 1:
@@ -60,7 +67,7 @@ class WideResNet(nn.Module):
             raise ValueError(f"widen_factor={widen_factor}: must be 1 or more")
         widths = (16, 16 * widen_factor, 32 * widen_factor, 64 * widen_factor)
         self.depth, self.num_classes, self.widths, self.image_size = depth, num_classes, widths, image_size
-        self.conv = nn.Conv2d(3, 16, 3, padding=1, bias=False)
+        self.conv = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
         self.stages = nn.ModuleList(
             nn.ModuleList(
                 PreActivationBlock(before if i == 0 else width, width, stride if i == 0 else 1) for i in range(blocks)

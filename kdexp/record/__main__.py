@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--to", metavar="OUT.zip", help="another way to name the zip")
     one.add_argument("--weights", action="store_true", help="include student.pt and logits.npy")
 
-    inside = "\nBoth take images (N, 3, H, W) float32 in 0..1 and return logits; normalization is built in."
+    inside = "\nBoth take images (N, channels, H, W) float32 in 0..1 and return logits; normalization is built in."
     one = command(
         export,
         "RUN_FOLDER [--to DIR] [--format onnx|pt]",

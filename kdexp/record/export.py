@@ -20,13 +20,13 @@ TOLERANCE = 1e-4  # for logits; float32 sums in a different order differ by abou
 
 
 class FromPixels(nn.Module):
-    """images (N, 3, H, W) float32 in 0..1 -> logits (N, classes) float32. mean, std: of each channel."""
+    """images (N, channels, H, W) float32 in 0..1 -> logits (N, classes) float32. mean, std: of each channel."""
 
     def __init__(self, network: nn.Module, mean: list[float], std: list[float]):
         super().__init__()
         self.network = network
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         return self.network((images - self.mean) / self.std).logits
@@ -70,7 +70,7 @@ def largest_difference(forward: Callable[[Tensor], Tensor], network: nn.Module, 
     pixels, draws = Pixels(data["mean"], data["std"]), torch.Generator().manual_seed(0)
     differences = []
     for count in (1, 2, 64):
-        images = torch.randint(256, (count, 3, data["image_size"], data["image_size"]), generator=draws)
+        images = torch.randint(256, (count, len(data["mean"]), data["image_size"], data["image_size"]), generator=draws)
         differences.append((forward(images / 255) - network(pixels.normalise(images)).logits).abs().max().item())
     return max(differences)
 
@@ -78,14 +78,14 @@ def largest_difference(forward: Callable[[Tensor], Tensor], network: nn.Module, 
 def _state_dict(network: nn.Module, data: dict) -> tuple[bytes, Callable]:
     content = torch_bytes(FromPixels(network, data["mean"], data["std"]).state_dict())
     again = build_network(network.config["model"]["student"], network.config["plugins"])
-    model = FromPixels(again, [0.0] * 3, [1.0] * 3).eval()
+    model = FromPixels(again, [0.0] * len(data["mean"]), [1.0] * len(data["mean"])).eval()
     model.load_state_dict(torch.load(io.BytesIO(content), weights_only=True))
     return content, model
 
 
 def _onnx(network: nn.Module, data: dict) -> tuple[bytes, Callable]:
     model = FromPixels(network, data["mean"], data["std"]).eval()
-    example = torch.rand(2, 3, data["image_size"], data["image_size"])
+    example = torch.rand(2, len(data["mean"]), data["image_size"], data["image_size"])
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     program = torch.onnx.export(
         model,

@@ -3,6 +3,7 @@
 import functools
 import pickle
 from dataclasses import dataclass
+from typing import Any
 
 from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
@@ -12,6 +13,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
+from kdexp import screen
 from kdexp.config import plugins
 from kdexp.config.compose import Composer, without_pair
 from kdexp.garbage import uncollected
@@ -25,6 +27,7 @@ class LauncherConf:
 @dataclass
 class SweeperConf(BasicSweeperConf):
     _target_: str = "hydra_plugins.kdexp_plugins.KdexpSweeper"
+    steps: Any = None  # a list of params
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="kdexp", node=LauncherConf, provider="kdexp")
@@ -86,10 +89,19 @@ class KdexpLauncher(Launcher):
 
 class KdexpSweeper(BasicSweeper):
     """Hydra's basic sweeper without its output folder, and without composing every job a second time to validate
-    it."""
+    it. steps: several sweeps, one after the other, instead of params; each is composed when the one before is done, so
+    that it may use what that one has trained."""
+
+    def __init__(self, max_batch_size, params=None, steps=None):
+        super().__init__(max_batch_size, params)
+        self.steps = steps or [self.params]
 
     def sweep(self, arguments):
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        overrides = parser.parse_overrides(self._parse_config() + list(arguments))
-        for batch in self.split_arguments(overrides, self.max_batch_size):
-            self.launcher.launch(batch, initial_job_idx=0)
+        for number, params in enumerate(self.steps, start=1):
+            self.params = params
+            if len(self.steps) > 1:
+                screen.say(f"step {number} of {len(self.steps)}")
+            overrides = parser.parse_overrides(self._parse_config() + list(arguments))
+            for batch in self.split_arguments(overrides, self.max_batch_size):
+                self.launcher.launch(batch, initial_job_idx=0)

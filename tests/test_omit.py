@@ -1,0 +1,136 @@
+"""omit: classes left out of the student's training images; a run's folder as teacher; sweeps of several steps."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from synthetic import predicted, record
+
+from analysis.comparing.table import summarize
+from analysis.reading.records import load
+from analysis.showing.findings import sentences
+from analysis.showing.labels import blocks, heading
+from analysis.showing.output import display
+from kdexp import SWEEPS, experiment
+from kdexp.command.plan import side_by_side
+from kdexp.config import naming
+from kdexp.config.cli import _params
+from kdexp.config.compose import without_pair
+from kdexp.evaluate.measures import class_accuracies
+from kdexp.job import Job
+
+
+@pytest.fixture
+def digits(hydra):
+    return lambda *words: hydra("dataset=digits", "teacher=resnet8", "student=resnet8", *words)
+
+
+def test_only_the_students_training_images_lack_the_class(digits):
+    plain, without = (digits("dataset.validation=200", f"omit={omit}") for omit in ("[]", "[3,5]"))
+    cpu = torch.device("cpu")
+    whole, rest = experiment.load_data(plain, cpu), experiment.load_data(without, cpu)
+    kept = ~torch.isin(whole.train.labels, torch.tensor([3, 5]))
+    assert torch.equal(rest.train.images, whole.train.images[kept]) and kept.sum() < len(kept)
+    assert torch.equal(rest.train.labels, whole.train.labels[kept])
+    for part in ("validation", "test"):
+        assert torch.equal(getattr(rest, part).images, getattr(whole, part).images)
+    assert {3, 5} <= {*rest.validation.labels.tolist()}
+
+
+def test_it_is_in_name_and_fingerprint_of_the_student_alone(digits):
+    jobs = [Job(digits(f"distill={name}", f"omit={omit}")) for name in ("kd", "none") for omit in ("[]", "[3]")]
+    assert len({job.fingerprint for job in jobs}) == len({job.record.folder for job in jobs}) == 4
+    assert naming.fingerprint(jobs[0].teacher_config) == naming.fingerprint(jobs[1].teacher_config)
+    assert jobs[1].teacher_key == jobs[0].teacher_key and "omit" not in naming.settings(jobs[0].config)
+    groups = side_by_side(jobs)
+    assert [[job.config["omit"] for job in members] for members in groups] == [[[], []], [[3], [3]]]
+
+
+@pytest.mark.parametrize("omit", ["[10]", "[-1]", "[3,3]", "[5,3]", "[0,1,2,3,4,5,6,7,8,9]"])
+def test_classes_that_cannot_be_omitted(digits, omit):
+    with pytest.raises(Exception, match="omit=.*must be classes from 0 to 9"):
+        Job(digits(f"omit={omit}"))
+
+
+def test_accuracy_of_each_class():
+    logits, labels = torch.eye(4)[[0, 0, 1, 2, 2, 3]], torch.tensor([0, 1, 1, 2, 2, 0])
+    assert class_accuracies(logits, labels) == {"0": 50.0, "1": 50.0, "2": 100.0}
+
+
+def test_a_run_without_a_class_and_a_folder_as_teacher(run, tmp_path):
+    """The teacher is a run with settings of its own; a file and its folder are the same teacher."""
+    run("distill=none", "student=wrn16_1", "epochs=3", "dataset.padding=2", check=0)
+    (teacher,) = tmp_path.glob("outputs/digits/wrn16_1/none/*/seed1")
+    words = ("-m", "distill=none,kd", "omit=[3],[]", f"teacher_checkpoint='{teacher}'")
+    done = run(*words, check=0)
+    results = [json.loads(file.read_text()) for file in tmp_path.glob("outputs/digits/*resnet8/*/*/seed1/result.json")]
+    assert "4 of 4 done" in done.stderr and "No student had training images of class 3." in " ".join(done.stdout.split())
+    accuracies = [one["class_acc"] for one in results if "class_acc" in one]
+    assert len(results) == 4 and len(accuracies) == 2 and all(one["3"] < 50 for one in accuracies)
+    taught = [one["teacher_checkpoint_sha256"] for one in results if one["distill"] == "kd"]
+    assert set(taught) == {naming.file_sha256(teacher / "student.pt")}
+    again = run(*words[:-1], f"teacher_checkpoint='{teacher}/student.pt'", check=0)
+    assert "4 done before, 0 to run" in again.stderr
+    missing = run("distill=kd", f"teacher_checkpoint='{tmp_path}'", check=1)
+    assert missing.stderr == f"teacher_checkpoint={tmp_path}/student.pt: No such file or directory\n"
+
+
+def test_errors_are_counted_and_fewer_are_better(tmp_path):
+    rng, folders = np.random.default_rng(0), []
+    for name, wrong in (("none", 30), ("kd", 12)):
+        for seed in (1, 2, 3):
+            right = np.arange(200) >= wrong + seed
+            folders.append(record(tmp_path, name, seed, acc=100 * right.mean()))
+            predicted(folders[-1], rng.permutation(right), kept=seed > 1)
+    record(tmp_path, "sp", 1, acc=50.0)  # without predictions
+    table = summarize(load(tmp_path), "errors")
+    (rows,) = blocks(table)
+    assert rows["mean"].tolist()[:2] == [32, 14] and rows.gain[1] == -18
+    assert heading(rows).endswith("test errors, last epoch") and display(rows)["mean"].tolist() == ["32.0", "14.0", ""]
+    text = " ".join(sentences(rows))
+    assert "Better than none: KD." in text and "errors here (power 80 %)" in text
+
+
+class Recorded:
+    """A launcher that keeps what it is given."""
+
+    def __init__(self):
+        self.batches = []
+
+    def launch(self, batch, initial_job_idx):
+        self.batches.append([" ".join(words) for words in batch])
+
+
+def test_the_steps_of_a_sweep_come_one_after_the_other(hydra):
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra_plugins.kdexp_plugins import KdexpSweeper
+
+    sweeper = KdexpSweeper(None, steps=[_params({"seed": [1, 2], "epochs": 3}), _params({"distill": "kd"})])
+    sweeper.launcher, sweeper.hydra_context = Recorded(), GlobalHydra.instance().hydra
+    sweeper.hydra_context = type("Context", (), {"config_loader": GlobalHydra.instance().config_loader()})
+    sweeper.sweep(["epochs=5"])
+    assert sweeper.launcher.batches == [["seed=1 epochs=5", "seed=2 epochs=5"], ["distill=kd epochs=5"]]
+
+
+@pytest.mark.parametrize("file", [file for file in SWEEPS.glob("*.yaml") if "steps:" in file.read_text()], ids=str)
+def test_later_steps_use_what_earlier_ones_train(hydra, tmp_path, file):
+    """Every run's folder that a step names is the folder of a run of an earlier step."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    axes = OmegaConf.to_container(OmegaConf.load(file))
+    made = set()
+    for step in axes.pop("steps"):
+        words = [f"{key}={value}" for key, value in _params(axes | step).items()]
+        overrides = OverridesParser.create().parse_overrides(words)
+        chosen = [one.input_line if not one.is_sweep_override() else None for one in overrides]
+        for number in range(max(len([*one.sweep_string_iterator()]) if one.is_sweep_override() else 1 for one in overrides)):
+            picked = [
+                line or f"{one.key_or_group}={[*one.sweep_string_iterator()][number % len([*one.sweep_string_iterator()])]}"
+                for one, line in zip(overrides, chosen)
+            ]
+            config = hydra(*without_pair(picked), f"paths.outputs={tmp_path}")
+            given = config["teacher_checkpoint"]
+            assert given is None or given in made
+            made.add(str(naming.folder(config)))
