@@ -57,7 +57,9 @@ def run(arguments: argparse.Namespace, folders: list[str], shown: Callable[[str]
         print_table(table, runs.assign(folder=runs.folder.map(shown)), arguments.by)
         if any(many(page) for page in pages):
             print("For all pairs in one table, and what holds across them: --layout paper", file=sys.stderr)
-    written = formats.write(table, out) + (paper_files.write(pages, out) if arguments.layout == "paper" else [])
+    written = formats.write(table, out)
+    written += formats.written(out, {"runs.csv": shown(formats.runs_csv(runs))})
+    written += paper_files.write(pages, out) if arguments.layout == "paper" else []
     print("   ".join(str(path) for path in written), file=sys.stderr)
     if arguments.against:
         found = print_beside(table)

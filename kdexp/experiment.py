@@ -16,6 +16,7 @@ from kdexp.config.schema import AUGMENT, DATASET, DISTILL, Unfit, UsageError
 from kdexp.config.targets import ShapesOnly, construct, constructor, parameters, target
 from kdexp.datasets import DatasetError, Images, split_validation, without_classes
 from kdexp.datasets.batches import Pixels, TrainBatches
+from kdexp.datasets.checks import check_images
 from kdexp.graph import StepGraph
 from kdexp.learner import Learner, Weights
 from kdexp.machine import Machine, forward_of, place
@@ -41,14 +42,11 @@ def load_data(config: dict, device: torch.device) -> Data:
     node = config["dataset"]
     try:
         train, test, *remarks = _reader(config)(config["paths"]["data"], **parameters(node, DATASET))
+        check_images({"channels": 3} | node, train=train, test=test)  # records of earlier versions lack the channels
     except (DatasetError, ValueError) as error:
         raise UsageError(f"{node['name']}: {error}") from None
     for remark in remarks:
         screen.say(f"{node['name']}   {remark}")
-    if train.images.shape[1] != node["channels"]:
-        raise UsageError(
-            f"dataset.channels={node['channels']}: the images of {node['name']} have {train.images.shape[1]}"
-        )
     for key, there in (("limit", train), ("limit_test", test)):
         if node[key] and node[key] > len(there.labels):
             raise UsageError(f"dataset.{key}={node[key]}: {node['name']} has only {len(there.labels)} of these images")

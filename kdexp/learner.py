@@ -14,6 +14,7 @@ from kdexp.evaluate import Score
 from kdexp.models import Output
 from kdexp.randomness import key
 from kdexp.schedules import method_weight
+from kdexp.untrained import check_trained
 
 
 class Weights(NamedTuple):
@@ -127,6 +128,8 @@ class Learner:
         with torch.autocast(self.device.type, self.half, enabled=self.half is not None):
             ce, distill, correct = self._terms(images, batch, teacher)
         loss = ce + distill
+        if self.epoch == self.step == 0:
+            check_trained(loss, self.optimizer, self.method)
         loss.backward()
         if self.clip:
             trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]

@@ -8,6 +8,7 @@ import sys
 import torch
 
 from kdexp import INSTALLED, ROOT, __version__
+from kdexp.config import naming
 from kdexp.config.naming import file_sha256
 from kdexp.config.targets import target
 from kdexp.job import Job
@@ -67,6 +68,7 @@ def _identity(job: Job) -> dict:
         "batch_size": config["batch_size"],
         "limit": config["dataset"]["limit"],
         "variant": job.record.folder.parent.name,
+        "settings": naming.words(naming.without_paths(config)),
     }
 
 

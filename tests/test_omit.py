@@ -66,7 +66,9 @@ def test_a_run_without_a_class_and_a_folder_as_teacher(run, tmp_path):
     words = ("-m", "distill=none,kd", "omit=[3],[]", f"teacher_checkpoint='{teacher}'")
     done = run(*words, check=0)
     results = [json.loads(file.read_text()) for file in tmp_path.glob("outputs/digits/*resnet8/*/*/seed1/result.json")]
-    assert "4 of 4 done" in done.stderr and "No student had training images of class 3." in " ".join(done.stdout.split())
+    assert "4 of 4 done" in done.stderr and "No student had training images of class 3." in " ".join(
+        done.stdout.split()
+    )
     accuracies = [one["class_acc"] for one in results if "class_acc" in one]
     assert len(results) == 4 and len(accuracies) == 2 and all(one["3"] < 50 for one in accuracies)
     taught = [one["teacher_checkpoint_sha256"] for one in results if one["distill"] == "kd"]
@@ -125,9 +127,12 @@ def test_later_steps_use_what_earlier_ones_train(hydra, tmp_path, file):
         words = [f"{key}={value}" for key, value in _params(axes | step).items()]
         overrides = OverridesParser.create().parse_overrides(words)
         chosen = [one.input_line if not one.is_sweep_override() else None for one in overrides]
-        for number in range(max(len([*one.sweep_string_iterator()]) if one.is_sweep_override() else 1 for one in overrides)):
+        for number in range(
+            max(len([*one.sweep_string_iterator()]) if one.is_sweep_override() else 1 for one in overrides)
+        ):
             picked = [
-                line or f"{one.key_or_group}={[*one.sweep_string_iterator()][number % len([*one.sweep_string_iterator()])]}"
+                line
+                or f"{one.key_or_group}={[*one.sweep_string_iterator()][number % len([*one.sweep_string_iterator()])]}"
                 for one, line in zip(overrides, chosen)
             ]
             config = hydra(*without_pair(picked), f"paths.outputs={tmp_path}")

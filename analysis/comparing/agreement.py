@@ -12,7 +12,9 @@ from analysis.reading.arrays import predictions
 def teacher_folder(run, runs: pd.DataFrame) -> str | None:
     """The folder of the run whose weights taught this one. None if it is not among these runs, and for records of earlier
     versions, which don't say whose weights taught them."""
-    return next(iter(runs.folder[runs.student_sha256 == run.taught_by]), None) if run.taught_by else None
+    if "student_sha256" not in runs:
+        return None
+    return next(iter(runs.folder[runs.student_sha256 == run.taught_by]), None)
 
 
 def agreement(runs: pd.DataFrame) -> pd.DataFrame:

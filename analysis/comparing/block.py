@@ -11,6 +11,7 @@ import numpy as np
 from analysis.comparing.claims import compared
 from analysis.comparing.images import Right, over_images
 from analysis.reading.settings import BASELINE
+from analysis.reading.teachers import UNKNOWN
 from kdexp import CONF
 
 # what the runs of a row have in common
@@ -106,11 +107,13 @@ def _row(group: list[dict], expected: dict[str, set], cells: dict[str, float]) -
     ]
     reasons = Counter("without a value" if state == "done" else state for state in states)
     words = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
-    taught = {run["taught_by"] or run["teacher_acc"]: run["teacher_acc"] for run in group}
+    known = lambda run: run["taught_by"] not in ("", UNKNOWN)
+    taught = {run["taught_by"] if known(run) else run["teacher_acc"]: run["teacher_acc"] for run in group}
     accuracies = sorted({score for score in taught.values() if np.isfinite(score)})
     return {
         **{key: group[0][key] for key in SAME},
         "variant": next((run["variant"] for run in group if run["variant"]), ""),
+        "words": next((run["words"] for run in group if run["variant"]), "[]"),
         "n": len(there),
         "mean": there.mean() if len(there) else np.nan,
         "std": there.std(ddof=1) if len(there) > 1 else np.nan,
@@ -119,7 +122,7 @@ def _row(group: list[dict], expected: dict[str, set], cells: dict[str, float]) -
         "ranked": not holes,
         "teacher_acc": accuracies[0] if len(accuracies) == 1 else np.nan,
         "teacher_accs": ", ".join(f"{score:.2f}" for score in accuracies),
-        "untraced": any(run["teacher"] and not run["taught_by"] for run in group),
+        "untraced": any(run["taught_by"] == UNKNOWN for run in group),
         "wanted": _listed(set().union(*expected.values())),
         "lacking": _listed({seed for _, seed in lacking}),
     }

@@ -18,7 +18,7 @@ METRICS = {
     "test_top5": "top-5 test accuracy, last epoch, %",
     "val_acc": "validation accuracy, last epoch, %",
     "test_loss": "test loss, last epoch",
-    "seconds": "training time, s",
+    "seconds": "training time, s",  # this and the next two: only of students trained alone, share=1
     "seconds_per_epoch": "training time of an epoch, s",
     "peak_memory_mb": "peak memory, MiB",
     "test_acc_best_val": "test accuracy, epoch of the best validation accuracy, %",
@@ -54,7 +54,7 @@ LAST = [
 ]
 HIDDEN = [  # for the screen and the page, not for files
     *("control", "ranked", "wide", "apart", "open", "one_way", "block", "wanted", "lacking"),
-    *("shared_settings", "method_settings", "weights", "untraced"),
+    *("shared_settings", "method_settings", "weights", "untraced", "words"),
 ]
 
 
@@ -122,13 +122,19 @@ def _measured(runs: pd.DataFrame, metric: str, over: str) -> list[dict]:
     ):
         numbers = [name for name in runs.select_dtypes("number") if runs[name].notna().any() and "seed" not in name]
         raise ValueError(f"--metric {metric}: no run has this number. There are: {', '.join(numbers)}")
+    _check_share(runs, metric)
     value = pd.to_numeric(runs[metric], errors="coerce").replace([np.inf, -np.inf], np.nan).astype(float)
     teacher_acc = pd.to_numeric(runs.get("teacher_test_acc"), errors="coerce") if "teacher_test_acc" in runs else np.nan
     variant = runs.variant.fillna("") if "variant" in runs else ""
     taught_by = runs.taught_by if "taught_by" in runs else ""
     weights = runs.weights if "weights" in runs else ""
+    words = runs.words if "words" in runs else "[]"
     frame = runs.assign(weights=weights)[[*SAME, "seed", "status", "folder"]].assign(
-        value=value.where(runs.status == "done"), teacher_acc=teacher_acc, variant=variant, taught_by=taught_by
+        value=value.where(runs.status == "done"),
+        teacher_acc=teacher_acc,
+        variant=variant,
+        taught_by=taught_by,
+        words=words,
     )
     frame = frame.sort_values(["dataset", "teacher", "student", "shared_settings", "method_settings", "seed"])
     measured = frame.to_dict("records")
@@ -138,6 +144,25 @@ def _measured(runs: pd.DataFrame, metric: str, over: str) -> list[dict]:
             draw, run["method_settings"] = _draw(run["method_settings"])
             run["unit"] = draw if run["teacher"] else f"seed {run['seed']}"
     return measured
+
+
+OF_GROUPS = ("seconds", "seconds_per_epoch", "images_per_second", "peak_memory_mb")
+
+
+def _check_share(runs: pd.DataFrame, metric: str) -> None:
+    """Raise ValueError if a number of these runs belongs to a whole group of students, or to the process."""
+    done = runs[runs.status == "done"]
+    if metric not in OF_GROUPS or "group_size" not in done:
+        return
+    if (done.group_size > 1).any():
+        raise ValueError(
+            f"--metric {metric}: these students were trained side by side, up to {done.group_size.max():.0f} in a group, and this "
+            "is the group's. To compare single students, train them with share=1"
+        )
+    if metric == "peak_memory_mb" and (done.device == "cpu").any():
+        raise ValueError(
+            f"--metric {metric}: on the CPU this is the most that the whole process has used since its start, not a student's"
+        )
 
 
 def errors(runs: pd.DataFrame) -> list[float]:

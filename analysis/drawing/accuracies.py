@@ -26,7 +26,7 @@ def accuracy(rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     shown = rows[(rows.n > 0)].reset_index(drop=True)
     figure, axes = new_figure(height=0.9 + 0.32 * len(shown))
     metric, mine = rows.metric.iloc[0], labelled(rows, runs)
-    low, high = _window(shown)
+    (low, high), beyond = _window(shown), []
     for position, row in shown.iterrows():
         name, look = labels.name(row, rows), style(row.distill, position)
         if not low <= row["mean"] <= high:
@@ -51,6 +51,7 @@ def accuracy(rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
                 alpha=0.8,
             )
         seeds = pd.to_numeric(mine[metric][mine.row == name])
+        beyond += [f"{name} {labels.number(value, metric)}" for value in seeds if not low <= value <= high]
         axes.plot(seeds, [position + 0.22] * len(seeds), "|", color=look["color"], markersize=5)
         axes.plot(row["mean"], position, look["marker"], color=look["color"], markersize=7, label=name)
     axes.set_xlim(low, high)
@@ -59,7 +60,8 @@ def accuracy(rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         range(len(shown)), [f"{labels.name(row, rows)}{' *' if row.best else ''}" for _, row in shown.iterrows()]
     )
     axes.set_ylim(len(shown) - 0.5, -0.6)
-    axes.set(xlabel=labels.measured(metric), title=labels.title(rows))
+    outside = f"\nseeds beyond the axis: {', '.join(beyond)}" if beyond else ""
+    axes.set(xlabel=labels.measured(metric) + outside, title=labels.title(rows))
     lines = [line for line in axes.get_lines() if line.get_label().startswith(("teacher ", "none "))]
     figure.legend(handles=lines, loc="outside lower center", ncols=2)
     return figure

@@ -17,7 +17,7 @@ import pandas as pd
 import yaml
 
 from analysis.reading.settings import DEFAULTS, SECTIONS, fill_absent, settings, split
-from analysis.reading.teachers import file_names, told_apart
+from analysis.reading.teachers import UNKNOWN, file_names, told_apart
 from kdexp.config.schema import first_line, flatten, label
 from kdexp.garbage import uncollected
 from kdexp.record import lease, seal
@@ -119,12 +119,17 @@ def _row(folder: str) -> dict:
     weights = result.get("student_sha256")
     sections = {**config, "model.teacher": teacher, "model.student": config["model"]["student"]}
     return {
-        **{key: value for key, value in flatten(result).items() if key != "seal" and not isinstance(value, list)},
+        **{
+            key: value
+            for key, value in flatten(result).items()
+            if not key.startswith(("seal", "sources.")) and not isinstance(value, list)
+        },
         **_evaluations(folder, weights),
         **found,
         "teacher": found["teacher"] or "",
         "taught_by": _taught_by(made) if found["teacher"] else "",
         "teacher_file": os.path.basename(file or ""),
+        "words": json.dumps(_words(made, Path(folder).resolve().parent.name)),
         "test_acc": _number(result.get("test_acc")),
         "status": status,
         "folder": folder,
@@ -139,11 +144,17 @@ def _row(folder: str) -> dict:
     }
 
 
-def _taught_by(made: dict) -> str | None:
-    """The sha256 of the weights that taught a run, joined by + if there are several; None in records of earlier versions.
-    made: result.json and status.json."""
+def _taught_by(made: dict) -> str:
+    """The sha256 of the weights that taught a run, joined by + if there are several; "unknown" in records of earlier
+    versions. made: result.json and status.json."""
     found = [one["sha256"] for one in made.get("teachers", [])] or [made.get("teacher_checkpoint_sha256")]
-    return "+".join(filter(None, found)) or None
+    return "+".join(filter(None, found)) or UNKNOWN
+
+
+def _words(made: dict, variant: str) -> list[str]:
+    """The settings that differ from the defaults, as they would be typed. Records of earlier versions have them in the name of
+    their folder, which is cut if they are many."""
+    return made.get("settings") or [word for word in variant.split(",") if word != "base"]
 
 
 def _evaluations(folder: str, weights: str | None) -> dict[str, float]:

@@ -10,13 +10,12 @@ def told_apart(rows: list[dict]) -> list[dict]:
     """Fill in `weights`, in place: the sha256 of the weights that taught a run if others with the same teacher by its
     settings learned from other weights, "unknown" if it is among these and its own are not recorded, else "".
 
-    rows: with `taught_by` (the sha256; None if not recorded, "" for a baseline) and the settings as JSON."""
+    rows: with `taught_by` (the sha256; "unknown" if not recorded, "" for a baseline) and the settings as JSON."""
     seen: dict[tuple, set] = {}
     for row in rows:
         seen.setdefault(_teacher(row), set()).add(row["taught_by"])
     for row in rows:
-        several = len(seen[_teacher(row)] - {None}) > 1
-        row["weights"] = (row["taught_by"] or UNKNOWN) if several else ""
+        row["weights"] = row["taught_by"] if len(seen[_teacher(row)] - {UNKNOWN}) > 1 else ""
     return rows
 
 

@@ -1,7 +1,6 @@
 """What a block of the table shows, in plain words: its findings, and the commands that run what is missing."""
 
 import json
-import re
 
 import numpy as np
 import pandas as pd
@@ -10,7 +9,7 @@ from analysis.comparing.multivariate_t import LEVEL, units_needed
 from analysis.comparing.table import lower_is_better
 from analysis.reading.settings import BASELINE
 from analysis.showing.controls import controls
-from analysis.showing.labels import amount, listed, name, names, once, teacher_of
+from analysis.showing.labels import amount, cut, listed, name, names, once, teacher_of
 from kdexp import CONF
 from kdexp.commands import as_typed
 
@@ -180,7 +179,7 @@ def commands(rows: pd.DataFrame) -> list[str]:
     if len(taught) and len(taught) == len(rows):
         said.append(f"The baseline is missing: {_command(taught.iloc[0], 'none', taught.wanted.iloc[0])}")
     if rows.over.iloc[0] != "teacher" and rows.lacking.any():
-        for (_, lacking), some in rows[rows.lacking != ""].groupby(["variant", "lacking"], sort=False):
+        for (_, lacking), some in rows[rows.lacking != ""].groupby(["words", "lacking"], sort=False):
             chosen = ",".join(dict.fromkeys(some.distill))
             said.append(f"Seeds are missing: {_command(some.iloc[0], chosen, lacking)}")
     return said
@@ -188,16 +187,14 @@ def commands(rows: pd.DataFrame) -> list[str]:
 
 def _command(row, chosen: str, seeds: str) -> str:
     baseline = chosen == BASELINE
-    parts = [part for part in row.variant.split(",") if part not in ("", "base")]
+    parts = json.loads(row.words)
     parts = ["dataset.root=DIR" if part.startswith("dataset.content=") else part for part in parts]
     if baseline:
         parts = [part for part in parts if not part.startswith(("distill.", "teacher_"))]
     named = [("dataset", row.dataset), ("model", row.student), *(("distill", name) for name in chosen.split(","))]
     named += [] if baseline else [("model", row.teacher)]
     told = row.variant and all((CONF / group / f"{name}.yaml").exists() for group, name in named)
-    if not told or any(
-        "=" not in part or part.startswith("teacher_checkpoint") or re.search(r"-[0-9a-f]{8}$", part) for part in parts
-    ):
+    if not told or any("=" not in part or part.startswith("teacher_checkpoint") or cut(part) for part in parts):
         return f"distill={chosen} seed={seeds}, with what was typed for the rows above"
     pair = [f"student={row.student}"] if baseline else [f"teacher={row.teacher}", f"student={row.student}"]
     return " ".join(

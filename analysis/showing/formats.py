@@ -162,6 +162,14 @@ def write(table: pd.DataFrame, out: Path) -> list[Path]:
     return written(out, texts)
 
 
+INTERNAL = ["sha256", "shared_settings", "method_settings", "words", "teacher_file"]
+
+
+def runs_csv(runs: pd.DataFrame) -> str:
+    """The frame of kdexp.runs, one row per run, without what only the analysis needs."""
+    return runs.drop(columns=INTERNAL, errors="ignore").to_csv(index=False)
+
+
 def written(out: Path, texts: dict[str, str]) -> list[Path]:
     """Write these files (name -> text), each atomically."""
     out.mkdir(parents=True, exist_ok=True)

@@ -78,16 +78,20 @@ def heading(rows: pd.DataFrame) -> str:
 
 
 def circumstances(rows: pd.DataFrame) -> str:
-    """The settings that all rows share and that differ from the defaults, with the device type and the precision. If their
-    list was too long for the name of a folder, what its name holds, and the recipe."""
+    """The settings that all rows share and that differ from the defaults, with the device type and the precision. In records
+    of earlier versions a list too long for the name of a folder is cut; then what is left of it, and the recipe."""
     shared = json.loads(rows.shared_settings.iloc[0])
-    texts = [text for text in rows.variant if text]
-    parts = [part for part in (texts[0].split(",") if texts else []) if not part.startswith(("distill.", "teacher_"))]
-    parts = [part for part in parts if part != "base"]
-    if texts and len(texts[0]) == 80 and re.search("-[0-9a-f]{8}$", texts[0]):  # cut by kdexp.config.naming.variant
+    texts = [words for words in map(json.loads, rows.words) if words]
+    parts = [part for part in (texts[0] if texts else []) if not part.startswith(("distill.", "teacher_"))]
+    if texts and len(",".join(texts[0])) == 80 and cut(texts[0][-1]):
         recipe = f"recipe={shared.get('recipe')}"
         parts = [*parts[:-1], *[recipe] * (recipe not in parts[:-1]), "..."]
     return "   ".join(filter(None, [",".join(parts), str(shared["device"]), str(shared["precision"])]))
+
+
+def cut(word: str) -> bool:
+    """Whether a setting was cut off to fit the name of a folder, by kdexp.config.naming.variant."""
+    return bool(re.search("-[0-9a-f]{8}$", word))
 
 
 def name(row, rows: pd.DataFrame) -> str:

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 
-from analysis.comparing.across import LEVEL, against, pairs_needed, smallest_p
+from analysis.comparing.across import FEW, LEVEL, against, pairs_needed, smallest_p
 from analysis.comparing.paper import baseline, every_two_of, gains, shared
 from analysis.comparing.table import is_percent
 from analysis.showing.labels import amount, listed, number, probability
@@ -147,9 +147,32 @@ def sentences(paper: pd.DataFrame) -> list[str]:
         "probable it is to be better, equal, worse by more than that (Bayesian signed ranks, no error rates); higher in: the "
         "share of pairs where it is above."
     )
+    said += _blanks(against(every_two_of(paper), baseline(paper)))
     if shared(paper):
         said.append("Some pairs share a teacher or a student: they say less than as many independent ones.")
     return [*said, *_tuned(paper)]
+
+
+def _blanks(found: pd.DataFrame) -> list[str]:
+    """Why a cell of the table is empty."""
+    found = found[found.pairs > 0]
+    groups = (
+        ("it has one pair", "they have one pair each", found.pairs == 1),
+        (
+            "its gain is the same on every pair",
+            "their gains are the same on every pair",
+            found.low.isna() & (found.pairs > 1),
+        ),
+    )
+    said = []
+    for alone, together, which in groups:
+        if names := list(found["first"][which]):
+            said.append(f"No interval for {listed(names)}: {alone if len(names) == 1 else together}.")
+    if few := list(found["first"][found.better.isna()]):
+        said.append(
+            f"No P(+ = -) for {listed(few)}: with fewer than {FEW} pairs it would often be sure of nothing real."
+        )
+    return said
 
 
 def _tuned(paper: pd.DataFrame) -> list[str]:

@@ -8,6 +8,8 @@ from kdexp.command.estimate import Pace, epochs_done
 from kdexp.command.plan import grouped, missing_teachers
 from kdexp.config import naming
 from kdexp.config.schema import UsageError
+from kdexp.datasets.download import nothing_downloaded
+from kdexp.engines.dispatch import check_data
 from kdexp.job import Job
 from kdexp.machine import machine
 
@@ -44,6 +46,16 @@ def preview(jobs: list[Job]) -> None:
     print(
         f"{counts}{more}{_about(pace, _units(teachers, groups))}.{_other_ways(pace, todo, teachers)}  Nothing was started."
     )
+    _check(todo)
+
+
+def _check(todo: list[Job]) -> None:
+    """Say why the command itself would stop at once, or what it would download."""
+    try:
+        with nothing_downloaded():
+            check_data(todo)
+    except UsageError as error:
+        screen.say(f"not ready   {error}")
 
 
 def _told_apart(jobs: list[Job]) -> dict[Job, str]:

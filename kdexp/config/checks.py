@@ -63,6 +63,7 @@ CHOICES = {
     "recipe.padding_mode": ("constant", "reflect"),
     "recipe.schedule": (STEP, *SHAPES),
 }
+TO_ONE = "pixels are numbers from 0 to 1 here. Divide means and standard deviations of 0 to 255 by 255"
 DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
 
 
@@ -143,6 +144,8 @@ def _constants(config: dict) -> list[str]:
     for key in ("mean", "std"):
         if len(node[key]) != node["channels"]:
             errors.append(f"dataset.{key}={node[key]}: must be one number for each of the {node['channels']} channels")
+        elif max(node[key], default=0) > 1:
+            errors.append(f"dataset.{key}={node[key]}: {TO_ONE}")
     return errors
 
 
@@ -180,6 +183,8 @@ def _teacher_normalize(config: dict) -> list[str]:
     if [len(row) if isinstance(row, list) else 0 for row in rows] == [config["dataset"]["channels"]] * 2:
         means, stds = rows
         numbers = all(type(value) in (int, float) and math.isfinite(value) for value in means + stds)
+        if numbers and max(means + stds) > 1:
+            return [f"teacher_normalize={given}: {TO_ONE}"]
         if numbers and min(stds) > 0:
             return []
     form = ",".join(f"[{','.join([name] * config['dataset']['channels'])}]" for name in ("mean", "std"))

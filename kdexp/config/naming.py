@@ -55,16 +55,20 @@ def words(values: dict, comma: str = ",") -> list[str]:
     return [f"{key}={json.dumps(value, separators=(comma, ':'))}".replace('"', "") for key, value in values.items()]
 
 
-def variant(config: dict) -> str:
-    """`base`, or what `differing` finds, in a name of at most 80 characters. A path is replaced by a hash of its
-    content."""
+def without_paths(config: dict) -> dict:
+    """What `differing` finds, with a hash of its content instead of each path."""
     values = differing(config)
     if config["teacher_checkpoint"]:
         values["teacher_checkpoint"] = file_sha256(config["teacher_checkpoint"])[:8]
     if content := config["dataset"].get("content"):
         values |= {"dataset.content": content} if "dataset.root" in values else {}
         values = {key: value for key, value in sorted(values.items()) if key not in PLACES}
-    text = ",".join(words(values, comma="+"))
+    return values
+
+
+def variant(config: dict) -> str:
+    """`base`, or `without_paths` in a name of at most 80 characters."""
+    text = ",".join(words(without_paths(config), comma="+"))
     name = re.sub(r"[^A-Za-z0-9_.,=+-]+", "-", text)
     if name != text or len(name) > 80:
         name = f"{name[:71]}-{sha256(text.encode())[:8]}"

@@ -8,7 +8,7 @@ from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import check_integrity
 
 from kdexp.datasets import DatasetError, Images
-from kdexp.datasets.download import download, into
+from kdexp.datasets.download import get
 
 
 def cifar10(root: str | Path) -> tuple[Images, Images]:
@@ -22,31 +22,20 @@ def cifar100(root: str | Path) -> tuple[Images, Images]:
 
 
 def _read(source: type[CIFAR10], root: Path) -> tuple[Images, Images]:
-    folder = root / source.base_folder
-    files = [
-        (folder / name, md5)
-        for name, md5 in [*source.train_list, *source.test_list, (source.meta["filename"], source.meta["md5"])]
-    ]
-    if not all(path.exists() for path, _ in files):
-        _fetch(source, root)
-    for path, md5 in files:
-        if not check_integrity(path, md5):
+    folder, archive = root / source.base_folder, root / source.filename
+    listed = [*source.train_list, *source.test_list, (source.meta["filename"], source.meta["md5"])]
+    files = {folder / name: md5 for name, md5 in listed}
+
+    def fetch():
+        if archive.exists() and not check_integrity(archive, source.tgz_md5):
             raise DatasetError(
-                f"{path} is corrupt: its md5 is not the original's. Delete {folder} and start again to download it again"
+                f"{archive} is corrupt: its md5 is not the original's. Delete it and start again to download it again"
             )
+        source(root, download=True)
+
+    get(root, source.url, files, fetch, offline=archive.exists())
     return _tensors(source(root, train=True)), _tensors(source(root, train=False))
 
 
 def _tensors(split: CIFAR10) -> Images:
     return Images(torch.from_numpy(split.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(split.targets))
-
-
-def _fetch(source: type[CIFAR10], root: Path) -> None:
-    """Unpack or download the archive. Writes nothing if neither is possible."""
-    archive = root / source.filename
-    if archive.exists() and not check_integrity(archive, source.tgz_md5):
-        raise DatasetError(
-            f"{archive} is corrupt: its md5 is not the original's. Delete it and start again to download it again"
-        )
-    fetch = lambda: source(root, download=True)
-    into(root, source.url, fetch) if archive.exists() else download(source.url, root, fetch)

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import torchvision.datasets
-from torchvision.datasets.utils import check_integrity
 
-from kdexp.datasets import DatasetError, Images
-from kdexp.datasets.download import download
+from kdexp.datasets import Images
+from kdexp.datasets.download import get
 
 # md5 of the unpacked files; torchvision's checksums are of the archives
 FILES = {
@@ -21,15 +20,8 @@ def mnist(root: str | Path) -> tuple[Images, Images]:
     """60,000 training and 10,000 test images (N, 1, 28, 28) of ten digits, from `root`/MNIST/raw. Raises
     DatasetError."""
     source, root = torchvision.datasets.MNIST, Path(root)
-    folder = root / "MNIST" / "raw"
-    if not all((folder / name).exists() for name in FILES):
-        download(source.mirrors[0], root, lambda: source(root, download=True))
-    for name, md5 in FILES.items():
-        if not check_integrity(folder / name, md5):
-            raise DatasetError(
-                f"{folder / name} is corrupt: its md5 is not the original's. Delete {folder} and start again to download it "
-                "again"
-            )
+    files = {root / "MNIST" / "raw" / name: md5 for name, md5 in FILES.items()}
+    get(root, source.mirrors[0], files, lambda: source(root, download=True))
     return _tensors(source(root, train=True)), _tensors(source(root, train=False))
 
 

@@ -14,6 +14,7 @@ import torch
 from kdexp import screen
 from kdexp.command.plan import missing_teachers, title
 from kdexp.experiment import load_data
+from kdexp.fits import check_batches
 from kdexp.interrupt import Stopped
 from kdexp.job import Job
 from kdexp.record import lease
@@ -27,9 +28,12 @@ class WorkerLost(Exception):
 
 
 def check_data(jobs: list[Job]) -> None:
-    """Download and check each data set of the jobs once. Raises UsageError."""
-    for job in {job.data_key: job for job in jobs}.values():
-        load_data(job.config, torch.device("cpu"))
+    """Download and check each data set of the jobs once, and their batches. Raises UsageError."""
+    images = {}
+    for job in jobs:
+        if job.data_key not in images:
+            images[job.data_key] = len(load_data(job.config, torch.device("cpu")).train.labels)
+        check_batches(job.config, images[job.data_key])
 
 
 class Dispatch:

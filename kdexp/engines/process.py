@@ -2,6 +2,7 @@
 
 from kdexp import screen
 from kdexp.command.plan import title
+from kdexp.fits import check_batches
 from kdexp.group import Group
 from kdexp.interrupt import wait_for
 from kdexp.job import Job
@@ -15,7 +16,12 @@ class Process:
 
     def check(self, jobs: list[Job]) -> list[str]:
         """Read the jobs' data; returns what they run on. Raises UsageError for missing data or devices."""
-        return [str(machine(job.config, len(self.teachers.data_of(job).train.labels))) for job in jobs]
+        where = []
+        for job in jobs:
+            images = len(self.teachers.data_of(job).train.labels)
+            check_batches(job.config, images)
+            where.append(str(machine(job.config, images)))
+        return where
 
     def run(self, groups: list[list[Job]], interrupted) -> None:
         """Train the free runs first, then wait one by one for those that other processes are training. A missing

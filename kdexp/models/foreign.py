@@ -48,7 +48,10 @@ def load_weights(network: nn.Module, file: str | Path, name: str, known: Iterabl
     if misfit := _misfit(state, network):
         alike = next((f". It looks like {other}" for other, made in known if not _misfit(state, made)), "")
         raise ValueError(f"does not fit {name}: {misfit}{alike}")
-    own = {name: state[key] for name, key in _keys(state, network).items()}
+    keys = _keys(state, network)
+    if bad := next((key for key in keys.values() if not state[key].isfinite().all()), None):
+        raise ValueError(f"holds values that are not finite in {bad}: its training diverged, or the file is damaged")
+    own = {name: state[key] for name, key in keys.items()}
     network.load_state_dict(network.state_dict() | own)
 
 

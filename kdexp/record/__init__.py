@@ -75,8 +75,14 @@ class Record:
         if any(path.exists() for path in left) and os.access(self.folder.parent, os.W_OK) and self.lock():
             self.unlock()
 
+    def _half_written(self) -> list[Path]:
+        """What `write_atomically` left behind in a killed process: .NAME.PID of a file of ours, and nothing else."""
+        names = (*seal.SEALED, "status.json", "result.json", "checkpoint.pt")
+        found = (self.folder.glob(f".{name}.*") for name in names)
+        return [path for some in found for path in some if path.suffix[1:].isdecimal() and not path.is_dir()]
+
     def _leftovers(self) -> list[Path]:
-        return [*self.folder.glob(".*"), self.folder / "checkpoint.pt"]
+        return [*self._half_written(), self.folder / "checkpoint.pt"]
 
     def _remove_leftovers(self) -> None:
         for path in self._leftovers():
@@ -115,7 +121,7 @@ class Record:
         that status.json keeps."""
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            for leftover in (*self.folder.glob(".*"), self.folder / "result.json"):
+            for leftover in (*self._half_written(), self.folder / "result.json"):
                 leftover.unlink(missing_ok=True)
         write_atomically(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)).encode())
         self.heartbeat(fingerprint=fingerprint, started=time.strftime("%Y-%m-%d %H:%M:%S"), **made_with)
@@ -145,8 +151,10 @@ class Record:
         write_atomically(self.folder / name, text.getvalue().encode())
 
     def save_logits(self, logits) -> None:
-        """logits: (N, classes) of the test images, an array; kept as float16."""
-        write_atomically(self.folder / "logits.npy", npy_bytes(logits.astype("float16")))
+        """logits: (N, classes) of the test images, an array; kept as float16, or as float32 if they are larger than
+        float16 can be."""
+        kind = "float16" if abs(logits).max(initial=0) <= 65504 else "float32"
+        write_atomically(self.folder / "logits.npy", npy_bytes(logits.astype(kind)))
 
     def save_right(self, bits) -> None:
         """bits: from np.packbits, whether each test image was classified correctly, eight images per byte; the number
