@@ -95,8 +95,10 @@ class Job:
 
     @property
     def to_do(self) -> bool:
-        """Not done, and not diverged before, as it would diverge again: only rerun=failed or all retries it."""
-        gave_up = self.record.status.get("status") == "diverged" and self.config["rerun"] == "none"
+        """Not done, and not diverged before, as it would diverge again: only rerun=failed or all retries it, or
+        rerun=changed once something has changed."""
+        diverged = self.record.status.get("status") == "diverged"
+        gave_up = diverged and self.config["rerun"] in ("none", "changed") and not self.outdated
         return not (self.done or gave_up)
 
     @property

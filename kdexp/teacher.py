@@ -13,6 +13,7 @@ from torch import nn
 from kdexp import screen
 from kdexp.config.naming import file_sha256
 from kdexp.config.schema import UsageError
+from kdexp.config.sources import sources
 from kdexp.evaluate import Score, evaluate
 from kdexp.experiment import Data, build_network, load_data
 from kdexp.graph import ForwardGraph
@@ -65,6 +66,9 @@ def load_network(run_folder: Path) -> nn.Module:
         raise ValueError(f"{run_folder}: damaged {', '.join(sorted(broken))}; train the run again")
     config = OmegaConf.to_container(OmegaConf.load(run_folder / "config.yaml"))
     network = build_network(config["model"]["student"], config["plugins"])
+    made = (seal.read_json(run_folder / "result.json") or {}).get("sources", {}).get("model.student")
+    if made not in (None, sources(config).get("model.student")):
+        screen.say(f"{run_folder}: the code of {config['model']['student']['_target_']} has changed since it was trained")
     network.load_state_dict(torch.load(run_folder / "student.pt", map_location="cpu", weights_only=True))
     network.config = config
     return network.eval()
@@ -134,8 +138,8 @@ class Teachers:
             teacher.taken = False
             self._train_missing(teacher, train, interrupted)
 
-    def _trained(self, job: Job, teacher: Job) -> tuple[torch.nn.Module, Score]:
-        """The teacher's network, if its file is intact (see Job.done) and it scores what its record says."""
+    def _trained(self, job: Job, teacher: Job) -> Teacher:
+        """The teacher, if its file is intact (see Job.done) and it scores what its record says."""
         if not teacher.done:
             why = teacher.record.status.get("error")
             raise UsageError(f"no teacher {teacher.pair}: {why}   {teacher.record.folder / 'run.log'}")

@@ -30,7 +30,7 @@ def sources(config: dict) -> dict[str, str]:
 def digest(path: str, package: str, module: str) -> str:
     """16 hexadecimal digits that stand for the code behind a `_target_`: the module it names, the one that defines it,
     and whatever these import from `package`, the package of both. Comments, blank lines, and docstrings don't count."""
-    seen: dict[str, list] = {}
+    seen: dict[str, object] = {}
     todo = [path.rpartition(".")[0], module]
     while todo:
         name = todo.pop()

@@ -142,7 +142,7 @@ def decode(path: str, size: int) -> Decoded:
                 return Decoded(None, f"more than 8 bits per channel, mode {image.mode}")
             turned = image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
             upright = ImageOps.exif_transpose(image) if turned else image
-            transparent = upright.has_transparency_data and upright.convert("RGBA").getextrema()[3][0] < 255
+            transparent = upright.has_transparency_data and np.asarray(upright.convert("RGBA"))[..., 3].min() < 255
             if transparent:  # below a transparent pixel there may be any color
                 layer = upright.convert("RGBA")
                 upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
