@@ -21,28 +21,30 @@ def check_batches(config: dict, images: int) -> None:
         )
     if size != 1 and images % size != 1:
         return
-    model, trained_here = config["model"], not config["teacher_checkpoint"]
-    for node in filter(None, (model["student"], trained_here and model["teacher"])):
-        if not _takes_one(
-            json.dumps([node, config["plugins"], config["dataset"]["image_size"], config["dataset"]["channels"]])
-        ):
-            below, above = (
-                next(b for b in some if images % b != 1) for some in (range(size, 0, -1), range(size, size + images))
-            )
-            fitting = f"batch_size={above}" if below < 2 else f"batch_size={below} or batch_size={above}"
+    data, trained_here = config["dataset"], not config["teacher_checkpoint"]
+    nodes = config["model"]["student"], trained_here and config["model"]["teacher"]
+    shape = data["channels"], data["image_size"], data["image_size"]
+    for node in filter(None, nodes):
+        if not _takes_one(json.dumps(node), tuple(config["plugins"]), shape):
             raise UsageError(
                 f"batch_size={size}: of {images} training images, one is left for the last batch, and {node['name']} cannot "
-                f"normalize a single value per channel. Choose {fitting}"
+                f"normalize a single value per channel. Choose {_fitting(size, images)}"
             )
+
+
+def _fitting(size: int, images: int) -> str:
+    """The nearest batch sizes without a last batch of one."""
+    fits = [other for other in range(2, images + 1) if images % other != 1]
+    near = [max((other for other in fits if other < size), default=None), min(other for other in fits if other > size)]
+    return " or ".join(f"batch_size={other}" for other in near if other)
 
 
 @functools.cache
-def _takes_one(network: str) -> bool:
-    """Whether a network can be trained on a single image."""
-    node, plugins, size, channels = json.loads(network)
+def _takes_one(node: str, plugins: tuple[str, ...], shape: tuple[int, int, int]) -> bool:
+    """Whether a network can be trained on a single image of this shape."""
     with torch.device("meta"), ShapesOnly(), torch.no_grad():
         try:
-            build_network(node, plugins).train()(torch.empty(1, channels, size, size))
+            build_network(json.loads(node), plugins).train()(torch.empty(1, *shape))
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise

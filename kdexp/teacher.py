@@ -68,7 +68,9 @@ def load_network(run_folder: Path) -> nn.Module:
     network = build_network(config["model"]["student"], config["plugins"])
     made = (seal.read_json(run_folder / "result.json") or {}).get("sources", {}).get("model.student")
     if made not in (None, sources(config).get("model.student")):
-        screen.say(f"{run_folder}: the code of {config['model']['student']['_target_']} has changed since it was trained")
+        screen.say(
+            f"{run_folder}: the code of {config['model']['student']['_target_']} has changed since it was trained"
+        )
     network.load_state_dict(torch.load(run_folder / "student.pt", map_location="cpu", weights_only=True))
     network.config = config
     return network.eval()

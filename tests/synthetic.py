@@ -1,6 +1,7 @@
 """Synthetic records: folders as kdexp writes them, with numbers that the test chooses."""
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -105,7 +106,7 @@ def record(
                 "status": status,
                 "pid": 1,
                 "host": "here",
-                "heartbeat": 0,
+                "heartbeat": time.time() if status == "running" else 0,
                 "started": "2026-01-01 00:00:00",
                 "error": None,
                 **state,

@@ -230,7 +230,7 @@ def test_networks_of_torchvision_on_small_images(arch):
 
 def test_four_methods_distil_to_mobilenet_v2(run):
     words = ("student=torchvision", "model.student.arch=mobilenet_v2", "dataset.limit=32", "epochs=1", "batch_size=16")
-    done = run("-m", "distill=kd,rkd,sp,at", *words, "dataset.image_size=32", check=0)
+    done = run("-m", "distill=kd,rkd,sp,at", *words, "dataset=digits32", check=0)
     assert "4 of 4 done" in done.stderr and "wrn16_1-mobilenet_v2" in done.stderr
 
 

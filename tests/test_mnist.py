@@ -122,7 +122,7 @@ def test_as_many_constants_as_channels(hydra, tmp_path, word):
 
 def test_images_of_other_channels_are_refused(hydra):
     config = hydra("dataset=digits", "dataset.channels=1", "dataset.mean=[0.3]", "dataset.std=[0.4]")
-    with pytest.raises(UsageError, match="dataset.channels=1: the images of digits have 3"):
+    with pytest.raises(UsageError, match="and must be \\(N, 1, 8, 8\\)"):
         experiment.load_data(config, torch.device("cpu"))
     digits = experiment.load_data(hydra("dataset=digits"), torch.device("cpu")).test
     with pytest.raises(UsageError, match="8 pixels, 3 channels and 10 classes; the network expects 8, 1 and 10"):

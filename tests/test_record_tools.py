@@ -21,10 +21,8 @@ from synthetic import record
 import kdexp
 from analysis import summarize
 from kdexp import ROOT, experiment
-from kdexp.config import naming, resolve
 from kdexp.record import Record, runs, seal
 from kdexp.record.__main__ import main
-from kdexp.record.remove import students_of
 
 LIVE = {"host": socket.gethostname(), "pid": os.getppid()}
 
@@ -189,55 +187,9 @@ def test_rm_refuses_what_is_at_work(outputs, capsys):
     held.unlock()
 
 
-def test_students_of_a_teacher(hydra, tmp_path):
-    """From records alone what Hydra would compose: kdexp.config.resolve.teacher_of."""
-    here = ("dataset=digits", "recipe=quick", "teacher=wrn16_1", "student=resnet8", f"paths.outputs={tmp_path}")
-    students = [
-        [],
-        ["distill=sp", "distill.weight=5", "seed=2", "optimizer.lr=0.3", "tag=again"],
-        ["optimizer=adamw", "distill=at", "student=resnet14", "weight_factor=0.1"],
-        ["teacher_seed=2"],
-        ["teacher_epoch=1"],
-        ["epochs=3"],
-        ["recipe.lr=0.3"],
-        ["recipe=crd240", "dataset.limit=100"],
-        ["dataset.validation=30", "precision=bf16"],
-        ["teacher=wrn", "model.teacher.depth=22", "model.teacher.widen_factor=1", "deterministic=true"],
-    ]
-    configs = [hydra(*here, *words) for words in students]
-    configs += [resolve.teacher_of(config) for config in configs]
-    alone = ("distill=none", "student=wrn16_1")
-    more = [
-        ["tag=x"],
-        ["optimizer.lr=0.3"],
-        ["optimizer=adamw"],
-        ["distill.ce_weight=0.5"],
-        ["seed=3"],
-        ["epochs=5"],
-        ["stop_epoch=2"],
-    ]
-    configs += [hydra(*here, *alone, *words) for words in more] + [hydra(*here, "distill=none")]
-    where = {}
-    for config in configs:
-        folder = naming.folder(config)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(config)))
-        (folder / "status.json").write_text('{"status": "done"}')
-        where[folder] = config
-    found = runs.find([tmp_path])
-    assert len(found) == len(where) > 20
-    of = {run.folder: {one.folder for one in students_of(run, found)} for run in found}
-    teachers = {folder: resolve.teacher_of(config) for folder, config in where.items()}
-    expected = {folder: {s for s, t in teachers.items() if t and naming.folder(t) == folder} for folder in where}
-    assert of == expected and sum(map(bool, of.values())) == 8 and max(map(len, of.values())) == 3
-
-
 def test_rm_says_whose_teacher_goes(tmp_path, capsys):
-    folder = record(tmp_path, "kd")
-    teacher = record(tmp_path, "none", student="wrn16_4")
-    config = Record(folder).config
-    own = {"model": {"teacher": None, "student": config["model"]["teacher"]}, "optimizer": {"lr": 0.05}}
-    (teacher / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.merge(Record(teacher).config, own)))
+    teacher = record(tmp_path, "none", student="wrn16_4", result={"student_sha256": "ab" * 32})
+    folder = record(tmp_path, "kd", result={"teachers": [{"sha256": "ab" * 32}]})
     out, err = told(capsys, "rm", tmp_path, "student=wrn16_4", "--yes")
     assert "wrn16_4 seed 1 is the teacher of 1 student that would stay (resnet20 KD seed 1)" in err
     assert folder.exists() and not teacher.exists()

@@ -331,20 +331,17 @@ def test_watch(tmp_path, capsys):
     running = record(tmp_path, "kd", 1, 60, "running", state={"heartbeat": now - 5}, epochs=40)
     record(tmp_path, "sp", 1, 60, "running", state={"heartbeat": now - 4000}, epochs=10)
     runs = records.load(tmp_path)
-    state = watch.snapshot(runs, records.epochs(runs), now).set_index("name")
+    state = watch.snapshot(runs, records.epochs(runs)).set_index("name")
     kd, sp = state.loc["wrn16_4 -> resnet20 KD seed 1"], state.loc["wrn16_4 -> resnet20 SP seed 1"]
-    assert (kd.epoch, kd.epochs, kd.left, kd.alive, sp.alive) == (
-        40,
-        240,
-        400,
-        True,
-        False,
-    ) and kd.test_acc == pytest.approx(60)
+    assert (kd.epoch, kd.epochs, kd.left, kd.status, sp.status) == (40, 240, 400, "running", "stopped")
+    assert kd.test_acc == pytest.approx(60)
     console = Console(width=80, record=True, file=open("/dev/null", "w"))
     console.print(watch.render(runs, state.reset_index()))
     text = console.export_text()
-    assert "1 done · 2 running · 1 diverged" in text and re.search(r"KD seed 1 +40/240 +60\.00 +6 min", text)
-    assert "silent for 1 h 7 min" in text and "loss not finite" in text
+    assert "1 done · 1 running · 1 diverged · 1 stopped" in text and re.search(
+        r"KD seed 1 +40/240 +60\.00 +6 min", text
+    )
+    assert "stopped: wrn16_4 -> resnet20 SP seed 1" in text and "loss not finite" in text
     drawings = []
 
     def sleep(seconds):

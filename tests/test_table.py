@@ -320,7 +320,7 @@ def test_no_sentence_about_a_wide_row_is_laughable(tmp_path):
     )
     shown = output.display(rows).set_index("method")
     assert shown.loc["AT", "95 % interval"] == "too uneven" and shown.loc["AT", " "] == "?"
-    assert "?  far behind the best mean" in output.paragraph(rows)[1] and "**AT**" not in formats.markdown(table)
+    assert "?  far behind the best mean" in output.remarks(rows)[1] and "**AT**" not in formats.markdown(table)
     write(tmp_path, at=[51.3, 50.7, 51.9])  # wide in points, and no wonder so far from the ceiling
     table = tabulate(records.load(tmp_path))
     assert row(table, "at").test == "log odds" and row(table, "at").p < 0.001

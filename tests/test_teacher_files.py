@@ -15,6 +15,7 @@ import torchvision
 from torch import nn
 
 from kdexp.config import naming
+from kdexp.config.naming import file_sha256
 from kdexp.config.schema import UsageError
 from kdexp.datasets.batches import Pixels
 from kdexp.datasets.digits import digits
@@ -437,7 +438,8 @@ def test_the_same_logits_on_the_data_of_a_run(tiny, here):
     torch.save(theirs.state_dict(), "x.pt")
     job = Job(tiny("distill=kd", "teacher_checkpoint=x.pt", f"teacher_normalize={ONE}"))
     teachers = Teachers()
-    network, score = teachers.of(job, None, None)
+    network, score, origin, _ = teachers.of(job, None, None)
+    assert origin["sha256"] == file_sha256("x.pt") and origin["test_acc"] == score.acc
     data: Data = teachers.data_of(job)
     with torch.no_grad():
         found = network(data.pixels.normalise(data.test.images)).logits

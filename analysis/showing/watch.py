@@ -11,19 +11,20 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.reading.records import epochs, read
-from kdexp.record.lease import SILENT
 from kdexp.screen import duration
 
 QUIET = 3  # stop after this many redraws with no live run: between two groups nothing runs for a moment
 
 
-def snapshot(runs: pd.DataFrame, rows: pd.DataFrame, now: float) -> pd.DataFrame:
+COLUMNS = ["name", "status", "epoch", "epochs", "test_acc", "left", "error", "folder"]
+
+
+def snapshot(runs: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """A row per unfinished run: name, status, epoch, epochs, test_acc (percent), left (seconds, from its last five epochs),
-    silent (seconds since its heartbeat), alive, error, folder."""
+    error, folder."""
     found, rows_of = [], dict([*rows.groupby("run")])
     for run in runs[runs.status != "done"].itertuples():
         mine = rows_of.get(run.Index, rows.iloc[:0])
-        silent = now - float(run.heartbeat) if pd.notna(run.heartbeat) else float("inf")
         epoch = int(mine.epoch.max()) if len(mine) else 0
         pace = mine.seconds.tail(5).mean() if len(mine) else float("nan")
         found.append(
@@ -34,18 +35,15 @@ def snapshot(runs: pd.DataFrame, rows: pd.DataFrame, now: float) -> pd.DataFrame
                 "epochs": int(run.epochs),
                 "test_acc": mine.test_acc.iloc[-1] if len(mine) else float("nan"),
                 "left": (int(run.epochs) - epoch) * pace,
-                "silent": silent,
-                "alive": run.status == "running" and silent < SILENT,
                 "error": run.error if isinstance(run.error, str) else "",
                 "folder": run.folder,
             }
         )
-    columns = ["name", "status", "epoch", "epochs", "test_acc", "left", "silent", "alive", "error", "folder"]
-    return pd.DataFrame(found, columns=columns)
+    return pd.DataFrame(found, columns=COLUMNS)
 
 
 def render(runs: pd.DataFrame, state: pd.DataFrame, lines: int = 30) -> Group:
-    """The drawing: one line of counts, the running runs, the failed runs."""
+    """The drawing: one line of counts, the running runs, those that failed or were stopped."""
     running, failed = state[state.status == "running"], state[state.status != "running"]
     counts = Counter(runs.status)
     order = ("done", "running", "failed", "diverged", *sorted(counts))
@@ -55,17 +53,14 @@ def render(runs: pd.DataFrame, state: pd.DataFrame, lines: int = 30) -> Group:
         shown.add_column(column, justify="left" if column == "running" else "right", no_wrap=True)
     for row in running.head(lines).itertuples():
         accuracy = "" if pd.isna(row.test_acc) else f"{row.test_acc:.2f}"
-        known = np.isfinite(row.left if row.alive else row.silent)
-        if row.alive:
-            left = duration(row.left) if known else ""
-        else:
-            left = f"silent for {duration(row.silent)}" if known else "no heartbeat"
-        shown.add_row(
-            Text(row.name), f"{row.epoch}/{row.epochs}", accuracy, left, style=None if row.alive else "yellow"
-        )
+        left = duration(row.left) if np.isfinite(row.left) else ""
+        shown.add_row(Text(row.name), f"{row.epoch}/{row.epochs}", accuracy, left)
     more = [Text(f"... and {len(running) - lines} more")] if len(running) > lines else []
     bad = [
-        Text(f"{row.status}: {row.name}   {row.error}\n    {row.folder}/run.log", style="red")
+        Text(
+            f"{row.status}: {row.name}   {row.error}\n    {row.folder}/run.log",
+            style="yellow" if row.status == "stopped" else "red",
+        )
         for row in failed.head(lines).itertuples()
     ]
     return Group(Text(head or "no runs yet"), *([shown] if len(running) else []), *more, *bad)
@@ -78,17 +73,17 @@ def watch(outputs: list[str], every: float = 2.0, sleep=time.sleep) -> None:
         while quiet < QUIET:
             runs, _ = read(*outputs)
             if runs.empty:
-                state, drawing = pd.DataFrame({"alive": []}), Text("no runs yet")
+                state, drawing = pd.DataFrame(columns=COLUMNS), Text("no runs yet")
             else:
                 unfinished = runs[runs.status != "done"]
-                state = snapshot(runs, epochs(unfinished), time.time())
+                state = snapshot(runs, epochs(unfinished))
                 drawing = render(runs, state)
-            known = (len(runs), state.drop(columns=["left", "silent"], errors="ignore").to_csv())
+            known = (len(runs), state.drop(columns="left").to_csv())
             if isinstance(screen, Live):
                 screen.update(drawing, refresh=True)
             elif known != before:
                 screen.print(drawing)
             before = known
-            quiet = 0 if state.alive.any() else quiet + 1
+            quiet = 0 if (state.status == "running").any() else quiet + 1
             if quiet < QUIET:
                 sleep(every)

@@ -50,12 +50,13 @@ def preview(jobs: list[Job]) -> None:
 
 
 def _check(todo: list[Job]) -> None:
-    """Say why the command itself would stop at once, or what it would download."""
-    try:
-        with nothing_downloaded():
+    """Say why the command itself would stop at once. It would download what is missing, so that is no reason."""
+    with nothing_downloaded() as missing:
+        try:
             check_data(todo)
-    except UsageError as error:
-        screen.say(f"not ready   {error}")
+        except UsageError as error:
+            if not missing:
+                screen.say(f"not ready   {error}")
 
 
 def _told_apart(jobs: list[Job]) -> dict[Job, str]:

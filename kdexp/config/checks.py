@@ -144,8 +144,8 @@ def _constants(config: dict) -> list[str]:
     for key in ("mean", "std"):
         if len(node[key]) != node["channels"]:
             errors.append(f"dataset.{key}={node[key]}: must be one number for each of the {node['channels']} channels")
-        elif max(node[key], default=0) > 1:
-            errors.append(f"dataset.{key}={node[key]}: {TO_ONE}")
+    if max(node["mean"], default=0) > 1:
+        errors.append(f"dataset.mean={node['mean']}: {TO_ONE}")
     return errors
 
 
@@ -183,7 +183,7 @@ def _teacher_normalize(config: dict) -> list[str]:
     if [len(row) if isinstance(row, list) else 0 for row in rows] == [config["dataset"]["channels"]] * 2:
         means, stds = rows
         numbers = all(type(value) in (int, float) and math.isfinite(value) for value in means + stds)
-        if numbers and max(means + stds) > 1:
+        if numbers and max(means) > 1:
             return [f"teacher_normalize={given}: {TO_ONE}"]
         if numbers and min(stds) > 0:
             return []

@@ -10,7 +10,7 @@ def check_images(node: dict, **parts: Images) -> None:
     classes, size, channels = (node[key] for key in ("num_classes", "image_size", "channels"))
     for part, (images, labels) in parts.items():
         where = f"the {part} images"
-        if images.dtype != torch.uint8:
+        if images.dtype != torch.uint8 and not (images.is_floating_point() and images.max() > 1):
             raise DatasetError(
                 f"{where} are {images.dtype}, and must be uint8 from 0 to 255: they are divided by 255 here. "
                 "From floats in 0..1: (images * 255).round().to(torch.uint8)"

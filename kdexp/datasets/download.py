@@ -4,7 +4,7 @@ import contextlib
 import os
 import tempfile
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -22,7 +22,8 @@ def get(root: Path, url: str, files: dict[Path, str], fetch: Callable[[], object
     damaged = lambda: next((path for path, md5 in files.items() if not check_integrity(path, md5)), None)
     missing = lambda: not all(path.exists() for path in files)
     if damaged():
-        if missing() and not _allowed.get():
+        if missing() and (noted := _missing.get()) is not None:
+            noted.append(root)
             raise DatasetError(f"the data are not in {root.resolve()} yet")
         if missing() and not offline:
             _reach(url, root)
@@ -34,17 +35,20 @@ def get(root: Path, url: str, files: dict[Path, str], fetch: Callable[[], object
         )
 
 
-_allowed = ContextVar("downloads are allowed", default=True)
+_missing: ContextVar[list[Path] | None] = ContextVar(
+    "where data are missing, if nothing is to be downloaded", default=None
+)
 
 
 @contextlib.contextmanager
-def nothing_downloaded():
-    """Inside, missing files are an error."""
-    token = _allowed.set(False)
+def nothing_downloaded() -> Iterator[list[Path]]:
+    """Inside, missing files are an error. Yields the folders they are missing from."""
+    missing: list[Path] = []
+    token = _missing.set(missing)
     try:
-        yield
+        yield missing
     finally:
-        _allowed.reset(token)
+        _missing.reset(token)
 
 
 def _reach(url: str, root: Path) -> None:

@@ -83,7 +83,9 @@ def _files(run: Run, scrub: Scrub, weights: bool) -> dict[str, bytes]:
         status = {key: value for key, value in run.status.items() if key not in ("host", "pid")}
         files["status.json"] = _json(status | {"error": run.status.get("error") and scrub(str(run.status["error"]))})
     if run.result:
-        words = {"settings": [scrub.folders(word) for word in run.result["settings"]]} if "settings" in run.result else {}
+        words = (
+            {"settings": [scrub.folders(word) for word in run.result["settings"]]} if "settings" in run.result else {}
+        )
         files["result.json"] = _json(seal.sealed(run.result | words, files))
     return files
 
