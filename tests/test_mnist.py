@@ -135,7 +135,9 @@ def test_runs_on_one_channel(graylab, run):
     limit = ("model.student.max_norm=0.5", "model.student.dropout=0.2")
     run("-m", *words, *limit, "distill=none,kd,rkd", "augment=rand", "teacher=resnet8", check=0)
     refused = run(*words, *limit, "distill=nst", "teacher=resnet8", check=1)
-    assert "nst: needs the tap stage1, which mlp24_16drop0_0.2norm0.5 does not have. It has: embedding" in refused.stderr
+    assert (
+        "nst: needs the tap stage1, which mlp24_16drop0_0.2norm0.5 does not have. It has: embedding" in refused.stderr
+    )
     folders = sorted(graylab.glob("outputs/gray/*mlp*/*/*/seed1"))
     assert sorted(folder.parts[-3] for folder in folders) == ["kd", "none", "rkd"]
     described = run(*words, "teacher=resnet8", "describe=true", check=0)
@@ -144,7 +146,9 @@ def test_runs_on_one_channel(graylab, run):
         network = kdexp.load(folder)
         assert all(layer.weight.norm(dim=1).max() <= 0.5 * (1 + 1e-6) for layer in network.layers)
         assert "logits match" in export(folder, folder / "out", ("pt",))[0]
-        assert json.loads((folder / "result.json").read_text())["params"] == sum(p.numel() for p in network.parameters())
+        assert json.loads((folder / "result.json").read_text())["params"] == sum(
+            p.numel() for p in network.parameters()
+        )
 
 
 def written_out(network, images):
