@@ -1,7 +1,6 @@
 """omit: classes left out of the student's training images; a run's folder as teacher; sweeps of several steps."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -98,21 +97,13 @@ def test_errors_are_counted_and_fewer_are_better(tmp_path):
     assert "Better than none: KD." in text and "errors here (power 80 %)" in text
 
 
-class Recorded:
-    """A launcher that keeps what it is given."""
-
-    def __init__(self):
-        self.batches = []
-
-    def launch(self, batch, initial_job_idx):
-        self.batches.append([" ".join(words) for words in batch])
-
-
-def test_the_steps_of_a_sweep_come_one_after_the_other():
-    sweeper = KdexpSweeper(None, steps=[_params({"seed": [1, 2], "epochs": 3}), _params({"distill": "kd"})])
-    sweeper.launcher, sweeper.hydra_context = Recorded(), SimpleNamespace(config_loader=None)
-    sweeper.sweep(["epochs=5"])
-    assert sweeper.launcher.batches == [["seed=1 epochs=5", "seed=2 epochs=5"], ["distill=kd epochs=5"]]
+def test_the_steps_of_a_sweep_come_one_after_the_other(run):
+    """The first is done before the second is composed; what is typed holds in both."""
+    steps = "hydra.sweeper.steps=[{distill:none},{distill:kd,seed:'1,2'}]"
+    done = run("-m", steps, "epochs=1", check=0)
+    one, two = done.stderr.split("step 2 of 2\n")
+    assert one.startswith("step 1 of 2\n") and "done    resnet8 none seed 1" in one
+    assert "plan    2 runs: 0 done before, 2 to run" in two and done.stderr.count("1 epoch ·") == 2
 
 
 @pytest.mark.parametrize(
