@@ -146,7 +146,17 @@ def test_the_weights_per_pair_can_be_typed(hydra, words):
 
 
 @pytest.mark.parametrize(
-    "name", ["resnet20", "resnet26", "resnet14x4", "wrn22_3", "resnet50w16_16_32_64", "resnet8w4_4_8_16a"]
+    "name",
+    [
+        "resnet20",
+        "resnet26",
+        "resnet14x4",
+        "wrn22_3",
+        "resnet50w16_16_32_64",
+        "resnet8w4_4_8_16a",
+        "mlp30",
+        "mlp9_8drop0_0.5norm2",
+    ],
 )
 def test_the_words_for_a_network_give_the_network(hydra, name):
     assert hydra(*hints.network_words("student", name).split())["model"]["student"]["name"] == name
