@@ -1,14 +1,17 @@
 """analysis/bias_shift.py: the amount is the best one, and the rows are those of the runs."""
 
 import io
+import runpy
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as some
+from synthetic import predicted, record
 
 from analysis.bias_shift import best_amount, errors_of, shifted
 from kdexp import ROOT
@@ -53,3 +56,32 @@ def test_when_all_or_none_belong_there(labels):
     logits, labels = torch.tensor([[0.0, 2.0], [0.0, 5.0], [1.0, 0.0]]), torch.tensor(labels)
     amount = best_amount(logits, labels, [0])
     assert errors_of(shifted(logits, [0], amount), labels, [0])["errors"] == 0
+
+
+def test_the_page_of_hinton2015(tmp_path, capsys):
+    """Its table and figure from records with known errors."""
+    page = runpy.run_path(str(ROOT / "analysis/results/mnist-hinton2015/page.py"))
+    temperatures = (1.0, 2.5, 20.0)
+    for student, most in (("mlp800_800", 150), ("mlp30_30", 400)):
+        for seed in (1, 2, 3):
+            chosen = [("none", most + seed, "")] + [("kd", most - 10 * t + seed, t) for t in temperatures]
+            for distill, wrong, t in chosen:
+                more = f"  temperature: {t}\n" if t else ""
+                words = {"student": student, "dataset": "mnist", "variant": f"T{t}", "more": more}
+                folder = record(tmp_path, distill, seed, acc=100 - wrong / 100, teacher="mlp1200_1200", **words)
+                predicted(folder, np.arange(10_000) >= wrong)
+    predicted(record(tmp_path, "none", 1, acc=99.2, student="mlp1200_1200", dataset="mnist"), np.arange(10_000) >= 80)
+    prefixed = [
+        f"{prefix}{name}" for prefix in ("", "held-out: ", "test: ") for name in ("errors", "errors_on_omitted")
+    ]
+    shifts = pd.DataFrame([{"omit": "3", "distill": "kd", **dict.fromkeys(prefixed, 7)}] * 2)
+    page["main"]([str(tmp_path)], shifts, tmp_path / "errors.png")
+    table = capsys.readouterr().out
+    assert (
+        "| teacher | 80.0 |  |  | 1 | 67 |" in table
+        and "| 800-800, none | 152.0 | 149.5 .. 154.5 | 1.0 | 3 | 146 |" in table
+    )
+    rows = [line.split(" | ")[0] for line in table.splitlines()]
+    assert rows[3:7] == ["| 800-800, none", "| 800-800, T = 1", "| 800-800, T = 2.5", "| 800-800, T = 20"]
+    assert "| 30-30, T = 2.5 | 377.0 |" in table and "| without threes | 7.0 | 7.0 .. 7.0 | 0.0 | 2 | 206 |" in table
+    assert (tmp_path / "errors.png").stat().st_size > 10_000

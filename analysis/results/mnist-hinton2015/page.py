@@ -31,6 +31,11 @@ PUBLISHED = {  # Hinton, Vinyals & Dean 2015, section 3: errors on the 10,000 te
     (EIGHT, "errors"): "4,730 (47.3 %)",
     (EIGHT, "test: errors"): "1,320 (13.2 %)",
 }
+SHIFTS = (
+    ("", ""),
+    ("held-out: ", ", biases raised, amount from held-out images"),
+    ("test: ", ", biases raised, amount from the test images"),
+)
 
 
 def interval(values: pd.Series) -> tuple[float, float, float]:
@@ -68,11 +73,7 @@ def table(runs: pd.DataFrame, shifts: pd.DataFrame) -> list[str]:
         lines.append(line(f"{units}, {row}", values, PUBLISHED.get((student, row), "")))
     for omit, what in (("3", "without threes"), (EIGHT, "only sevens and eights")):
         mine = shifts[(shifts.omit == omit) & (shifts.distill == "kd")]
-        for prefix, how in (
-            ("", ""),
-            ("held-out: ", ", biases raised, amount from held-out images"),
-            ("test: ", ", biases raised, amount from the test images"),
-        ):
+        for prefix, how in SHIFTS if len(mine) else ():
             for column, part in (("errors", ""), ("errors_on_omitted", ", of these on the omitted classes")):
                 published = PUBLISHED.get((omit, prefix + column), "")
                 lines.append(line(f"{what}{how}{part}", mine[prefix + column], published))
@@ -106,14 +107,14 @@ def figure(found: dict[tuple, pd.Series]) -> Figure:
     return drawn
 
 
-def main(outputs: list[str]) -> None:
+def main(outputs: list[str], shifts: pd.DataFrame, picture: Path) -> None:
     runs = load(*outputs)
     runs = runs[runs.status == "done"].reset_index(drop=True)
     runs["errors"] = errors(runs)
-    shifts = pd.read_csv(HERE / "bias_shift.csv", dtype={"omit": str})
     print("\n".join(table(runs, shifts)))
-    figure(cells(runs)).savefig(HERE / "errors.png", dpi=150)
+    figure(cells(runs)).savefig(picture, dpi=150)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or [str(HERE)])
+    shifts = pd.read_csv(HERE / "bias_shift.csv", dtype={"omit": str})
+    main(sys.argv[1:] or [str(HERE)], shifts, HERE / "errors.png")
