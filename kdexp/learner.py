@@ -51,11 +51,11 @@ class Learner:
 
     forward: what to call for the student's training pass if not the student itself (a compiled one). half: the dtype
     of autocast, None for float32. seed: of what a network draws in its pass (dropout). The sums stay on the device
-    until the epoch ends. clip: the maximum norm of the gradient of all that is trained, student and connectors
-    together; 0: no clipping. ema: the decay per step of the average of the student's weights and buffers
-    (torchvision's reference code averages both); 0: no averaging. `scored` is that average if there is one.
-    failure: None, or how and why this learner ended early; see `fail`. graph: does the step instead of `eager`, with
-    compile=graph (kdexp/graph.py).
+    until the epoch ends. A student may have a method `after_step`, called after each optimizer step. clip: the maximum
+    norm of the gradient of all that is trained, student and connectors together; 0: no clipping. ema: the decay per
+    step of the average of the student's weights and buffers (torchvision's reference code averages both); 0: no
+    averaging. `scored` is that average if there is one. failure: None, or how and why this learner ended early; see
+    `fail`. graph: does the step instead of `eager`, with compile=graph (kdexp/graph.py).
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class Learner:
             nn.utils.clip_grad_norm_(trained, self.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        if hasattr(self.student, "after_step"):  # a network's own: see kdexp/models/mlp.py
+        if hasattr(self.student, "after_step"):  # see kdexp/models/mlp.py
             self.student.after_step()
         if self.average is not None:
             self.average.update_parameters(self.student)

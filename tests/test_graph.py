@@ -111,6 +111,16 @@ def test_the_seven_methods_and_the_baseline_are_captured_in_a_group(tiny, teache
     assert all(any(one is other for other in read) for one in output)
 
 
+def test_what_a_network_does_after_a_step_is_captured(tiny, teacher, capsys):
+    """The limit on an MLP's weights."""
+    words = ("student=mlp", "model.student.hidden=[20]", "model.student.max_norm=0.4", "recipe.lr=0.2", "batch_size=10")
+    config = tiny("distill=kd", *words)
+    again, weights = captured([config], teacher, Tapes()).train()
+    plain, plain_weights = Trial([config], teacher).train()
+    assert again == plain and all(map(equal, weights, plain_weights)) and "not captured" not in capsys.readouterr().err
+    assert weights[0]["layers.0.weight"].norm(dim=1).max() == pytest.approx(0.4, rel=1e-6)
+
+
 def test_a_method_told_the_progress_is_captured_in_each_epoch(tiny, teacher):
     tapes = Tapes()
     captured([tiny("distill=dkd", *SMALL)], teacher, tapes, epochs=3).train()

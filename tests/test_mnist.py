@@ -16,6 +16,7 @@ from torch import nn
 import kdexp
 from kdexp import experiment
 from kdexp.augment.operations import OPERATIONS, apply
+from kdexp.config import naming
 from kdexp.config.schema import UsageError
 from kdexp.config.targets import ShapesOnly
 from kdexp.datasets import DatasetError, mnist
@@ -229,3 +230,14 @@ def test_an_mlp_that_cannot_be(hydra, word):
 def test_pixels_of_one_channel():
     images = torch.randint(256, (2, 1, 3, 3), dtype=torch.uint8)
     torch.testing.assert_close(Pixels([0.1], [0.5]).normalise(images), (images / 255 - 0.1) / 0.5)
+
+
+def test_records_from_before_there_were_channels(hydra):
+    """Their config.yaml has no dataset.channels: they can be scored again, and have the same teacher."""
+    config = hydra("dataset=digits", "teacher=resnet8", "student=resnet8")
+    older = config | {"dataset": {key: value for key, value in config["dataset"].items() if key != "channels"}}
+    del older["omit"]
+    assert naming.fingerprint(older) == naming.fingerprint(config)
+    assert measure(
+        MLP((4,), image_size=8, in_channels=3), older, experiment.load_data(config, torch.device("cpu")).test
+    )

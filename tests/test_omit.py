@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra_plugins.kdexp_plugins import KdexpSweeper
 from omegaconf import OmegaConf
 from synthetic import predicted, record
 
@@ -81,9 +83,9 @@ def test_a_run_without_a_class_and_a_folder_as_teacher(run, tmp_path):
 
 def test_errors_are_counted_and_fewer_are_better(tmp_path):
     rng, folders = np.random.default_rng(0), []
-    for name, wrong in (("none", 30), ("kd", 12)):
-        for seed in (1, 2, 3):
-            right = np.arange(200) >= wrong + seed
+    for name, wrongs in (("none", (31, 33, 32)), ("kd", (13, 14, 15))):
+        for seed, wrong in enumerate(wrongs, start=1):
+            right = np.arange(200) >= wrong
             folders.append(record(tmp_path, name, seed, acc=100 * right.mean()))
             predicted(folders[-1], rng.permutation(right), kept=seed > 1)
     record(tmp_path, "sp", 1, acc=50.0)  # without predictions
@@ -95,47 +97,24 @@ def test_errors_are_counted_and_fewer_are_better(tmp_path):
     assert "Better than none: KD." in text and "errors here (power 80 %)" in text
 
 
-class Recorded:
-    """A launcher that keeps what it is given."""
-
-    def __init__(self):
-        self.batches = []
-
-    def launch(self, batch, initial_job_idx):
-        self.batches.append([" ".join(words) for words in batch])
-
-
-def test_the_steps_of_a_sweep_come_one_after_the_other(hydra):
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra_plugins.kdexp_plugins import KdexpSweeper
-
-    sweeper = KdexpSweeper(None, steps=[_params({"seed": [1, 2], "epochs": 3}), _params({"distill": "kd"})])
-    sweeper.launcher, sweeper.hydra_context = Recorded(), GlobalHydra.instance().hydra
-    sweeper.hydra_context = type("Context", (), {"config_loader": GlobalHydra.instance().config_loader()})
-    sweeper.sweep(["epochs=5"])
-    assert sweeper.launcher.batches == [["seed=1 epochs=5", "seed=2 epochs=5"], ["distill=kd epochs=5"]]
+def test_the_steps_of_a_sweep_come_one_after_the_other(run):
+    """The first is done before the second is composed; what is typed holds in both."""
+    steps = "hydra.sweeper.steps=[{distill:none},{distill:kd,seed:'1,2'}]"
+    done = run("-m", steps, "epochs=1", check=0)
+    one, two = done.stderr.split("step 2 of 2\n")
+    assert one.startswith("step 1 of 2\n") and "done    resnet8 none seed 1" in one
+    assert "plan    2 runs: 0 done before, 2 to run" in two and done.stderr.count("1 epoch ·") == 2
 
 
-@pytest.mark.parametrize("file", [file for file in SWEEPS.glob("*.yaml") if "steps:" in file.read_text()], ids=str)
-def test_later_steps_use_what_earlier_ones_train(hydra, tmp_path, file):
-    """Every run's folder that a step names is the folder of a run of an earlier step."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    axes = OmegaConf.to_container(OmegaConf.load(file))
-    made = set()
+@pytest.mark.parametrize(
+    "file", [file for file in SWEEPS.glob("*.yaml") if "steps:" in file.read_text()], ids=lambda file: file.stem
+)
+def test_a_step_uses_only_what_earlier_ones_train(hydra, tmp_path, file):
+    """A run's folder that a sweep names is the folder of a run in one of its earlier steps."""
+    axes, made = OmegaConf.to_container(OmegaConf.load(file)), set()
     for step in axes.pop("steps"):
         words = [f"{key}={value}" for key, value in _params(axes | step).items()]
-        overrides = OverridesParser.create().parse_overrides(words)
-        chosen = [one.input_line if not one.is_sweep_override() else None for one in overrides]
-        for number in range(
-            max(len([*one.sweep_string_iterator()]) if one.is_sweep_override() else 1 for one in overrides)
-        ):
-            picked = [
-                line
-                or f"{one.key_or_group}={[*one.sweep_string_iterator()][number % len([*one.sweep_string_iterator()])]}"
-                for one, line in zip(overrides, chosen)
-            ]
-            config = hydra(*without_pair(picked), f"paths.outputs={tmp_path}")
-            given = config["teacher_checkpoint"]
-            assert given is None or given in made
-            made.add(str(naming.folder(config)))
+        (jobs,) = KdexpSweeper.split_arguments(OverridesParser.create().parse_overrides(words), None)
+        configs = [hydra(*without_pair(job), f"paths.outputs={tmp_path}") for job in jobs if "seed=1" in job]
+        assert {config["teacher_checkpoint"] for config in configs} <= {None, *made}
+        made |= {str(naming.folder(one)) for one in configs if not one["teacher_checkpoint"]}

@@ -72,9 +72,9 @@ def summarize(
     """The table of these runs: blocks (dataset, teacher, its weights if there are several, student, shared_settings) stacked,
     the baseline first in each.
 
-    metric: a numeric column of `runs`, or "errors". over: what varies: "seed"; "teacher" for teacher draws (teacher_seed, checkpoint),
-    each the mean over its seeds; or "images", which is "seed" with the interval over images shown as well. data: a folder
-    of data sets; with "images", their labels are used for runs without right.npy.
+    metric: a numeric column of `runs`, or "errors". over: what varies: "seed"; "teacher" for teacher draws
+    (teacher_seed, checkpoint), each the mean over its seeds; or "images", which is "seed" with the interval over images
+    shown as well. data: a folder of data sets; with "images", their labels are used for runs without right.npy.
 
     n, mean, std: over what varies. of, state: how many values there should be (the most that any method of the block has),
     and why some are missing. teacher_acc: of the teacher, if all runs of the row have one of the same accuracy; teacher_accs: of
@@ -168,8 +168,7 @@ def _check_share(runs: pd.DataFrame, metric: str) -> None:
 def errors(runs: pd.DataFrame) -> list[float]:
     """The number of test images that each run gets wrong, from its accuracy and its predictions.npy; NaN without them."""
     counts = [arrays.test_images(folder) if done else 0 for folder, done in zip(runs.folder, runs.status == "done")]
-    wrong = [round(count * (1 - acc / 100)) if count else np.nan for count, acc in zip(counts, runs.test_acc)]
-    return [float(one) for one in wrong]
+    return [float(round(count * (1 - acc / 100))) if count else np.nan for count, acc in zip(counts, runs.test_acc)]
 
 
 def _right(runs: pd.DataFrame, metric: str, over: str, data: str | None) -> Right | None:

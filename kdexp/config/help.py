@@ -17,12 +17,13 @@ Change any value (python run.py --cfg job shows them all):
   stop_epoch=30  teacher_epoch=30                                    stop after epoch 30; 0: untrained
   deterministic=auto|true|false  compile=auto|true|false|graph  threads=N  tag=NAME  rerun=none|failed|changed|all  share=N
   dry_run=true  prepare=true  describe=true  on_error=continue|stop  weight_factor=0.1  engine.workers=2
-  dataset.limit=2000  dataset.limit_test=1000  dataset.validation=5000
-  teacher_checkpoint=FILE  teacher_normalize=[[m,m,m],[s,s,s]]
+  dataset.limit=2000  dataset.limit_test=1000  dataset.validation=5000  omit=[3]
+  teacher_checkpoint=FILE|RUN_FOLDER  teacher_normalize=[[m,m,m],[s,s,s]]
   recipe.schedule=step|cosine|linear  recipe.warmup=0.05  recipe.smoothing=0.1  recipe.clip=5  recipe.ema=0.999
   distill.temperature=2  distill.weight=500  distill.kd_weight=0.9  optimizer.lr=0.1
   distill.until=0.5  distill.fade=1  distill.rise=0.1                the method's weight over the epochs
   student=resnet model.student.depth=26                              any ResNet-(6n+2)
+  student=mlp model.student.hidden=[800,800]                         fully connected layers
   student=torchvision model.student.arch=mobilenet_v2                any network of torchvision, of timm (extra)
   teacher=wrn model.teacher.depth=22 model.teacher.widen_factor=3    any WRN-(6n+4)-k
   pair=wrn40_2-wrn16_2,resnet56-resnet20                             teacher and student as one axis

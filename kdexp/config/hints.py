@@ -133,6 +133,10 @@ def _no_option(key: str, value: str, known: list[str]) -> str:
 
 def network_words(role: str, name: str) -> str:
     """What to type for a network of this name: student=resnet20, student=resnet model.student.depth=26."""
+    if mlp := re.fullmatch(r"mlp(\d+(?:_\d+)*)(?:drop([\d.]+)_([\d.]+))?(?:norm([\d.]+))?", name):
+        values = dict(zip(("hidden", "input_dropout", "dropout", "max_norm"), mlp.groups()))
+        values["hidden"] = f"[{values['hidden'].replace('_', ',')}]"
+        return " ".join([f"{role}=mlp", *(f"model.{role}.{key}={value}" for key, value in values.items() if value)])
     typed = re.fullmatch(r"(resnet|wrn)(\d+)(?:[_x](\d+)|w([\d_]+))?(a?)", name)
     if not typed or name in {file.stem for file in plugins.options("model")}:
         return f"{role}={name}"

@@ -16,9 +16,8 @@ from kdexp.config.schema import DISTILL, WHERE, Config, Dataset, UsageError, fla
 
 
 def plain(config: DictConfig) -> dict:
-    """A composed configuration -> the resolved dict that is saved. A run's folder as teacher_checkpoint
-    becomes the file of its weights. Label-only training has no teacher, even if one was
-    typed. Raises UsageError."""
+    """A composed configuration -> the resolved dict that is saved. A run's folder as teacher_checkpoint becomes the file
+    of its weights. Label-only training has no teacher, even if one was typed. Raises UsageError."""
     resolved = _resolved(config)
     check_keys(resolved)
     resolved["dataset"] = typed_dataset(resolved["dataset"])

@@ -68,9 +68,10 @@ def wrap(net: nn.Module, taps: dict[str, str], image_size: int = 32, in_channels
     """Wrap any network that returns logits. The wrapped network returns an Output and has `.taps`.
 
     taps: tap -> the module of `net` whose output it is, for instance {"stage1": "layer1", "embedding": "avgpool"}.
-    Feature maps are (batch, channels, size, size); the embedding is averaged over its map. image_size, in_channels:
-    height and width, and channels, of the images. A tap is signed unless its module is a ReLU, and has a norm if its module is a BatchNorm.
-    Raises ValueError if a module does not exist, never runs, or has its output changed in place by a later module.
+    Feature maps are (batch, channels, size, size); the embedding is averaged over its map. image_size: height and
+    width of the images, in_channels: their channels. A tap is signed unless its module is a ReLU, and has a norm if its
+    module is a BatchNorm. Raises ValueError if a module does not exist, never runs, or has its output changed in place
+    by a later module.
     """
     return Wrapped(net, taps, image_size, in_channels)
 
