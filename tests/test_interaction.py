@@ -168,8 +168,11 @@ def frame(values):
         common = {"pair": recipe, "under": f"recipe{recipe}", "n": block.shape[1], "metric": "test_acc", "ranked": True}
         for place, row in enumerate(block):
             name = {"method": METHODS[place], "distill": METHODS[place], "place": place, "test": "model"}
-            seen = {"mean": row.mean(), "std": row.std(ddof=1), "wide": model.wide[place]}
-            found.append({**common, **name, **seen, "sigma": model.sigma, "df": model.df})
+            seen = {"mean": row.mean(), "std": row.std(ddof=1), "wide": model.wide[place], "noisy": bool(model.noise)}
+            seen |= {"baseline": block[0].mean(), "saved": 0.0, "sigma": model.sigma, "df": model.df}
+            if model.noise and not place:
+                seen |= {"sigma": model.noise.variance**0.5, "df": model.noise.df}
+            found.append({**common, **name, **seen})
     return pd.DataFrame(found)
 
 

@@ -74,7 +74,9 @@ class Fit:
 
     def welch(self, row: int, other: int) -> tuple[float, float, float]:
         """(difference of the means, its standard error, degrees of freedom), by all values of both rows."""
-        return welch(*(np.append(self.values[one], self.unpaired if one == self.baseline else []) for one in (row, other)))
+        return welch(
+            *(np.append(self.values[one], self.unpaired if one == self.baseline else []) for one in (row, other))
+        )
 
 
 def fit(values: np.ndarray, percent: bool = False, baseline: int | None = 0, unpaired: np.ndarray | None = None) -> Fit:
@@ -96,7 +98,8 @@ def _solved(values: np.ndarray, baseline: int | None, unpaired: np.ndarray) -> F
     here = np.arange(len(values)) == (-1 if baseline is None else baseline)
     wide, apart = wide & ~here, apart & ~here  # the baseline's noise has a test of its own
     used = np.isfinite(values) & ~apart[:, None]
-    every, methods = least_squares(values, used), least_squares(values, used & ~here[:, None])
+    every = least_squares(values, used)
+    methods = least_squares(values, used & ~here[:, None]) if here.any() else every
     noise = own_noise(every, methods, here)
     sigma, df = (methods.sigma, methods.df) if noise else (every.sigma, every.df)
     variance = noise.variance if noise else sigma**2

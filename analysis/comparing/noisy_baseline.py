@@ -65,9 +65,7 @@ def more_seeds(paired: np.ndarray, unpaired: np.ndarray, variance: float) -> tup
     return saved * (unpaired.mean() - paired.mean()), saved
 
 
-def covariances(
-    every: Solution, baseline: np.ndarray, ratio: float, saved: float
-) -> tuple[np.ndarray, np.ndarray]:
+def covariances(every: Solution, baseline: np.ndarray, ratio: float, saved: float) -> tuple[np.ndarray, np.ndarray]:
     """(rows, rows), in units of the methods' noise variance: of the effects, and the part that is due to the baseline's noise.
     ratio: the baseline's noise variance in these units. saved: see `more_seeds`."""
     mine = baseline[every.row]
