@@ -338,7 +338,9 @@ def test_the_quickstart_makes_no_fool_of_itself(tmp_path):
     table = tabulate(records.load(tmp_path))
     at, sp = row(table, "at"), row(table, "sp")
     assert at.wide and sp.wide and at.test == sp.test == "log odds"
-    assert at.p < 0.005 and sp.p < 0.05 and at.high < -12 and sp.high < 0  # in log odds, the baseline is the noisier one
+    assert (
+        at.p < 0.005 and sp.p < 0.05 and at.high < -12 and sp.high < 0
+    )  # in log odds, the baseline is the noisier one
     assert sorted(table.distill[table.best]) == ["fn", "kd", "nst", "od", "rkd"] and not table.open.any()
     (rows,) = labels.pairs(table)
     assert "Worse: AT and SP." in findings.sentences(rows)[0]

@@ -68,7 +68,7 @@ def _among_best(rows: list[dict], model: Fit, methods: list[int]) -> None:
     top = max(methods, key=lambda index: np.nanmean(model.values[index]), default=0)
     for index, row in enumerate(rows):
         left, gap = bool(found.get(index, False)), model.values[top] - model.values[index]
-        far = left and bool(model.wide[index]) and np.nanmean(gap) > row["resolves"] and _one_way(gap)
+        far = left and bool(model.wide[index]) and np.nanmean(gap) > row["resolves_methods"] and _one_way(gap)
         row |= {"best": left and not far, "open": far}
 
 

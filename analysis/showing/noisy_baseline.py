@@ -16,8 +16,8 @@ def sentences(rows: pd.DataFrame, ranked: pd.DataFrame, unit: str) -> list[str]:
     if none.noisy:
         own, usual = (number(sigma, metric) for sigma in (none.sigma, ranked.sigma.iloc[0]))
         said.append(
-            f"none varies more over {unit}s than the methods (standard deviation {own}, theirs {usual}, without what {unit}s "
-            "share), so gains have wider intervals, and methods are compared with each other by their own noise."
+            f"none varies more over {unit}s than the methods do (standard deviation {own} against {usual}, {unit} effects "
+            "removed), so gains over none have wider intervals; methods are compared with each other by their own noise."
         )
     if none.more:
         extra = f"{none.more} more {unit}{'s' if none.more > 1 else ''} of none"
@@ -38,5 +38,5 @@ def _cheaper(rows: pd.DataFrame, ranked: pd.DataFrame, unit: str) -> list[str]:
     metric = rows.metric.iloc[0]
     return [
         f"{runs} more {unit}s of none alone would resolve gains of about {amount(alone, metric)}; one more {unit} of "
-        f"everything, as many runs, {amount(everything, metric)}."
+        f"everything takes as many runs and would resolve {amount(everything, metric)}."
     ]
