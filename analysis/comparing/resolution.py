@@ -26,9 +26,9 @@ class Resolution:
 
     def gain(self, units: int | None = None, saved: float | None = None) -> float:
         """The smallest gain detected with 80 % power, or with this many seeds, or this share of the variance saved; NaN with
-        one seed."""
+        one seed or without methods."""
         units, saved = units or self.units, self.saved if saved is None else saved
-        if units < 2 or self.units < 2 or not np.isfinite(self.sigma):
+        if min(units, self.units) < 2 or not self.methods or not np.isfinite(self.sigma):
             return np.nan
         grown = (units - 1) / (self.units - 1)  # degrees of freedom
         own, usual = self.own**2 * (1 - saved) / units, self.sigma**2 / units
