@@ -122,6 +122,19 @@ def test_the_whole_table(coarse, capsys):
         assert now <= before + error(before, tables), (seeds, name)
 
 
+def test_where_the_test_does_not_reject_no_bit_moves():
+    kept = 0
+    for values in drawn(60, 3)[0]:
+        model, before = model_of(values), model_of(values, baseline=None)
+        if not model.noise and not before.wide[0]:
+            kept += 1
+            for control, rows in ((0, ROWS), (1, ROWS[1:])):
+                one, other = compare(model, control, rows), compare(before, control, rows)
+                for name in ("difference", "low", "high", "p"):
+                    assert np.array_equal(getattr(one, name), getattr(other, name))
+    assert kept > 30
+
+
 def remedy_table(tables):
     """{remedy: {(seeds, cell): (share with a false find, share with the true gain found)}}, without the rule for wide rows."""
     shares = {}
