@@ -8,7 +8,7 @@ Tables without any true gain should show one in at most 5 % of cases. Candidates
 
 the last two with Satterthwaite's degrees of freedom or with Behrens and Fisher's convolution of the two t parts.
 
-Rule for choosing, written down before any number was seen:
+Rule for choosing, written down before this simulation was run:
 
 1. Admissible: false finds in at most 8 % of tables for every k <= 3 (the baseline's standard deviation over the methods') with
    three and five seeds; with ten seeds no more than pooled in any cell: k, one method twice as noisy as the others, and rows
