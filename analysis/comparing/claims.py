@@ -5,21 +5,27 @@ import numpy as np
 from analysis.comparing.comparisons import among_best, compare, paired_p
 from analysis.comparing.model import Fit, fit
 from analysis.comparing.multivariate_t import smallest_difference
+from analysis.comparing.resolution import of_fit
 from analysis.reading.settings import BASELINE, KD
 
 
-def compared(rows: list[dict], values: np.ndarray, sign: int, percent: bool) -> None:
-    """Add the comparisons of a block in place: with its baseline, with KD, with the best."""
-    model = fit(values, percent)
+def compared(rows: list[dict], values: np.ndarray, unpaired: np.ndarray, sign: int, percent: bool) -> None:
+    """Add the comparisons of a block in place: with its baseline, with KD, with the best. unpaired: the baseline's values on
+    seeds that no method has."""
     methods = [index for index, row in enumerate(rows) if row["distill"] != BASELINE and row["ranked"]]
     baseline = [index for index, row in enumerate(rows) if row["distill"] == BASELINE]
     kd = [index for index in methods if rows[index]["distill"] == KD and not rows[index]["control"]]
-    resolves = smallest_difference(model.sigma, len(methods) + 1, values.shape[1])
+    control = {"baseline": baseline[0], "unpaired": unpaired} if len(baseline) == 1 else {"baseline": None}
+    model = fit(values, percent, **control)
+    separate = bool(model.noise)
+    among = smallest_difference(model.sigma, len(methods) + (not separate), values.shape[1])
+    resolves = of_fit(model, len(methods)).gain() if separate or model.saved else among
     for index, row in enumerate(rows):
         row |= {name: np.nan for name in ("baseline", "paired_p")}
         row |= {"test": "", "sigma": model.sigma, "df": model.df, "resolves": resolves, "one_way": False}
-        row |= {"wide": bool(model.wide[index]), "apart": bool(model.apart[index])}
-    _among_best(rows, fit(sign * values) if sign < 0 else model, methods)
+        row |= {"wide": bool(model.wide[index]), "apart": bool(model.apart[index]), "resolves_methods": among}
+        row |= {"noisy": separate, "saved": 0.0, "more": 0}
+    _among_best(rows, fit(sign * values, baseline=control["baseline"]) if sign < 0 else model, methods)
     _against(rows, model, baseline, methods, ("gain", "low", "high", "p"))
     _against(
         rows,
@@ -30,20 +36,27 @@ def compared(rows: list[dict], values: np.ndarray, sign: int, percent: bool) -> 
     )
     if len(baseline) != 1:
         return
-    control = baseline[0]
+    _of_baseline(rows[baseline[0]], model)
     for index, row in enumerate(rows):
-        row["baseline"] = rows[control]["mean"]
+        row["baseline"] = rows[baseline[0]]["mean"] + model.added
         if index in methods:
-            row["test"] = _test(model, index, control)
-            row["paired_p"] = paired_p(values[index], values[control])
-            row["one_way"] = _one_way(values[index] - values[control])
+            row["test"] = _test(model, index, baseline[0])
+            row["paired_p"] = paired_p(values[index], values[baseline[0]])
+            row["one_way"] = _one_way(values[index] - values[baseline[0]])
+
+
+def _of_baseline(row: dict, model: Fit) -> None:
+    """Add in place its own noise, and what further seeds of it contribute."""
+    row |= {"saved": model.saved, "more": len(model.unpaired)}
+    if model.noise:
+        row |= {"sigma": float(np.sqrt(model.noise.variance)), "df": model.noise.df}
 
 
 def _test(model: Fit, index: int, control: int) -> str:
     """The name of the test that compares these two."""
     shared = model.shared(index, control)
     if shared:
-        return "model" if shared is model else "log odds"
+        return "log odds" if shared is not model else "noisy baseline" if model.noise else "model"
     return "Welch: wide" if model.wide[index] or model.wide[control] else "Welch: unpaired"
 
 
@@ -55,7 +68,7 @@ def _among_best(rows: list[dict], model: Fit, methods: list[int]) -> None:
     top = max(methods, key=lambda index: np.nanmean(model.values[index]), default=0)
     for index, row in enumerate(rows):
         left, gap = bool(found.get(index, False)), model.values[top] - model.values[index]
-        far = left and bool(model.wide[index]) and np.nanmean(gap) > row["resolves"] and _one_way(gap)
+        far = left and bool(model.wide[index]) and np.nanmean(gap) > row["resolves_methods"] and _one_way(gap)
         row |= {"best": left and not far, "open": far}
 
 

@@ -5,6 +5,9 @@
   78:965). Each row in turn is the control of a one-sided Dunnett comparison, and stays among the best unless another row
   is above it. The rows that stay contain the true best with 95 % confidence. Testing against the best mean seen would
   not give that, because that row was chosen after looking.
+- A baseline that is noisier than the methods (analysis/comparing/noisy_baseline.py): each gain has Satterthwaite's degrees of
+  freedom, and the bound is that of the multivariate t with the correlation that the two variances give (Hasler & Hothorn
+  2008, Biometrical Journal 50:793). Methods are compared with each other, and with KD, by their own noise.
 - A row that is wide in points but not in log odds is compared in the model of the log odds, with its interval converted
   to points. A row that is wide on both scales is compared by Welch's t; so is a row that shares no seed with the control.
   Of m comparisons, each of these rows takes a share of 1/m of the 5 % (Bonferroni); the model keeps the rest.
@@ -21,7 +24,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special, stats
 
-from analysis.comparing.model import NEGLIGIBLE, Fit, welch
+from analysis.comparing.least_squares import NEGLIGIBLE
+from analysis.comparing.model import Fit
 from analysis.comparing.multivariate_t import LEVEL, critical, tail
 
 
@@ -59,14 +63,23 @@ def _dunnett(model: Fit, control: int, rows: list[int], sides: int, level: float
     """(low, high, p) x rows of one model, in its units, using its part of the `count` shares of the level."""
     if not np.isfinite(model.sigma):
         return np.full((3, len(rows)), np.nan)
-    spread = model.covariance[np.ix_([control, *rows], [control, *rows])]
-    contrasts = spread[1:, 1:] - spread[1:, :1] - spread[:1, 1:] + spread[0, 0]
+    contrasts = _contrasts(model.covariance, control, rows)
     scale = np.sqrt(np.diag(contrasts))
     correlation, share = contrasts / np.outer(scale, scale), len(rows) / count
     difference, error = model.effects[rows] - model.effects[control], model.sigma * scale
-    half = critical(correlation, model.df, level * share, sides) * error
-    p = tail(np.abs(difference) / error, correlation, model.df) / share if sides == 2 else np.full(len(rows), np.nan)
+    df = np.full(len(rows), float(model.df))
+    if model.noise:  # Satterthwaite
+        own = np.diag(_contrasts(model.own, control, rows)) / np.diag(contrasts)
+        df = (1 / (own**2 / model.noise.df + (1 - own) ** 2 / model.df)).round(6)
+    half = np.array([critical(correlation, one, level * share, sides) for one in df]) * error
+    p = tail(np.abs(difference) / error, correlation, df) / share if sides == 2 else np.full(len(rows), np.nan)
     return np.array([difference - half, difference + half, p])
+
+
+def _contrasts(covariance: np.ndarray, control: int, rows: list[int]) -> np.ndarray:
+    """The covariance of the rows' differences from the control."""
+    spread = covariance[np.ix_([control, *rows], [control, *rows])]
+    return spread[1:, 1:] - spread[1:, :1] - spread[:1, 1:] + spread[0, 0]
 
 
 def _in_points(odds: Fit, control: int, bounds: np.ndarray, difference: np.ndarray) -> np.ndarray:
@@ -78,7 +91,7 @@ def _in_points(odds: Fit, control: int, bounds: np.ndarray, difference: np.ndarr
 
 
 def _welch(model: Fit, control: int, row: int, sides: int, level: float, count: int) -> tuple[float, float, float]:
-    difference, error, df = welch(model.values[row], model.values[control])
+    difference, error, df = model.welch(row, control)
     half = stats.t.isf(level / sides / count, df) * error
     return difference - half, difference + half, 2 * stats.t.sf(abs(difference) / error, df) * count
 

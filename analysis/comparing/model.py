@@ -6,21 +6,26 @@ Methods with the same seed share initial weights and batches, so a seed that is 
 block design (Montgomery, Design and Analysis of Experiments, chapter 4), solved by least squares on the cells that have a
 value. All rows estimate one noise level together, with (rows - 1) * (seeds - 1) degrees of freedom; a paired t has seeds - 1.
 
-A common noise level needs similar variances. A row whose variance is more than nine times the median ("wide") is left out.
-Accuracies are then compared on the scale of log odds: if a row's noise is large in points only because it is far from the
-ceiling where the others are (64 % next to 97 %), it may be no larger in log odds, and then the model of the log odds
-includes it. Three values estimate a variance poorly: of rows with five times the others' noise, one in four is not detected
-as wide, and claims about it are then too sure (see tests/test_statistics.py).
+A common noise level needs similar variances. Two kinds of rows may not have them:
+
+- The baseline is part of every gain, so if it is noisier than the methods, all claims are too sure at once. An F test decides
+  whether it keeps a noise level of its own (analysis/comparing/noisy_baseline.py).
+- A method whose variance is more than nine times the median ("wide") is left out. Accuracies are then compared on the scale of
+  log odds: if a row's noise is large in points only because it is far from the ceiling where the others are (64 % next to
+  97 %), it may be no larger in log odds, and then the model of the log odds includes it. Three values estimate a variance
+  poorly: of rows with five times the others' noise, one in four is not detected as wide, and claims about it are then too sure
+  (see tests/test_statistics.py).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import special, stats
-from scipy.sparse import coo_matrix, csgraph
+
+from analysis.comparing.least_squares import NEGLIGIBLE, least_squares
+from analysis.comparing.noisy_baseline import Noise, covariances, more_seeds, own_noise
 
 WIDE, CHANCE = 9, 0.001  # times the median variance, and how often a table with equal variances may show it by chance
-NEGLIGIBLE = 1e-9  # relative to the largest value: a standard error below this is rounding error
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,12 @@ class Fit:
     """values: (rows, units), NaN if not measured. effects, covariance (in units of the noise variance), sigma, df: the
     least-squares solution. wide: rows with a noise level of their own, compared by Welch's t; apart: these are also left out
     of sigma. part: rows of different parts share no unit, not even through other rows, and cannot be in one model. odds: the
-    same solution for the log odds, if the values are accuracies with wide rows."""
+    same solution for the log odds, if the values are accuracies with wide rows.
+
+    baseline: its row, or None; unpaired: its values on units that no other row has. noise: the baseline's own if it is noisier
+    than the methods, otherwise None; sigma and df are then those of the methods. own: the part of `covariance` that is due to
+    the baseline's own noise. added, saved: what the unpaired values add to the baseline's mean, and the share of its variance
+    that they remove."""
 
     values: np.ndarray
     effects: np.ndarray
@@ -38,7 +48,13 @@ class Fit:
     wide: np.ndarray
     apart: np.ndarray
     part: np.ndarray
+    own: np.ndarray
     odds: "Fit | None" = None
+    baseline: int | None = None
+    unpaired: np.ndarray = field(default_factory=lambda: np.empty(0))
+    noise: Noise | None = None
+    added: float = 0.0
+    saved: float = 0.0
 
     def shared(self, row: int, other: int) -> "Fit | None":
         """The model that compares these two: this one, the one of the log odds, or none."""
@@ -54,38 +70,46 @@ class Fit:
         """row - other: on equal seeds if the model compares them, else between plain means; NaN if one has no value."""
         if self.together(row, other):
             return self.effects[row] - self.effects[other]
-        return welch(self.values[row], self.values[other])[0]
+        return self.welch(row, other)[0]
+
+    def welch(self, row: int, other: int) -> tuple[float, float, float]:
+        """(difference of the means, its standard error, degrees of freedom), by all values of both rows."""
+        return welch(
+            *(np.append(self.values[one], self.unpaired if one == self.baseline else []) for one in (row, other))
+        )
 
 
-def fit(values: np.ndarray, percent: bool = False) -> Fit:
-    """Solve value = row + unit + noise on the cells of (rows, units) that are not NaN. percent: they are accuracies, and
-    have log odds if none is 0 or 100."""
+def fit(values: np.ndarray, percent: bool = False, baseline: int | None = 0, unpaired: np.ndarray | None = None) -> Fit:
+    """Solve value = row + unit + noise on the cells of (rows, units) that are not NaN.
+
+    percent: they are accuracies, and have log odds if none is 0 or 100. baseline: the row that may be noisier than the others;
+    None if there is none. unpaired: further values of this row, (seeds,), on units that no other row has."""
     values = np.asarray(values, float)
-    model = _solved(values)
-    known = values[np.isfinite(values)]
+    more = np.asarray([] if unpaired is None else unpaired, float)
+    model = _solved(values, baseline, more)
+    known = np.append(values[np.isfinite(values)], more)
     if percent and model.wide.any() and 0 < known.min() and known.max() < 100:
-        return replace(model, odds=_solved(special.logit(values / 100)))
+        return replace(model, odds=_solved(special.logit(values / 100), baseline, special.logit(more / 100)))
     return model
 
 
-def _solved(values: np.ndarray) -> Fit:
-    middle = np.median(values[np.isfinite(values)]) if np.isfinite(values).any() else 0  # smaller rounding errors
+def _solved(values: np.ndarray, baseline: int | None, unpaired: np.ndarray) -> Fit:
     wide, apart = wide_rows(values)
-    row, unit = np.nonzero(np.isfinite(values) & ~apart[:, None])
-    rows, units = values.shape
-    design = np.zeros((len(row), rows + units))
-    design[np.arange(len(row)), row] = design[np.arange(len(row)), rows + unit] = 1
-    inverse = np.linalg.pinv(design.T @ design, hermitian=True)
-    measured = values[row, unit] - middle
-    solution = inverse @ design.T @ measured
-    df = len(row) - np.linalg.matrix_rank(design, tol=1e-8) if len(row) else 0
-    rest = measured - design @ solution
-    sigma = np.sqrt(rest @ rest / df) if df else np.nan
-    links = coo_matrix((np.ones(len(row)), (row, rows + unit)), shape=(rows + units,) * 2)
-    part = csgraph.connected_components(links, directed=False)[1][:rows]
-    if not sigma > NEGLIGIBLE * np.abs(values[row, unit]).max(initial=0):
-        sigma = np.nan
-    return Fit(values, solution[:rows], inverse[:rows, :rows], float(sigma), int(df), wide, apart, part)
+    here = np.arange(len(values)) == (-1 if baseline is None else baseline)
+    wide, apart = wide & ~here, apart & ~here  # the baseline's noise has a test of its own
+    used = np.isfinite(values) & ~apart[:, None]
+    every = least_squares(values, used)
+    methods = least_squares(values, used & ~here[:, None]) if here.any() else every
+    noise = own_noise(every, methods, here)
+    sigma, df = (methods.sigma, methods.df) if noise else (every.sigma, every.df)
+    variance = noise.variance if noise else sigma**2
+    added, saved = more_seeds(values[used & here[:, None]], unpaired, variance)
+    parts = every.covariance, np.zeros_like(every.covariance)
+    if noise or saved:
+        parts = covariances(every, here, variance / sigma**2, saved)
+    found = {"values": values, "effects": every.effects + added * here, "covariance": parts[0], "own": parts[1]}
+    found |= {"sigma": sigma, "df": df, "wide": wide, "apart": apart, "part": every.part}
+    return Fit(**found, baseline=baseline, unpaired=unpaired, noise=noise, added=added, saved=saved)
 
 
 def wide_rows(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

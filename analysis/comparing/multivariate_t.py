@@ -4,12 +4,20 @@ Deterministic: the same numbers every time. Accurate to 1e-3, or 3e-3 above 64 v
 and with repeated draws).
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
 from scipy import optimize, special, stats
 
 LEVEL, POWER = 0.05, 0.8
+
+
+@lru_cache(maxsize=2)  # 17 MB for 16 variables
+def _normals(count: int) -> np.ndarray:
+    """(points, count) independent normals, a fixed quasi-random sample."""
+    points = 17 if count <= 16 else 16 if count <= 64 else 14
+    return special.ndtri(stats.qmc.Sobol(count, seed=1).random_base2(points).clip(1e-12, 1 - 1e-12))
 
 
 @lru_cache(maxsize=512)
@@ -19,28 +27,27 @@ def _largest(correlation: bytes, count: int, sides: int) -> np.ndarray:
     matrix = np.frombuffer(correlation).reshape(count, count)
     weights, vectors = np.linalg.eigh(matrix)
     root = (vectors * np.sqrt(weights.clip(0)))[:, ::-1]  # the common part first: it gets the best coordinates
-    points = 17 if count <= 16 else 16 if count <= 64 else 14
-    normal = special.ndtri(stats.qmc.Sobol(count, seed=1).random_base2(points).clip(1e-12, 1 - 1e-12))
-    drawn = normal @ root.T
+    drawn = _normals(count) @ root.T
     largest = (np.abs(drawn) if sides == 2 else drawn).max(1)
     return np.sort(largest).reshape(512, -1).mean(1).clip(1e-300)
 
 
-def tail(t: np.ndarray, correlation: np.ndarray, df: int, sides: int = 2) -> np.ndarray:
-    """P(maximum of correlated t variables >= t), for the multivariate t with this correlation and df. The common chi is
-    integrated exactly, the normals by a fixed sample."""
+def tail(t: np.ndarray, correlation: np.ndarray, df: float | np.ndarray, sides: int = 2) -> np.ndarray:
+    """P(maximum of correlated t variables >= t), for the multivariate t with this correlation and df (one, or one for each
+    t). The common chi is integrated exactly, the normals by a fixed sample."""
     largest = _largest(np.round(correlation, 9).tobytes(), len(correlation), sides)
     t = np.atleast_1d(np.asarray(t, float))[:, None].clip(1e-12)
-    return special.gammainc(df / 2, df / 2 * (largest / t) ** 2).mean(1)
+    half = np.reshape(df, (-1, 1)) / 2
+    return special.gammainc(half, half * (largest / t) ** 2).mean(1)
 
 
 @lru_cache(maxsize=4096)
-def _critical(correlation: bytes, count: int, df: int, level: float, sides: int) -> float:
+def _critical(correlation: bytes, count: int, df: float, level: float, sides: int) -> float:
     matrix = np.frombuffer(correlation).reshape(count, count)
     return optimize.brentq(lambda t: tail(t, matrix, df, sides)[0] - level, 1e-3, 1e4, xtol=1e-6)
 
 
-def critical(correlation: np.ndarray, df: int, level: float = LEVEL, sides: int = 2) -> float:
+def critical(correlation: np.ndarray, df: float, level: float = LEVEL, sides: int = 2) -> float:
     """The value that the maximum of correlated t variables exceeds with probability `level`."""
     return _critical(np.round(correlation, 9).tobytes(), len(correlation), df, level, sides)
 
@@ -54,10 +61,9 @@ def sidak(t: np.ndarray, df: np.ndarray, level: float = LEVEL) -> tuple[np.ndarr
 
 
 @lru_cache(maxsize=4096)
-def _noncentrality(rows: int, units: int) -> float:
-    """The true difference, in standard errors, that Dunnett's test of `rows` - 1 rows against a control detects with 80 % power."""
-    df = (rows - 1) * (units - 1)
-    bound = critical(np.full((rows - 1,) * 2, 0.5) + 0.5 * np.eye(rows - 1), df)
+def noncentrality(count: int, correlation: float, df: float) -> float:
+    """The true difference, in standard errors, that one of `count` equally correlated comparisons detects with 80 % power."""
+    bound = critical(np.full((count,) * 2, correlation) + (1 - correlation) * np.eye(count), df)
     return optimize.brentq(lambda shift: stats.nct.sf(bound, df, shift) - POWER, 0, 20 * bound, xtol=1e-4)
 
 
@@ -65,17 +71,23 @@ def smallest_difference(sigma: float, rows: int, units: int) -> float:
     """The difference between a row and the control that is detected with 80 % power; NaN with one unit."""
     if units < 2 or rows < 2 or not np.isfinite(sigma):
         return np.nan
-    return sigma * np.sqrt(2 / units) * _noncentrality(rows, units)
+    return sigma * np.sqrt(2 / units) * noncentrality(rows - 1, 0.5, (rows - 1) * (units - 1))
 
 
 def units_needed(difference: float, sigma: float, rows: int, most: int = 100) -> int | None:
     """How many seeds (or teachers) it takes to detect this difference with 80 % power; None if more than `most`."""
-    if not smallest_difference(sigma, rows, most) <= abs(difference):
+    return first_enough(difference, lambda units: smallest_difference(sigma, rows, units), most)
+
+
+def first_enough(difference: float, smallest: Callable[[int], float], most: int = 100) -> int | None:
+    """The number of units from which on this difference is detected; None if more than `most`. smallest: the smallest
+    difference that so many units detect."""
+    if not smallest(most) <= abs(difference):
         return None
     low, high = 1, most
     while high - low > 1:
         middle = (low + high) // 2
-        if smallest_difference(sigma, rows, middle) <= abs(difference):
+        if smallest(middle) <= abs(difference):
             high = middle
         else:
             low = middle

@@ -6,15 +6,16 @@ noise levels differ too. If one recipe of three has five times the others' noise
 in 11 % of tables that have none, so each block keeps its own (tests/test_interaction.py).
 
 - Changes: a method's gain under one recipe minus its gain under another, the interaction of method and recipe; for every
-  method and every two recipes, jointly at 95 %. The variance is 2 s1²/n1 + 2 s2²/n2, with Satterthwaite's degrees of freedom.
-  The bound is that of the multivariate t with the correlation these variances give, each change with its own degrees of
-  freedom (Hasler & Hothorn 2008, Biometrical Journal 50:793); for more than `MANY` changes it is Šidák's (1967, JASA 62:626),
-  which is a little wider. The smallest p is the max-t test of "no gain depends on the recipe".
+  method and every two recipes, jointly at 95 %. The variance is 2 s1²/n1 + 2 s2²/n2, where no baseline has a noise of its own,
+  with Satterthwaite's degrees of freedom. The bound is that of the multivariate t with the correlation these variances give,
+  each change with its own degrees of freedom (Hasler & Hothorn 2008, Biometrical Journal 50:793); for more than `MANY` changes
+  it is Šidák's (1967, JASA 62:626), which is a little wider. The smallest p is the max-t test of "no gain depends on the recipe".
 - Order: every two rows, including the baseline, under each recipe; Tukey's comparison in each block, at the level
   0.95^(1/recipes). Recipes are independent, so all of these hold jointly at 95 %. Two rows swap places for certain if one is
   better under one recipe and worse under another. A swap holds on any scale; a change of gains does not: 2 points at 60 %
   and 2 points at 90 % are different things.
-- A row that varies far more than its block (`wide`) has its own variance and degrees of freedom in both, as in Welch's t.
+- A row that varies far more than its block (`wide`) has its own variance and degrees of freedom in both, as in Welch's t. So
+  has a baseline that is noisier than its methods (analysis/comparing/noisy_baseline.py).
 """
 
 import itertools
@@ -114,13 +115,15 @@ def changes(family: pd.DataFrame) -> pd.DataFrame:
 def _together(contrasts: np.ndarray, rows: pd.DataFrame, level: float) -> dict[str, np.ndarray]:
     """Contrasts (count, rows) of the rows' means: difference, low, high, p, jointly at `level`, and df, each (count,)."""
     wide, n = rows.wide.to_numpy(bool), rows.n.to_numpy(float)
-    variance = np.where(wide, rows["std"], rows.sigma) ** 2 / n
-    source = np.where(wide, -1 - np.arange(len(rows)), rows.pair)  # from the block or from the row itself
+    control = (rows.distill == BASELINE).to_numpy()
+    variance = np.where(wide, rows["std"], rows.sigma) ** 2 * (1 - rows.saved.to_numpy()) / n
+    apart = wide | (control & rows.noisy.to_numpy(bool))
+    source = np.where(apart, -1 - np.arange(len(rows)), rows.pair)  # from the block or from the row itself
     estimates = source[:, None] == np.unique(source)
     df = np.array([np.where(wide, n - 1, rows.df)[one].max() for one in estimates.T])
     shares = contrasts**2 * variance @ estimates
     own = shares.sum(1) ** 2 / (shares**2 / df).sum(1)
-    error, difference = np.sqrt(shares.sum(1)), contrasts @ rows["mean"].to_numpy()
+    error, difference = np.sqrt(shares.sum(1)), contrasts @ np.where(control, rows.baseline, rows["mean"])
     if len(contrasts) > MANY:
         half, p = sidak(difference / error, own, level)
     else:

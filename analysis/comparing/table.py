@@ -54,6 +54,7 @@ LAST = [
 ]
 HIDDEN = [  # for the screen and the page, not for files
     *("control", "ranked", "wide", "apart", "open", "one_way", "block", "wanted", "lacking"),
+    *("noisy", "more", "saved", "resolves_methods"),
     *("shared_settings", "method_settings", "weights", "untraced", "words"),
 ]
 
@@ -81,8 +82,10 @@ def summarize(
     each. gain, low, high, p: over the baseline, in units of the metric, with the simultaneous 95 %
     interval. over_kd...: the same over KD. low_images, high_images: the interval over seeds and images; images_alone,
     images_lasting: half-widths of the uncertainty due to images with this many seeds, and with any number of seeds;
-    test_images: how many. paired_p: plain paired t. test: "model", "log odds", or why Welch's t was used. best: may be the
-    best. sigma, df: the noise. resolves: the difference detected with 80 % power. Columns named like settings: what differs
+    test_images: how many. paired_p: plain paired t. test: "model", "noisy baseline" (it has its own noise), "log
+    odds", or why Welch's t was used. best: may be the best. sigma, df: the noise. resolves: the gain detected with 80 % power.
+    noisy: the baseline is noisier than the methods. more: seeds of the baseline that no method has; `baseline` is its mean
+    with these. saved: the share of its variance that they remove. Columns named like settings: what differs
     among the rows of a pair. See analysis/comparing/comparisons.py and images.py.
 
     Label-only networks that are no student's baseline follow as blocks of one row. Raises ValueError if the metric is not

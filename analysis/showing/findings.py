@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.comparing.multivariate_t import LEVEL, units_needed
+from analysis.comparing.resolution import of_rows
 from analysis.comparing.table import lower_is_better
 from analysis.reading.settings import BASELINE
+from analysis.showing import noisy_baseline
 from analysis.showing.controls import controls
 from analysis.showing.labels import amount, cut, listed, name, names, once, teacher_of
 from kdexp import CONF
@@ -26,7 +28,7 @@ def sentences(rows: pd.DataFrame) -> list[str]:
         said.append(f"One {unit}: nothing can be claimed about differences. Run at least three.")
     elif len(ranked):
         said += [*_against_baseline(rows, ranked), *_best(rows, ranked), *controls(rows)]
-        said += _resolution(rows, ranked, unit)
+        said += [*_resolution(rows, ranked, unit), *noisy_baseline.sentences(rows, ranked, unit)]
     apart = names(rows[rows.apart], rows)
     said += _wide(rows, unit)
     if apart:
@@ -137,27 +139,40 @@ def _best(rows: pd.DataFrame, ranked: pd.DataFrame) -> list[str]:
 
 def _resolution(rows: pd.DataFrame, ranked: pd.DataFrame, unit: str) -> list[str]:
     """Which difference this many seeds can detect, and how many it would take to detect the ones seen but not proven."""
-    resolves, sigma, count = rows.resolves.iloc[0], rows.sigma.iloc[0], len(ranked) + 1
-    if not np.isfinite(resolves):
+    first, count = ranked.iloc[0], len(ranked) + (not ranked.noisy.any())
+    if not np.isfinite(first.resolves):
         return []
-    points = amount(resolves, rows.metric.iloc[0])
-    said = f"{ranked.of.max()} {unit}s resolve differences of about {points} here (power 80 %)"
-    open_gains = ranked[(ranked.low <= 0) & (ranked.high >= 0) & (ranked.test == "model")]
+    said = f"{ranked.of.max()} {unit}s resolve {_resolved(rows, ranked)} (power 80 %)"
+    unproven = _unproven(ranked)
     best = _sorted(ranked[ranked.best & ~ranked.wide])
     wanted = []
-    if len(open_gains):
-        row = open_gains.loc[open_gains.gain.abs().idxmax()]
-        wanted.append((f"{name(row, rows)} and none", row.gain))
+    if len(unproven):
+        row = unproven.loc[unproven.gain.abs().idxmax()]
+        own = first.resolves != first.resolves_methods
+        needed = of_rows(rows).units_needed(row.gain) if own else units_needed(row.gain, first.sigma, count)
+        wanted.append((f"{name(row, rows)} and none", row.gain, needed))
     if len(best) > 1:
-        wanted.append(
-            (f"{name(best.iloc[0], rows)} and {name(best.iloc[1], rows)}", best["mean"].iloc[0] - best["mean"].iloc[1])
-        )
+        gap = best["mean"].iloc[0] - best["mean"].iloc[1]
+        needed = units_needed(gap, first.sigma, count)
+        wanted.append((f"{name(best.iloc[0], rows)} and {name(best.iloc[1], rows)}", gap, needed))
     texts = []
-    for what, difference in wanted:
-        needed = units_needed(difference, sigma, count)
-        seen = f"the {amount(abs(difference), rows.metric.iloc[0])} between {what}"
+    for what, difference, needed in wanted:
+        seen = f"the {amount(abs(difference), first.metric)} between {what}"
         texts.append(f"Resolving {seen} would take {f'about {needed}' if needed else 'more than 100'} {unit}s")
     return [". ".join([said, *texts]) + "."]
+
+
+def _resolved(rows: pd.DataFrame, ranked: pd.DataFrame) -> str:
+    """differences of about 1.81 points here; two numbers if they differ for gains and between methods"""
+    gain, among = (amount(ranked[column].iloc[0], rows.metric.iloc[0]) for column in ("resolves", "resolves_methods"))
+    if len(ranked) < 2 or gain == among:
+        return f"differences of about {gain} here"
+    return f"gains of about {gain} and differences between methods of about {among} here"
+
+
+def _unproven(ranked: pd.DataFrame) -> pd.DataFrame:
+    """The methods that the model does not find different from the baseline."""
+    return ranked[(ranked.low <= 0) & (ranked.high >= 0) & ranked.test.isin(["model", "noisy baseline"])]
 
 
 def _scope(rows: pd.DataFrame, unit: str) -> str:

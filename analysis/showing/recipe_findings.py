@@ -126,7 +126,15 @@ def _left_out(family: pd.DataFrame) -> list[str]:
         texts += [f"{method} under {name} ({_reason(mine, name)})" for name in recipes(family) if name in gone]
     reasons = [f"{name} ({_no_claim(family[family.under == name])})" for name in without]
     wide = [f"{row.method} under {row.under}" for row in rows[rows.wide.astype(bool)].itertuples()]
+    noisy = rows.under[rows.noisy.astype(bool) & (rows.distill == BASELINE)].to_list()
     return [
+        *(
+            [
+                f"none varies more over seeds than the methods do under {listed(noisy)}, so gains have wider intervals there."
+            ]
+            if noisy
+            else []
+        ),
         *([f"Vary far more over seeds than the others, so their intervals are wide: {listed(wide)}."] if wide else []),
         *([f"Nothing is claimed under {listed(reasons)}."] if without else []),
         *([f"Not compared under every recipe, so not in the order: {listed(texts)}."] if texts else []),
