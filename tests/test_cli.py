@@ -207,10 +207,13 @@ MISTAKES = [
     ("teacher=wrn_16_4", "Did you mean teacher=wrn16_4?"),
     (
         "student=mobilenet",
-        "Did you mean student=mobilenetv2? There are: mobilenetv2, resnet, resnet8, resnet8x4, resnet14",
+        "Did you mean student=mobilenetv2? There are: mlp, mlp1200, mobilenetv2, resnet, resnet8, resnet8x4, resnet14",
     ),
     ("student=shufflenet", "Did you mean student=shufflenetv1 or student=shufflenetv2?"),
-    ("student=ResNet50", "Did you mean student=resnet50? There are: mobilenetv2, resnet, resnet8, resnet8x4, resnet14"),
+    (
+        "student=ResNet50",
+        "Did you mean student=resnet50? There are: mlp, mlp1200, mobilenetv2, resnet, resnet8, resnet8x4, resnet14",
+    ),
     ("student=resnet26", "Did you mean student=resnet model.student.depth=26?"),
     ("distill=spp", "Did you mean distill=sp?"),
     ("distill.tempp=3", "Did you mean distill.temperature=3?"),

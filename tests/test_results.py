@@ -11,7 +11,8 @@ import pytest
 from kdexp import ROOT
 from kdexp.record import seal
 
-FOLDERS = sorted(file.parent for file in (ROOT / "analysis" / "results").glob("*/README.md"))
+PAGES = (ROOT / "analysis" / "results").glob("*/README.md")
+FOLDERS = sorted(file.parent for file in PAGES if any(file.parent.rglob("result.json")))
 RUNS = sorted(file.parent for folder in FOLDERS for file in folder.rglob("result.json"))
 
 
