@@ -13,7 +13,7 @@ from torch import nn
 from kdexp import screen
 from kdexp.config.naming import file_sha256
 from kdexp.config.schema import UsageError
-from kdexp.config.sources import sources
+from kdexp.config.sources import source
 from kdexp.evaluate import Score, evaluate
 from kdexp.experiment import Data, build_network, load_data
 from kdexp.graph import ForwardGraph
@@ -65,12 +65,11 @@ def load_network(run_folder: Path) -> nn.Module:
     if broken := {*seal.damaged(run_folder)} - {"status.json"}:
         raise ValueError(f"{run_folder}: damaged {', '.join(sorted(broken))}; train the run again")
     config = OmegaConf.to_container(OmegaConf.load(run_folder / "config.yaml"))
-    network = build_network(config["model"]["student"], config["plugins"])
-    made = (seal.read_json(run_folder / "result.json") or {}).get("sources", {}).get("model.student")
-    if made not in (None, sources(config).get("model.student")):
-        screen.say(
-            f"{run_folder}: the code of {config['model']['student']['_target_']} has changed since it was trained"
-        )
+    node = config["model"]["student"]
+    network = build_network(node, config["plugins"])
+    made = (seal.read_json(run_folder / "result.json") or {}).get("sources", {})
+    if made.get("model.student") not in (None, source(node, config["plugins"])):
+        screen.say(f"{run_folder}: the code of {node['_target_']} has changed since it was trained")
     network.load_state_dict(torch.load(run_folder / "student.pt", map_location="cpu", weights_only=True))
     network.config = config
     return network.eval()

@@ -1,7 +1,6 @@
 """Synthetic records: folders as kdexp writes them, with numbers that the test chooses."""
 
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +105,7 @@ def record(
                 "status": status,
                 "pid": 1,
                 "host": "here",
-                "heartbeat": time.time() if status == "running" else 0,
+                "heartbeat": 0,
                 "started": "2026-01-01 00:00:00",
                 "error": None,
                 **state,

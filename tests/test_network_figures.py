@@ -46,9 +46,10 @@ def outputs(tmp_path):
     """A teacher, a baseline and KD of two seeds, with logits."""
     accuracy = lambda z: 100 * float((z.argmax(1) == TRUTH).mean())
     for name, seed, z in (("none", 1, NONE1), ("none", 2, NONE2), ("kd", 1, KD1), ("kd", 2, KD2)):
-        facts = {"teacher_test_acc": accuracy(TEACHER) if name == "kd" else None}
+        facts = {"teachers": [{"sha256": "ab" * 32}], "teacher_test_acc": accuracy(TEACHER)} if name == "kd" else {}
         keep(record(tmp_path, name, seed, accuracy(z), result=facts), z)
-    keep(record(tmp_path, "none", 1, accuracy(TEACHER), student="wrn16_4"), TEACHER)
+    weights = {"student_sha256": "ab" * 32}
+    keep(record(tmp_path, "none", 1, accuracy(TEACHER), student="wrn16_4", result=weights), TEACHER)
     return tmp_path
 
 

@@ -29,6 +29,7 @@ ACCURACY = {
     "sp": [72.0, 72.3, 72.2],
     "at": [40, 41, 42],
 }
+TAUGHT = {"teachers": [{"sha256": "ab" * 32}]}
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
 
 
@@ -36,11 +37,11 @@ HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.
 def outputs(tmp_path):
     """Five methods, three seeds, a teacher; predictions of which the first 10 % times seed are wrong."""
     folders = {
-        (name, seed): record(tmp_path, name, seed, acc, epochs=12)
+        (name, seed): record(tmp_path, name, seed, acc, epochs=12, result=TAUGHT if name != "none" else {})
         for name, line in ACCURACY.items()
         for seed, acc in enumerate(line, 1)
     }
-    folders["teacher", 1] = record(tmp_path, "none", 1, 77.0, student="wrn16_4")
+    folders["teacher", 1] = record(tmp_path, "none", 1, 77.0, student="wrn16_4", result={"student_sha256": "ab" * 32})
     truth = np.arange(100) % 10
     for (name, seed), folder in folders.items():
         guess = truth.copy()
@@ -352,7 +353,7 @@ def test_watch(tmp_path, capsys):
 
     watch.watch([str(tmp_path)], sleep=sleep)  # ends by itself once nothing lives any more
     out = capsys.readouterr().out
-    assert len(drawings) == 4 and out.count("1 done") == 1 and "2 done · 1 running" in out
+    assert len(drawings) == 4 and out.count("1 done") == 1 and "2 done · 1 diverged · 1 stopped" in out
 
 
 def test_the_command_makes_the_page(outputs):

@@ -15,15 +15,17 @@ from kdexp.record.seal import sha256
 def sources(config: dict) -> dict[str, str]:
     """Section of the configuration (distill, model.student, dataset, augment, optimizer) -> digest of the code its object
     comes from, see `digest`. Only of those that come from a package in plugins=."""
-    packages = config["plugins"]
     nodes = {key: config[key] for key in ("distill", "dataset", "augment", "optimizer")}
     nodes["model.student"] = config["model"]["student"]
-    found = {}
-    for section, node in nodes.items():
-        path = str(node["_target_"])
-        if package := next((package for package in packages if path.startswith(f"{package}.")), None):
-            found[section] = digest(path, package, target(node, packages).__module__)
-    return found
+    found = {section: source(node, config["plugins"]) for section, node in nodes.items()}
+    return {section: digest for section, digest in found.items() if digest}
+
+
+def source(node: dict, packages: list[str]) -> str | None:
+    """The digest of the code behind one section; None if it is not from one of these packages."""
+    path = str(node["_target_"])
+    package = next((package for package in packages if path.startswith(f"{package}.")), None)
+    return package and digest(path, package, target(node, packages).__module__)
 
 
 @functools.cache
