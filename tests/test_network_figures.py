@@ -132,9 +132,9 @@ def test_a_student_like_its_teacher_is_no_different(outputs):
 def test_a_baseline_is_held_against_the_teacher_of_its_seed():
     rows = [("kd", 1, "t", 1), ("kd", 2, "t", 2), ("none", 1, "", None), ("none", 2, "", None), ("none", 3, "", None)]
     mine = pd.DataFrame(rows, columns=["distill", "seed", "teacher", "teacher_seed"])
-    mine = mine.assign(student="s", dataset="d", test_acc=50.0, teacher_test_acc=60.0, folder="")
+    mine = mine.assign(student="s", dataset="d", folder="", taught_by=["w1", "w2", "", "", ""])
     own = [
-        {"seed": seed, "teacher": "", "student": "t", "dataset": "d", "test_acc": 60.0, "folder": f"t{seed}"}
+        {"seed": seed, "teacher": "", "student": "t", "folder": f"t{seed}", "student_sha256": f"w{seed}"}
         for seed in (1, 2)
     ]
     runs = pd.concat([mine, pd.DataFrame(own)], ignore_index=True)
