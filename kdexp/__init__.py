@@ -35,7 +35,8 @@ def load(run_folder: str | os.PathLike) -> nn.Module:
 
 def runs(*folders: str | os.PathLike) -> pd.DataFrame:
     """A data frame with one row for each run below these folders; without folders, for each below outputs/ (or
-    $KDEXP_OUTPUTS). What cannot be read is named on stderr and left out. `summarize.py` writes the same as runs.csv.
+    $KDEXP_OUTPUTS). What cannot be read is named on stderr and left out. `summarize.py` writes the same as runs.csv. Raises
+    FileNotFoundError for a folder that is not there.
 
     What it is: `dataset`, `teacher` ("" for label-only training), `student`, `distill` (the method's option), `label` (its
     name in tables), `seed`, `teacher_seed`, `recipe`, `epochs`, `stop_epoch`, `batch_size`, `limit` (training images),
@@ -49,8 +50,8 @@ def runs(*folders: str | os.PathLike) -> pd.DataFrame:
     `agreement_wrong_chance` with the teacher, in percent, `kl_teacher` and `kl_teacher_t4`, in nats: see
     kdexp.evaluate.measures; `class_acc.N`, in percent, of runs with `omit`; SET.acc, SET.ece, ... after `kdexp evaluate`.
     Its teacher: `teacher_test_acc`, in percent; `taught_by`, the sha256 of the file with its weights ("unknown" in records of
-    earlier versions, "" without a teacher); `weights`, the same where students of the same teacher by its settings learned
-    from different weights, else "".
+    earlier versions, "" without a teacher); `weights`, the same where students of the same pair and settings learned
+    from different weights of one teacher, else ""; `replaced`, whether the run that had these weights is not in the frame.
     What it took: `params`; `seconds`, `seconds_per_epoch`, `images_per_second` and `peak_memory_mb` (2**20 bytes), which are
     those of the whole group if `group_size` is above 1; `device`, `precision`, `compile`, `deterministic`, `threads`.
     What it came from: `fingerprint` (of its settings), `student_sha256` (of student.pt), `teacher_checkpoint_sha256`, `git`,
@@ -59,4 +60,7 @@ def runs(*folders: str | os.PathLike) -> pd.DataFrame:
     """
     from analysis.reading.records import load
 
-    return load(*folders or [os.environ.get("KDEXP_OUTPUTS", "outputs")])
+    chosen = folders or [os.environ.get("KDEXP_OUTPUTS", "outputs")]
+    if absent := [str(folder) for folder in chosen if not os.path.isdir(folder)]:
+        raise FileNotFoundError(f"{absent[0]}: there is no such folder")
+    return load(*chosen)

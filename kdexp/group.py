@@ -114,8 +114,12 @@ class Group:
         try:
             state = job.record.checkpoint(self.where.device)
             if state is not None and (why := changes.not_resumable(job, state)):
-                note_failure(job, "failed", why, "")
-                return None
+                if job.config["rerun"] != "changed":
+                    note_failure(job, "failed", why, "")
+                    return None
+                job.record.clear()
+                job.begin(job.teachers)
+                state = None
             teacher = self.teacher.network if job.teacher_key else None
             learner = experiment.build_learner(job.config, self.where, teacher, self.data.train.labels)
             self._remark(job, learner)

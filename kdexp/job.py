@@ -83,10 +83,17 @@ class Job:
 
     @cached_property
     def outdated(self) -> bool:
-        """Whether its record, finished or not, must be trained again under rerun=changed."""
-        if self.config["rerun"] != "changed" or not self.record.status and not self.record.result:
+        """Whether its record is to be trained from scratch: it failed and its code has changed since, or anything has
+        changed and rerun=changed was typed."""
+        if not self.record.status and not self.record.result:
             return False
+        if self.config["rerun"] != "changed":
+            return self._failed and bool(changes.code_changed(self, self.record.status))
         return bool(self.what_changed()) or changes.weights_changed(self)
+
+    @property
+    def _failed(self) -> bool:
+        return not self.record.result and self.record.status.get("status") in ("failed", "diverged")
 
     @property
     def done(self) -> bool:
@@ -133,14 +140,16 @@ class Job:
         """What this run's record was made with that is no longer so: settings, defaults, the user's code. Raises
         UsageError."""
         known = {**self.record.status, **self.record.result}
-        return changes.settings_changed(self) + [f"{what} has changed" for what in changes.code_changed(self, known)]
+        code = changes.code_changed(self, known)
+        return changes.settings_changed(self) + [f"{what} has changed" for what in code]
 
     def check_folder(self) -> None:
         """Reject a folder that holds another run, or the same one made with other code. Raises UsageError with what
         differs."""
         if self.config["rerun"] in ("all", "changed"):
             return
-        if differ := self.what_changed():
+        differ = changes.settings_changed(self) if self._failed else self.what_changed()
+        if differ:
             raise UsageError(
                 f"{self.record.folder} was made with other settings or code: {'; '.join(differ)}. "
                 "Train again what has changed with rerun=changed (all of it: rerun=all), or keep both with tag=NAME"

@@ -131,7 +131,8 @@ class Teachers:
             teacher.inspect()
             if teacher.to_do:
                 which = f"{teacher.pair} seed {teacher.config['seed']}"
-                screen.say(f"teacher {which} is missing and trained first   {teacher.record.folder}")
+                state = "has changed and is trained again" if teacher.outdated else "is missing and trained first"
+                screen.say(f"teacher {which} {state}   {teacher.record.folder}")
                 train(teacher)
         finally:
             teacher.record.unlock()

@@ -1,13 +1,17 @@
 """What a run was made with and is no longer so: a user's code, defaults, the weights of its teacher."""
 
 import json
+import re
 import shutil
+import time
 
 import pytest
+import torch
 
 from analysis.showing import labels
 from analysis.summarize import load, summarize
 from kdexp.config import sources
+from kdexp.record import seal
 
 METHOD = """
 from kdexp.distill.base import DistillMethod
@@ -145,3 +149,56 @@ def test_students_of_different_weights_stand_apart(run, tmp_path):
     assert whole.stdout.count("digits   wrn16_1 (") == 1 and "rerun=changed" not in whole.stdout
     merged = summarize(load(other, tmp_path / "outputs"))  # of two machines
     assert [list(rows.distill) for rows in labels.pairs(merged)] == [["none", "kd"], ["none", "kd", "sp"]]
+
+
+def test_a_mistake_that_was_mended_is_no_change_to_ask_about(mylab, run, tmp_path):
+    """The commonest hour of a method's author: it fails, the code is mended, the same command is typed again."""
+    words = ("plugins=[mylab]", "distill=mine", "epochs=1")
+    mylab("terms.py", "square()", "sqare()")
+    assert "AttributeError" in run(*words, check=1).stderr
+    mylab("terms.py", "sqare()", "square()")
+    run(*words, check=0)
+    assert mine(tmp_path)["test_acc"] > 0
+    mylab("terms.py", "return (a", "return ((a")
+    broken = run(*words, check=1).stderr
+    assert re.search(r"terms.py, line 2: .*return \(\(a - b\)", broken) and "Traceback" not in broken
+
+
+def test_a_stopped_run_of_another_teacher_starts_over_if_asked_to(forked, run, tmp_path):
+    words = ("distill=kd", "epochs=60", "dataset.limit=512")
+    going = forked(*words)
+    rows = "outputs/digits/wrn16_1-resnet8/kd/*/seed1/epochs.csv"
+    while not (found := [*tmp_path.glob(rows)]) or len(found[0].read_text().splitlines()) < 3:
+        assert going.process.is_alive()
+        time.sleep(0.05)
+    going.process.terminate()
+    going.wait()
+    (teacher,) = tmp_path.glob("outputs/digits/wrn16_1/none/*/seed1")
+    result = json.loads((teacher / "result.json").read_text())
+    weights = torch.load(teacher / "student.pt")
+    next(iter(weights.values())).mul_(1.0001)  # as if it had been trained again
+    torch.save(weights, teacher / "student.pt")
+    content = (teacher / "student.pt").read_bytes()
+    result["student_sha256"] = result["sha256"]["student.pt"] = seal.sha256(content)
+    (teacher / "result.json").write_text(json.dumps(result | {"seal": seal.of_result(result)}))
+    refused = run(*words, check=1).stderr
+    assert "cannot go on where it stopped: the weights of its teacher are now" in refused
+    assert "again: the same command" not in refused
+    done = run(*words, "rerun=changed", check=0).stderr
+    assert "done    KD seed 1" in done and "goes on at epoch" not in done
+
+
+def test_the_code_of_a_teacher_counts_for_its_students(mylab, run, tmp_path):
+    net = "from kdexp.models.resnet import ResNet\n\n\ndef net(num_classes, image_size):\n    return ResNet(8, num_classes)\n"
+    (tmp_path / "mylab/conf/model").mkdir()
+    (tmp_path / "mylab/nets.py").write_text(net)
+    (tmp_path / "mylab/conf/model/mynet.yaml").write_text(
+        "name: mynet\n_target_: mylab.nets.net\nnum_classes: ${dataset.num_classes}\nimage_size: ${dataset.image_size}\n"
+    )
+    words = ("plugins=[mylab]", "distill=kd", "teacher=mynet", "epochs=1")
+    run(*words, check=0)
+    mylab("nets.py", "ResNet(8,", "ResNet(14,")
+    refused = run(*words, check=1).stderr
+    assert "digits/mynet/none" in refused and "the code of mylab.nets.net has changed" in refused
+    done = run(*words, "rerun=changed", check=0).stderr
+    assert "teacher mynet seed 1 has changed and is trained again" in done and "done    KD seed 1" in done

@@ -106,7 +106,17 @@ def test_components_of_a_known_truth():
     assert whole == pytest.approx(np.var(means), rel=0.15) and whole == pytest.approx(over_seeds + 16 / 200, rel=0.02)
 
 
-@pytest.mark.parametrize("rows, seeds", [(8, 2), (8, 3), (4, 3), (2, 3), (2, 2), (8, 10)])
+@pytest.mark.parametrize(
+    "rows, seeds",
+    [
+        pytest.param(8, 2, marks=pytest.mark.slow),
+        (8, 3),
+        (4, 3),
+        (2, 3),
+        pytest.param(2, 2, marks=pytest.mark.slow),
+        pytest.param(8, 10, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("run", [0.0, 0.1])
 def test_false_finds_are_at_most_five_percent_of_tables(rows, seeds, run):
     """No gap at all, but rows that are better on some images and worse on others."""

@@ -67,10 +67,13 @@ def test_folders_that_nobody_made_are_no_classes(root, tmp_path):
         picture(root / place / "copy.png")
     picture(root / "train/cat/._0.png")
     (root / "train/cat/again").symlink_to(root / "train/cat")  # a loop
+    (root / "train/cat/others").symlink_to(root / "train/dog")  # dogs are no cats
+    (root / "train/cat/gone.png").symlink_to(root / "nowhere.png")
     train, test, *remarks = folder(tmp_path / "data", root, 8)
     assert len(train.labels) == len(test.labels) == 8 and train.labels.bincount().tolist() == [4, 4]
-    assert len(remarks) == 1 and all(
-        f"train/{name}" in remarks[0] for name in ("__MACOSX", "cat/@eaDir", ".ipynb_checkpoints")
+    assert "train/cat/gone.png (" in remarks[0] and "train/cat/others" in remarks[1]
+    assert len(remarks) == 2 and all(
+        f"train/{name}" in remarks[1] for name in ("__MACOSX", "cat/@eaDir", ".ipynb_checkpoints")
     )
 
 
@@ -128,6 +131,7 @@ def test_images_are_decoded_as_a_viewer_shows_them(root, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_photograph_of_100_megapixels_is_no_bomb(tmp_path):
     Image.new("1", (10_000, 10_000)).save(tmp_path / "large.png")
     code = f"from kdexp.datasets.decoding import decode; print(decode('{tmp_path}/large.png', 8).pixels.shape)"

@@ -197,7 +197,10 @@ def finds(values):
     return (found.low > 0) | (found.high < 0)
 
 
-@pytest.mark.parametrize("rows, units", [(8, 2), (8, 3), (8, 5), (4, 3)])
+@pytest.mark.parametrize(
+    "rows, units",
+    [pytest.param(8, 2, marks=pytest.mark.slow), (8, 3), pytest.param(8, 5, marks=pytest.mark.slow), (4, 3)],
+)
 def test_false_finds_are_at_most_five_percent_of_tables(rows, units):
     count = 800
     false = np.mean([finds(values).any() for values in draws(count, rows, units)])

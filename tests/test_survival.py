@@ -79,7 +79,9 @@ def test_killed_at_twenty_random_moments(forked, tmp_path, undisturbed):
     assert not [path for path in (tmp_path / "outputs").rglob("seed1/.*")]
 
 
-@pytest.mark.parametrize("method", ["fn distill.stages=2", "ft", "ab", "fsp"])
+@pytest.mark.parametrize(
+    "method", ["fn distill.stages=2", "ab", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ft", "fsp"))]
+)
 def test_killed_in_its_pretraining(forked, tmp_path, method):
     """Several times, by SIGKILL and by SIGTERM: it goes on in its pretraining, to the rows and weights of one undisturbed."""
     (tmp_path / "calm").mkdir()

@@ -10,8 +10,9 @@ from synthetic import record
 
 import kdexp
 from analysis.comparing.agreement import teacher_folder
+from analysis.comparing.paper import gains, papers
 from analysis.drawing.accuracies import accuracy
-from analysis.showing import cautions, formats, labels, output
+from analysis.showing import cautions, findings, formats, labels, output, paper
 from analysis.summarize import load, print_table, summarize
 from kdexp.record import runs
 from kdexp.record.remove import students_of
@@ -202,3 +203,31 @@ def test_the_page_says_it_first(tmp_path):
     subprocess.run(command, cwd=kdexp.ROOT, capture_output=True, check=True)
     page = (tmp_path / "report.html").read_text()
     assert '<td class="wide"><strong>The teacher is worse than the student: wrn16_4 60.80 %' in page
+
+
+def test_a_teacher_s_settings_are_in_the_head_of_its_table(tmp_path):
+    baseline(tmp_path)
+    for seed in (1, 2, 3):
+        taught(tmp_path, "kd", seed, 62 + seed / 10, A, 75.0)
+        taught(tmp_path, "sp", seed, 62 + seed / 10, B, 74.0)
+        taught(tmp_path, "kd", seed, 63 + seed / 10, C, 73.0, teacher_seed=2)
+    record(tmp_path, "none", 1, 74.0, student="wrn16_4", result={"student_sha256": B})
+    pairs = labels.pairs(summarize(load(tmp_path)))
+    said = {labels.title(rows).partition("weights ")[2][:1]: rows for rows in pairs}
+    assert sorted(said) == ["a", "b", "c"]
+    assert "teacher_seed=2" in labels.circumstances(said["c"]) and "teacher_seed" not in labels.circumstances(said["a"])
+    commands = {name: " ".join(findings.commands(rows)) for name, rows in said.items()}
+    assert "rerun=changed" in commands["a"] and "rerun=changed" not in commands["b"]  # the teacher that is there
+
+
+def test_gains_over_pairs_are_those_of_the_pairs(tmp_path):
+    """Also where the baseline has seeds that no method has."""
+    for student in ("resnet20", "resnet32"):
+        for seed, acc in enumerate([60.1, 60.2, 60.4, 59.0, 59.5, 58.9], 1):
+            record(tmp_path, "none", seed, acc, student=student)
+        for seed, acc in enumerate([62.3, 62.1, 62.2], 1):
+            taught(tmp_path, "kd", seed, acc, A, 75.0, student=student)
+    table = summarize(load(tmp_path))
+    (page,) = papers(table)
+    assert gains(page).loc["KD"].tolist() == pytest.approx(table.gain[table.distill == "kd"].tolist())
+    assert any("seeds that only the baseline has" in line for line in paper.notes(page))

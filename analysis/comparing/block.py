@@ -124,6 +124,7 @@ def _row(group: list[dict], expected: dict[str, set], cells: dict[str, float]) -
         "ranked": not holes,
         "teacher_acc": accuracies[0] if len(accuracies) == 1 else np.nan,
         "teacher_accs": ", ".join(f"{score:.2f}" for score in accuracies),
+        "replaced": any(run["replaced"] for run in group),
         "untraced": any(run["taught_by"] == UNKNOWN for run in group),
         "wanted": _listed(set().union(*expected.values())),
         "lacking": _listed({seed for _, seed in lacking}),

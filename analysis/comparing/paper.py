@@ -67,10 +67,13 @@ def joined(blocks: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 def means(paper: pd.DataFrame) -> pd.DataFrame:
-    """(method, pair): the mean of a cell, in units of the metric, higher is better. NaN if a method was not run, or if runs
-    that others have are missing or failed: the remaining runs are not a fair sample."""
+    """(method, pair): the mean of a cell, in units of the metric, higher is better; the baseline's is the one that the gains of
+    its pair are measured against, which may have more seeds. NaN if a method was not run, or if runs that others have are
+    missing or failed: the remaining runs are not a fair sample."""
     sign = -1 if lower_is_better(paper.metric.iloc[0]) else 1
-    whole = paper[paper.ranked].pivot(index="method", columns="pair", values="mean") * sign
+    against = paper.pair.map(paper.groupby("pair").baseline.first())
+    value = paper["mean"].where((paper.distill != BASELINE) | against.isna(), against)
+    whole = paper.assign(value=value)[paper.ranked].pivot(index="method", columns="pair", values="value") * sign
     order = paper.sort_values("place").method.unique()
     return whole.reindex(index=order, columns=range(paper.pair.max() + 1))
 

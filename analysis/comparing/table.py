@@ -55,7 +55,7 @@ LAST = [
 HIDDEN = [  # for the screen and the page, not for files
     *("control", "ranked", "wide", "apart", "open", "one_way", "block", "wanted", "lacking"),
     *("noisy", "more", "saved", "resolves_methods"),
-    *("shared_settings", "method_settings", "weights", "untraced", "words"),
+    *("shared_settings", "method_settings", "weights", "replaced", "untraced", "words"),
 ]
 
 
@@ -128,17 +128,11 @@ def _measured(runs: pd.DataFrame, metric: str, over: str) -> list[dict]:
     _check_share(runs, metric)
     value = pd.to_numeric(runs[metric], errors="coerce").replace([np.inf, -np.inf], np.nan).astype(float)
     teacher_acc = pd.to_numeric(runs.get("teacher_test_acc"), errors="coerce") if "teacher_test_acc" in runs else np.nan
-    variant = runs.variant.fillna("") if "variant" in runs else ""
-    taught_by = runs.taught_by if "taught_by" in runs else ""
-    weights = runs.weights if "weights" in runs else ""
-    words = runs.words if "words" in runs else "[]"
-    frame = runs.assign(weights=weights)[[*SAME, "seed", "status", "folder"]].assign(
-        value=value.where(runs.status == "done"),
-        teacher_acc=teacher_acc,
-        variant=variant,
-        taught_by=taught_by,
-        words=words,
-    )
+    # a notebook's frame may lack these
+    usual = {"variant": "", "taught_by": "", "weights": "", "words": "[]", "replaced": False}
+    more = {name: runs[name].fillna("") if name in runs else value for name, value in usual.items()}
+    columns = dict.fromkeys([*SAME, "seed", "status", "folder", *more])
+    frame = runs.assign(**more)[[*columns]].assign(value=value.where(runs.status == "done"), teacher_acc=teacher_acc)
     frame = frame.sort_values(["dataset", "teacher", "student", "shared_settings", "method_settings", "seed"])
     measured = frame.to_dict("records")
     for run in measured:

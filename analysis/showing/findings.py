@@ -188,7 +188,7 @@ def commands(rows: pd.DataFrame) -> list[str]:
     """Sentences with the command that runs what a block lacks: its baseline, seeds that other methods have, or one teacher
     for all of its students."""
     said, taught = [], rows[rows.distill != BASELINE]
-    if rows.weights.any():
+    if rows.weights.any() and taught.replaced.any():
         again = _command(taught.iloc[0], ",".join(dict.fromkeys(taught.distill)), taught.wanted.iloc[0])
         said.append(f"To train them under the teacher that is there now: {again} rerun=changed")
     if len(taught) and len(taught) == len(rows):

@@ -82,7 +82,10 @@ def circumstances(rows: pd.DataFrame) -> str:
     of earlier versions a list too long for the name of a folder is cut; then what is left of it, and the recipe."""
     shared = json.loads(rows.shared_settings.iloc[0])
     texts = [words for words in map(json.loads, rows.words) if words]
+    taught = [json.loads(words) for words in rows.words[rows.teacher != ""]] if rows.over.iloc[0] != "teacher" else []
+    teacher = [word for word in (taught[0] if taught else []) if all(word in words for words in taught)]  # of all rows
     parts = [part for part in (texts[0] if texts else []) if not part.startswith(("distill.", "teacher_"))]
+    parts += [word for word in teacher if word.startswith("teacher_")]
     if texts and len(",".join(texts[0])) == 80 and cut(texts[0][-1]):
         recipe = f"recipe={shared.get('recipe')}"
         parts = [*parts[:-1], *[recipe] * (recipe not in parts[:-1]), "..."]

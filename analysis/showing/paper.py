@@ -85,6 +85,10 @@ def notes(paper: pd.DataFrame) -> list[str]:
         said.append(f"?  {OPEN}")
     if paper.n.max() < 2:
         said.append("One run each: nothing can be claimed about differences, so nothing is marked.")
+    if (paper.more > 0).any():
+        said.append(
+            "Gains also use seeds that only the baseline has; its own column shows the mean of the seeds that all have."
+        )
     left = paper[~paper.ranked]
     if len(left):
         cells = [f"{row.method} on {row.of_teacher} -> {row.student} {row.state}" for row in left.itertuples()]

@@ -41,8 +41,8 @@ def plan(configs: Iterable) -> list[Job]:
 
 
 def _check_folders(jobs: list[Job]) -> None:
-    """Raises UsageError with every job, or missing job's teacher, whose folder holds something else."""
-    taught = {job.teacher_key: job for job in jobs if job.to_do and job.teacher_config}
+    """Raises UsageError with every job, and every teacher, whose folder holds something else."""
+    taught = {job.teacher_key: job for job in jobs if job.teacher_config}
     found: dict[str, None] = {}
     for job in [*(job.teacher for job in taught.values()), *jobs]:
         try:

@@ -99,7 +99,8 @@ def report(jobs: list[Job]) -> None:
         status = job.record.status
         again = "again: rerun=failed" if status.get("status") == "diverged" else "again: the same command"
         why = status.get("error") or "not trained"
-        screen.say(f"    {job.title}   {why}   {job.record.folder / 'run.log'}      ({again})")
+        how = "" if "rerun=" in why else f"      ({again})"
+        screen.say(f"    {job.title}   {why}   {job.record.folder / 'run.log'}{how}")
     if won := winners(jobs):
         print("\n".join(["Chosen on held-out images; the test images are for the runs that follow:", *won]))
     elif len(jobs) > 1 and len(bad) < len(jobs):

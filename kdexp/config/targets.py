@@ -24,11 +24,26 @@ def target(node: dict, plugins=()):
         raise UsageError(
             f"_target_={path}: only names below kdexp, torch.optim and the packages in plugins=[...] are allowed"
         )
+    _import(path)
     try:
         found = (get_class if path.rpartition(".")[2][:1].isupper() else get_method)(path)
     except Exception as error:  # whatever importing a user's module raises
         raise UsageError(f"_target_={path}: {first_line(error)}") from None
     return found
+
+
+def _import(path: str) -> None:
+    """Import the module that a `_target_` names. Raises UsageError with the place of a mistake in it."""
+    module = path.rpartition(".")[0]
+    try:
+        importlib.import_module(module)
+    except SyntaxError as error:
+        raise UsageError(f"{error.filename}, line {error.lineno}: {error.msg}: {(error.text or '').strip()}") from None
+    except ModuleNotFoundError as error:
+        if not f"{module}.".startswith(f"{error.name}."):  # else there is no such module, which get_class says
+            raise UsageError(f"_target_={path}: {module} imports {error.name}, which is not installed") from None
+    except Exception as error:  # whatever importing a user's module raises
+        raise UsageError(f"_target_={path}: importing {module} failed: {type(error).__name__}: {error}") from None
 
 
 @functools.cache

@@ -38,7 +38,9 @@ class Listing(NamedTuple):
     def entries(self, root: Path) -> list[tuple[str, int, int]]:
         """What identifies each file's state: path below root, size in bytes, modification time (ns)."""
         paths = [path for split in SPLITS for path, _ in self.files[split]]
-        return [(os.path.relpath(path, root), (at := os.stat(path)).st_size, at.st_mtime_ns) for path in paths]
+        # a link that leads nowhere is an unreadable file
+        state = lambda path: os.stat(path) if os.path.exists(path) else os.lstat(path)
+        return [(os.path.relpath(path, root), (at := state(path)).st_size, at.st_mtime_ns) for path in paths]
 
 
 def list_images(root: Path) -> Listing:
@@ -54,7 +56,7 @@ def list_images(root: Path) -> Listing:
     for split in SPLITS:
         found = []
         for number, name in enumerate(classes[split]):
-            paths = _files(root / split / name, skipped)
+            paths = _files(root, root / split / name, skipped)
             images = [path for path in paths if has_file_allowed_extension(path, IMG_EXTENSIONS)]
             others.update(os.path.splitext(path)[1] for path in {*paths} - {*images})
             found += [(path, number) for path in images]
@@ -86,14 +88,17 @@ def _shown(top: str, names: list[str], skipped: list[str]) -> list[str]:
     return [name for name in names if name not in hidden]
 
 
-def _files(top: Path, skipped: list[str]) -> list[str]:
-    """The files in a folder and those below it, which may be links, each folder once."""
-    found, seen = [], set()
+def _files(root: Path, top: Path, skipped: list[str]) -> list[str]:
+    """The files in a class's folder and those below it. Linked folders are followed, but not back into `root`: they would
+    give a class the images of another, or go in circles."""
+    found, images = [], root.resolve()
     for folder, inside, names in os.walk(top, followlinks=True):
-        real = os.path.realpath(folder)
-        inside[:] = [] if real in seen else _shown(folder, inside, skipped)
-        found += [] if real in seen else [(folder, sorted(name for name in names if not name.startswith(".")))]
-        seen.add(real)
+        shown = _shown(folder, inside, skipped)
+        links = {name: Path(folder, name).resolve() for name in shown if os.path.islink(os.path.join(folder, name))}
+        back = [name for name, at in links.items() if at.is_relative_to(images) or images.is_relative_to(at)]
+        skipped += [os.path.join(folder, name) for name in back]
+        inside[:] = [name for name in shown if name not in back]
+        found.append((folder, sorted(name for name in names if not name.startswith("."))))
     return [os.path.join(folder, name) for folder, names in sorted(found) for name in names]
 
 

@@ -85,7 +85,7 @@ def _remarks(place: Path, index: dict, mapped_mb: float) -> list[str]:
         endings = ", ".join(f"{count:,} {ending or 'without an extension'}" for ending, count in sorted(others.items()))
         remarks.append(f"files without an image extension are skipped: {endings}")
     if skipped := index["skipped"]:
-        remarks.append(f"folders that are hidden or not yours are skipped: {first_of(skipped)}")
+        remarks.append(f"hidden and system folders, and links back into the images, are skipped: {first_of(skipped)}")
     if turned := index["changed"].get("turned"):
         remarks.append(f"{screen.counted(turned, 'image')} turned upright, as EXIF data say")
     if transparent := index["changed"].get("transparent"):
