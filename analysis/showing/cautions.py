@@ -18,6 +18,8 @@ def _weak_teacher(rows: pd.DataFrame) -> list[str]:
     alone = rows.baseline.dropna()
     if rows.metric.iloc[0] != "test_acc" or alone.empty:
         return []
+    if not (rows.teacher_acc < alone.iloc[0]).any() and not rows.teacher_accs.str.contains(",").any():
+        return []
     taught = rows[(rows.distill != BASELINE) & ~labels.stopped(rows)]
     scores = sorted({score for text in taught.teacher_accs for score in map(float, filter(None, text.split(", ")))})
     weak = [f"{score:.2f} %" for score in scores if score < alone.iloc[0]]

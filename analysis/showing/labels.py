@@ -52,7 +52,12 @@ def measured(metric: str) -> str:
 
 def stopped(rows: pd.DataFrame) -> pd.Series:
     """Rows whose teacher was stopped on purpose: teacher_epoch."""
-    return rows.method_settings.map(lambda text: json.loads(text).get("teacher_epoch") is not None)
+    return rows.method_settings.map(_stopped)
+
+
+@functools.cache
+def _stopped(method_settings: str) -> bool:
+    return json.loads(method_settings).get("teacher_epoch") is not None
 
 
 def teacher_accuracy(rows: pd.DataFrame) -> float:
