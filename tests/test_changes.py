@@ -202,3 +202,19 @@ def test_the_code_of_a_teacher_counts_for_its_students(mylab, run, tmp_path):
     assert "digits/mynet/none" in refused and "the code of mylab.nets.net has changed" in refused
     done = run(*words, "rerun=changed", check=0).stderr
     assert "teacher mynet seed 1 has changed and is trained again" in done and "done    KD seed 1" in done
+
+
+def test_code_is_read_and_not_run(mylab, tmp_path, monkeypatch):
+    """A module that the package imports late may be a script."""
+    monkeypatch.syspath_prepend(tmp_path)
+    package = f"lab_{tmp_path.name}"
+    (tmp_path / "mylab").rename(tmp_path / package)
+    (tmp_path / package / "script.py").write_text("raise SystemExit('run')\n")
+    late = METHOD.replace(
+        "from mylab.terms import gap", "from .terms import gap\n\ndef late():\n    from .script import main"
+    )
+    (tmp_path / package / "method.py").write_text(late)
+    before = sources.digest(f"{package}.method.Mine", package, f"{package}.method")
+    (tmp_path / package / "script.py").write_text("raise SystemExit('another')\n")
+    sources.digest.cache_clear()
+    assert sources.digest(f"{package}.method.Mine", package, f"{package}.method") != before

@@ -4,7 +4,6 @@ import ast
 import functools
 import importlib.util
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,22 +35,30 @@ def digest(path: str, package: str, module: str) -> str:
     todo = [path.rpartition(".")[0], module]
     while todo:
         name = todo.pop()
-        if name in seen or name.partition(".")[0] != package:
-            continue
-        spec = importlib.util.find_spec(name) if name in sys.modules or _is_module(name) else None
-        if spec and spec.origin and spec.origin.endswith(".py"):
-            tree = ast.parse(Path(spec.origin).read_bytes())
+        file = None if name in seen else _file(name, package)
+        if file:
+            tree = ast.parse(file.read_bytes())
             seen[name] = _plain(tree)
-            todo += _imported(tree, name, is_package=spec.submodule_search_locations is not None)
+            todo += _imported(tree, name, is_package=file.name == "__init__.py")
     return sha256(json.dumps(seen, sort_keys=True).encode())[:16]
 
 
-def _is_module(name: str) -> bool:
-    """Whether this is a module: `from mylab.losses import cosine` may name a function, too."""
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:  # its parent is a module, not a package
-        return False
+def _file(name: str, package: str) -> Path | None:
+    """The source of a module of the package; None if it is of another one, or no module: `from mylab.losses import cosine` may
+    name a function. Nothing is imported: a module may be there to be run."""
+    first, *below = name.split(".")
+    spec = importlib.util.find_spec(package) if first == package else None
+    if spec is None:
+        return None
+    if spec.submodule_search_locations is None:  # a single file
+        return None if below else Path(spec.origin)
+    candidates = []
+    for place in spec.submodule_search_locations:
+        candidates += [
+            Path(place, *below, "__init__.py"),
+            *([Path(place, *below[:-1], f"{below[-1]}.py")] if below else []),
+        ]
+    return next((file for file in candidates if file.is_file()), None)
 
 
 def _imported(tree: ast.Module, module: str, is_package: bool) -> Iterator[str]:
