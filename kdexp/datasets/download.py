@@ -21,14 +21,15 @@ def get(root: Path, url: str, files: dict[Path, str], fetch: Callable[[], object
     Raises DatasetError, also for a file with another md5."""
     damaged = lambda: next((path for path, md5 in files.items() if not check_integrity(path, md5)), None)
     missing = lambda: not all(path.exists() for path in files)
-    if damaged():
-        if missing() and (noted := _missing.get()) is not None:
-            noted.append(root)
-            raise DatasetError(f"the data are not in {root.resolve()} yet")
-        if missing() and not offline:
-            _reach(url, root)
-        if missing() or os.access(root, os.W_OK):  # another process may be unpacking them
-            _alone(root, url, lambda: fetch() if missing() else None)
+    if not damaged():
+        return
+    if missing() and (noted := _missing.get()) is not None:
+        noted.append(root)
+        raise DatasetError(f"the data are not in {root.resolve()} yet")
+    if missing() and not offline:
+        _reach(url, root)
+    if missing() or os.access(root, os.W_OK):  # another process may be unpacking them
+        _alone(root, url, lambda: fetch() if missing() else None)
     if path := damaged():
         raise DatasetError(
             f"{path} is corrupt: its md5 is not the original's. Delete {path.parent} and start again to download it again"
