@@ -39,8 +39,8 @@ def _other_weights(rows: pd.DataFrame) -> list[str]:
         return []
     own = "unrecorded weights" if weights == UNKNOWN else f"the weights {weights[:8]}"
     return [
-        f"These students learned from {own} of {labels.teacher_of(rows)}. Others with the same settings learned from other weights "
-        "of it and stand in a table of their own."
+        f"These students learned from {own} of {labels.teacher_of(rows)}. Other students with the same settings learned from "
+        "different weights, and stand in a table of their own."
     ]
 
 

@@ -33,7 +33,7 @@ def _winner(tried: list[list[Job]]) -> list[str]:
     best = tried[scores.index(max(scores))]
     config, last = best[0].config, max(job.config["seed"] for same in tried for job in same)
     found = [naming.differing(same[0].config) for same in tried]
-    differing = {key: value for key, value in naming.differing(config).items() if key != "dataset.validation"}
+    differing = {key: value for key, value in found[tried.index(best)].items() if key != "dataset.validation"}
     varied = {key for one in found for key in one if len({str(other.get(key)) for other in found}) > 1}
     own = " ".join(naming.words({key: value for key, value in differing.items() if key in varied}))
     weights = [same[0].config["distill"]["weight" if config["model"]["teacher"] else "ce_weight"] for same in tried]
