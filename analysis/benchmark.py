@@ -26,7 +26,7 @@ from analysis.timing.blocks import block  # noqa: E402
 from analysis.timing.ours import Ours, SeedsAtATime, prepared  # noqa: E402
 from analysis.timing.textbook import Textbook  # noqa: E402
 from kdexp import CONF  # noqa: E402
-from kdexp.config import cli  # noqa: E402
+from kdexp.command import cli  # noqa: E402
 from kdexp.config.resolve import plain  # noqa: E402
 
 METHODS = "none,fn,nst,at,rkd,sp,od,kd"

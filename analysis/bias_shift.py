@@ -18,10 +18,10 @@ import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 import kdexp  # noqa: E402
-from kdexp.config.schema import UsageError  # noqa: E402
+from kdexp.command.evaluate import Data  # noqa: E402
 from kdexp.datasets.batches import Pixels  # noqa: E402
+from kdexp.errors import UsageError  # noqa: E402
 from kdexp.evaluate import evaluate  # noqa: E402
-from kdexp.evaluate.__main__ import Data  # noqa: E402
 from kdexp.record import runs  # noqa: E402
 
 

@@ -5,19 +5,19 @@ import sys
 
 import hydra
 
-from kdexp import CONF, ROOT
-from kdexp.config import cli, help, plugins
+from kdexp import CONF
+from kdexp.command import cli, help
+from kdexp.config import plugins
 
 COMMANDS = {
-    "summarize": "analysis.summarize",
-    "evaluate": "kdexp.evaluate.__main__",
-    "record": "kdexp.record.__main__",
+    "summarize": "kdexp.command.summarize",
+    "evaluate": "kdexp.command.evaluate",
+    "record": "kdexp.command.record",
 }
 
 
 def main() -> None:
     """Run what was typed after `kdexp`."""
-    sys.path.insert(0, str(ROOT))  # as for `python run.py`, so that no other package named analysis comes first
     typed = sys.argv[1:]
     if typed and typed[0] in COMMANDS:
         importlib.import_module(COMMANDS[typed[0]]).main(typed[1:])

@@ -13,7 +13,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 
 from kdexp import CONF, ROOT
-from kdexp.config import cli, plugins, resolve
+from kdexp.command import cli
+from kdexp.config import plugins, resolve
 
 # Hydra copies the whole store for every file it looks for, 0.05 s each time; here it copies to itself, as it never changes
 ConfigStore.__deepcopy__ = lambda store, memo: store
@@ -88,7 +89,9 @@ class Forked:
     cli.register()  # sets PYTHONPATH
     context = multiprocessing.get_context("forkserver")
     # torch imports its compiler when the first optimizer is made
-    context.set_forkserver_preload(["kdexp.command.sweep", "torch._inductor", "sklearn.datasets", "analysis.summarize"])
+    context.set_forkserver_preload(
+        ["kdexp.command.sweep", "torch._inductor", "sklearn.datasets", "kdexp.command.summarize"]
+    )
 
     def __init__(self, folder, *arguments, tiny=True, file_size=None, env=()):
         self.files = [folder.parent / f"{time.time_ns()}.{name}" for name in ("out", "err")]

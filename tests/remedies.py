@@ -6,7 +6,7 @@ import functools
 import numpy as np
 from scipy import interpolate, optimize, special, stats
 
-from analysis.comparing.multivariate_t import critical
+from kdexp.report.comparing.multivariate_t import critical
 
 METHODS = 7
 GAP = 3.2  # the true gain whose power is measured: 0.8 points at a spread of 0.25

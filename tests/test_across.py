@@ -1,4 +1,4 @@
-"""analysis/comparing/across.py and paper.py: comparisons across pairs, checked against other ways to compute the same numbers
+"""kdexp/report/comparing/across.py and paper.py: comparisons across pairs, checked against other ways to compute the same numbers
 and against simulations with a known truth."""
 
 import itertools
@@ -9,10 +9,10 @@ import pytest
 from scipy import stats
 from synthetic import record
 
-from analysis.comparing import across, paper
-from analysis.comparing.block import year
-from analysis.comparing.table import summarize
-from analysis.reading import records
+from kdexp.report.comparing import across, paper
+from kdexp.report.comparing.block import year
+from kdexp.report.comparing.table import summarize
+from kdexp.report.reading import records
 
 NAMES = ["none", "kd", "at", "sp", "crd"]
 

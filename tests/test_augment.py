@@ -10,24 +10,24 @@ from scipy import stats
 from test_train import CPU, Stop, Trial, equal, teacher  # noqa: F401
 from torchvision.transforms import AutoAugmentPolicy, InterpolationMode, v2
 
-from kdexp import experiment
 from kdexp.augment.cutout import Cutout
 from kdexp.augment.mixing import CutMix, MixUp
 from kdexp.augment.operations import OPERATIONS, apply
 from kdexp.augment.policies import AutoAugment, RandAugment, TrivialAugment
 from kdexp.config import naming, plugins, resolve
-from kdexp.config.schema import Unfit
 from kdexp.datasets import Images
 from kdexp.datasets.batches import Pixels, TrainBatches
-from kdexp.job import Job
-from kdexp.learner import hits
+from kdexp.errors import Unfit
+from kdexp.experiment.data import build_augmentation, load_data, train_batches
+from kdexp.jobs.job import Job
+from kdexp.training.learner import hits
 
 AUGMENTS = [file.stem for file in plugins.options("augment")]
 
 
 def first(config, count=3):
-    data = experiment.load_data(config, CPU.device)
-    batches = experiment.train_batches(config, data).epoch(0)
+    data = load_data(config, CPU.device)
+    batches = train_batches(config, data).epoch(0)
     return data, [next(batches) for _ in range(count)]
 
 
@@ -177,7 +177,7 @@ def test_accuracy_of_mixed_images_is_the_share_of_the_class():
 @pytest.mark.parametrize("augment", AUGMENTS)
 def test_each_step_has_its_own_view_and_can_be_entered_anywhere(augment, hydra):
     config = hydra("dataset=digits", f"augment={augment}", "batch_size=16", "recipe=quick")
-    make = experiment.build_augmentation(config)
+    make = build_augmentation(config)
     image = torch.randint(60, 255, (1, 3, 8, 8), dtype=torch.uint8).expand(50, 3, 8, 8)
     data = Images(image, torch.arange(50) % 10)
     batches = TrainBatches(data, Pixels([0] * 3, [1] * 3), 16, 1, 0, "constant", False, make)

@@ -8,10 +8,10 @@ import time
 import pytest
 import torch
 
-from analysis.showing import labels
-from analysis.summarize import load, summarize
 from kdexp.config import sources
-from kdexp.record import seal
+from kdexp.report import load, summarize
+from kdexp.report.showing import labels
+from kdexp.storage import seal
 
 METHOD = """
 from kdexp.distill.base import DistillMethod

@@ -20,8 +20,8 @@ import pytest
 from conftest import TINY, Forked, _run_py
 from test_survival import numbers, states
 
-from kdexp import recorded_fit
-from kdexp.record import lease, seal
+from kdexp.storage import lease, seal
+from kdexp.training import recorded_fit
 
 SECONDS = float(os.environ.get("KDEXP_CHAOS_SECONDS", "60"))
 SEEDS = os.environ.get("KDEXP_CHAOS_SEEDS", "1").split(",")

@@ -15,7 +15,8 @@ import torch
 from conftest import TINY, Forked
 
 import kdexp
-from kdexp import ROOT, experiment
+from kdexp import ROOT
+from kdexp.experiment.networks import build_student
 from kdexp.record import Record
 
 FILES = {
@@ -184,7 +185,7 @@ def test_a_stopped_teacher(run, tmp_path):
     (row,) = numbers(drawn)
     assert row["epoch"] == "0" and row["train_loss"] == ""
     network = kdexp.load(drawn)
-    fresh = experiment.build_student(network.config).state_dict()
+    fresh = build_student(network.config).state_dict()
     assert all(torch.equal(one, fresh[name]) for name, one in network.state_dict().items())
 
 

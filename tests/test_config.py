@@ -12,12 +12,15 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kdexp import ROOT, SWEEPS, experiment
-from kdexp.config import cli, compose, hints, naming, plugins, resolve
-from kdexp.config.schema import UsageError
+from kdexp import ROOT, SWEEPS
+from kdexp.command import cli, hints
+from kdexp.config import compose, naming, plugins, resolve
 from kdexp.datasets import Images
 from kdexp.datasets.digits import digits
-from kdexp.job import Job
+from kdexp.errors import UsageError
+from kdexp.experiment.data import load_data
+from kdexp.experiment.objects import check_objects
+from kdexp.jobs.job import Job
 
 GROUPS = sorted({file.parent.name for folder in plugins.folders for file in folder.glob("*/*.yaml")} - {"model"})
 PAIRS = ROOT / "kdexp/distill/README.md"
@@ -76,7 +79,7 @@ def test_files_that_change_the_same_section_are_composed_together():
 def test_every_network_in_both_roles_and_both_spellings(hydra, name, role):
     short, long = hydra(f"{role}={name}"), hydra(f"model/{role}={name}")
     assert short == long
-    experiment.check_objects(short)
+    check_objects(short)
 
 
 @pytest.mark.parametrize("file", sorted(SWEEPS.glob("*.yaml")), ids=lambda f: f.stem)
@@ -141,7 +144,7 @@ def test_the_weights_per_pair_can_be_typed(hydra, words):
     if missing:
         pytest.skip(f"not here: {', '.join(sorted(missing))}")
     config = hydra(*typed)
-    experiment.check_objects(config)
+    check_objects(config)
     for key, value in chosen.items():
         if key.startswith("distill."):
             assert config["distill"][key.removeprefix("distill.")] == yaml.safe_load(value)
@@ -331,13 +334,13 @@ def test_a_data_set_may_have_parameters_of_its_own(hydra, capsys):
     changed = hydra(*NOISY, "+dataset.noise=0.5")
     assert naming.fingerprint(plain) == naming.fingerprint(default) != naming.fingerprint(changed)
     assert "dataset.noise=0.5" in str(naming.folder(changed))
-    data = experiment.load_data(changed, torch.device("cpu"))
+    data = load_data(changed, torch.device("cpu"))
     assert data.train.images.max() == 127.5 and data.remarks == ("noise is 0.5",)
     assert capsys.readouterr().err == "digits   noise is 0.5\n"
     Job(changed)
     assert refused(hydra, *NOISY, "+dataset.nois=1").startswith("digits has no parameter 'nois'. It has: noise, kinds,")
     with pytest.raises(UsageError, match="digits: noise=2: must be 1 or less"):
-        experiment.load_data(hydra(*NOISY, "+dataset.noise=2"), torch.device("cpu"))
+        load_data(hydra(*NOISY, "+dataset.noise=2"), torch.device("cpu"))
 
 
 def test_values_of_a_data_set_have_their_types(hydra):

@@ -8,8 +8,9 @@ import torch
 from conftest import DISTILL
 from test_train import Trial, equal
 
-from kdexp import ROOT, graph
-from kdexp.machine import Machine, prepare_torch
+from kdexp import ROOT
+from kdexp.compute import graph
+from kdexp.compute.machine import Machine, prepare_torch
 from kdexp.models.wrn import WideResNet
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

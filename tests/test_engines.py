@@ -15,7 +15,7 @@ from test_survival import numbers, states
 from kdexp import ROOT
 from kdexp.engines import dispatch
 from kdexp.engines.joblib import held, take_slot
-from kdexp.job import Job
+from kdexp.jobs.job import Job
 
 SWEEP = ("-m", "distill=none,kd,sp,od", "seed=1,2", "threads=1")
 

@@ -9,12 +9,12 @@ import torch
 from conftest import TINY
 
 import kdexp
-from analysis import summarize
+from kdexp.command import evaluate as command
+from kdexp.command import summarize
 from kdexp.datasets import DatasetError
-from kdexp.evaluate import __main__ as command
 from kdexp.evaluate.measures import calibration, fidelity
 from kdexp.evaluate.sets import SETS
-from kdexp.record import seal
+from kdexp.storage import seal
 
 
 def logits(seed, count=200, classes=5):

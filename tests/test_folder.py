@@ -14,9 +14,9 @@ from torchvision.datasets.folder import pil_loader
 
 import kdexp
 from kdexp.config import naming
-from kdexp.config.schema import UsageError
 from kdexp.datasets import DatasetError
 from kdexp.datasets.folder import folder, measure
+from kdexp.errors import UsageError
 
 BROKEN = ("empty.png (not an image)", "text.png (not an image)", "truncated.png (image file is truncated")
 WORDS = ("dataset=folder", "dataset.size=16", "recipe=quick", "epochs=2", "batch_size=16", "distill=none")

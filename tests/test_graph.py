@@ -9,11 +9,12 @@ from test_train import CPU, Trial, equal
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from kdexp import graph
-from kdexp.config.schema import UsageError
-from kdexp.graph import WARMUP, ForwardGraph, StepGraph
-from kdexp.machine import Machine, machine
+from kdexp.compute import graph
+from kdexp.compute.graph import WARMUP, ForwardGraph
+from kdexp.compute.machine import Machine, machine
+from kdexp.errors import UsageError
 from kdexp.models.wrn import WideResNet
+from kdexp.training.step_graph import StepGraph
 
 aten = torch.ops.aten
 READS = (aten._local_scalar_dense.default, aten.nonzero.default, aten.equal.default, aten.masked_select.default)
@@ -218,7 +219,7 @@ def test_the_tape_repeats_operations_and_refuses_waiting():
 def test_it_is_asked_for_and_needs_cuda(hydra, monkeypatch):
     with pytest.raises(UsageError, match="compile=graph: CUDA graphs need a CUDA device, and this run is on cpu"):
         machine(hydra("device=cpu", "compile=graph"), 100)
-    monkeypatch.setattr("kdexp.machine.device_of", lambda config: torch.device(config["device"]))
+    monkeypatch.setattr("kdexp.compute.machine.device_of", lambda config: torch.device(config["device"]))
     where = machine(hydra("device=cuda", "compile=graph"), 50_000)
     assert where.graph and not where.compile and where.execution == "graph"
     assert not machine(hydra("device=cuda", "deterministic=true"), 50_000).graph and CPU.execution == "eager"

@@ -8,15 +8,15 @@ import pytest
 from scipy import stats
 from synthetic import predicted, record
 
-from analysis.comparing.comparisons import compare
-from analysis.comparing.images import bound, parts, widened
-from analysis.comparing.model import fit
-from analysis.comparing.table import summarize
-from analysis.reading import records
-from analysis.reading.arrays import right
-from analysis.showing import formats, image_findings, labels
-from analysis.showing.output import display
-from kdexp.record import seal
+from kdexp.report.comparing.comparisons import compare
+from kdexp.report.comparing.images import bound, parts, widened
+from kdexp.report.comparing.model import fit
+from kdexp.report.comparing.table import summarize
+from kdexp.report.reading import records
+from kdexp.report.reading.arrays import right
+from kdexp.report.showing import formats, image_findings, labels
+from kdexp.report.showing.output import display
+from kdexp.storage import seal
 
 
 def drawn(random, rows, seeds, images, image=0.5, run=0.1, rest=1.0, gap=0.0):
@@ -243,7 +243,7 @@ def test_old_records_with_the_labels_of_their_data_set(tmp_path, monkeypatch, ca
     bits = drawn(np.random.default_rng(0), 3, 3, 200)
     whole = summarize(written(tmp_path / "new", bits), over="images")
     runs = written(tmp_path / "old", bits, kept=False)
-    monkeypatch.setattr("analysis.comparing.images.labels_of", lambda run, data: np.ones(200))
+    monkeypatch.setattr("kdexp.report.comparing.images.labels_of", lambda run, data: np.ones(200))
     assert summarize(runs, over="images", data="data").low_images.equals(whole.low_images)
     monkeypatch.undo()
     with pytest.raises(ValueError, match="no method and its baseline have records of which images"):

@@ -1,4 +1,4 @@
-"""analysis/comparing/recipes.py against other ways to compute the same numbers and simulations with a known truth; its text."""
+"""kdexp/report/comparing/recipes.py against other ways to compute the same numbers and simulations with a known truth; its text."""
 
 import functools
 import itertools
@@ -13,12 +13,12 @@ import pytest
 from scipy import special, stats
 from synthetic import record
 
-from analysis.comparing import multivariate_t, recipes
-from analysis.comparing.model import fit
-from analysis.comparing.multivariate_t import critical
-from analysis.comparing.table import summarize
-from analysis.reading import records
-from analysis.showing.recipes import sections
+from kdexp.report.comparing import multivariate_t, recipes
+from kdexp.report.comparing.model import fit
+from kdexp.report.comparing.multivariate_t import critical
+from kdexp.report.comparing.table import summarize
+from kdexp.report.reading import records
+from kdexp.report.showing.recipes import sections
 
 METHODS = ["none", "kd", "at", "rkd", "dist"]
 

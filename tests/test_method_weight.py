@@ -6,7 +6,7 @@ import pytest
 from test_train import Stop, Trial, equal, teacher  # noqa: F401
 
 from kdexp.config import naming
-from kdexp.schedules import method_weight
+from kdexp.training.schedules import method_weight
 
 COURSES = {
     "until=0.5": [1, 1, 0, 0],

@@ -13,8 +13,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from kdexp import experiment
-from kdexp.config.schema import UsageError
 from kdexp.distill.ab import ab_loss
 from kdexp.distill.at import at_loss
 from kdexp.distill.base import Batch, average_pool, warmed_up
@@ -36,8 +34,11 @@ from kdexp.distill.reviewkd import hcl_loss
 from kdexp.distill.rkd import rkd_angle_loss, rkd_distance_loss
 from kdexp.distill.sp import sp_loss
 from kdexp.distill.vid import vid_loss
+from kdexp.errors import UsageError
+from kdexp.experiment.networks import build_network
+from kdexp.experiment.objects import build_method, check_objects
 from kdexp.models import Output, SignedTap, Tap, Taps
-from kdexp.teacher import teacher_view
+from kdexp.teachers import teacher_view
 
 draws = settings(max_examples=15, deadline=None)
 seeds, small = st.integers(0, 10**6), st.integers(1, 4)
@@ -301,12 +302,12 @@ SIZES = [(32, 32), (32, 16), (16, 32), (32, 24), (24, 32)]
 def pair(config, sizes=(32, 32)):
     """(student, teacher, method) on images of these sizes; the test is skipped if the method refuses the pair."""
     networks = [
-        experiment.build_network(config["model"][role] | {"image_size": size}, config["plugins"])
+        build_network(config["model"][role] | {"image_size": size}, config["plugins"])
         for role, size in zip(("student", "teacher"), sizes)
     ]
     student, teacher = networks
     try:
-        method = experiment.build_method(config, student, teacher)
+        method = build_method(config, student, teacher)
     except UsageError as error:
         assert "\n" not in str(error) and re.match(r"\w+: needs ", str(error))
         pytest.skip(str(error))
@@ -388,8 +389,8 @@ def test_a_method_says_what_it_reads(hydra, name):
 
 def test_another_number_of_classes_is_refused(hydra):
     config = hydra("dataset=cifar10", "model.teacher.num_classes=100")
-    with pytest.raises(experiment.UsageError, match="wrn16_4 has 100 classes and resnet32 has 10"):
-        experiment.check_objects(config)
+    with pytest.raises(UsageError, match="wrn16_4 has 100 classes and resnet32 has 10"):
+        check_objects(config)
 
 
 def test_batch_statistics_view():

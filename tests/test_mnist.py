@@ -14,17 +14,18 @@ from test_train import Trial, equal
 from torch import nn
 
 import kdexp
-from kdexp import experiment
 from kdexp.augment.operations import OPERATIONS, apply
+from kdexp.command.evaluate import measure
+from kdexp.command.export import export
 from kdexp.config import naming
-from kdexp.config.schema import UsageError
 from kdexp.config.targets import ShapesOnly
 from kdexp.datasets import DatasetError, mnist
 from kdexp.datasets.batches import Pixels
-from kdexp.evaluate.__main__ import measure
-from kdexp.job import Job
+from kdexp.errors import UsageError
+from kdexp.experiment.data import load_data
+from kdexp.experiment.networks import build_network
+from kdexp.jobs.job import Job
 from kdexp.models.mlp import MLP
-from kdexp.record.export import export
 
 GRAY = {
     "data.py": """
@@ -99,7 +100,7 @@ def test_a_damaged_file_is_named_and_nothing_is_made_without_a_network(files, tm
 def test_every_network_reads_one_channel(hydra, name):
     config = hydra("dataset=mnist", f"student={name}", "distill=none")
     with torch.device("meta"), ShapesOnly():
-        network = experiment.build_network(config["model"]["student"], config["plugins"])
+        network = build_network(config["model"]["student"], config["plugins"])
         assert network(torch.empty(2, 1, 28, 28)).logits.shape == (2, 10)
 
 
@@ -124,8 +125,8 @@ def test_as_many_constants_as_channels(hydra, tmp_path, word):
 def test_images_of_other_channels_are_refused(hydra):
     config = hydra("dataset=digits", "dataset.channels=1", "dataset.mean=[0.3]", "dataset.std=[0.4]")
     with pytest.raises(UsageError, match="and must be \\(N, 1, 8, 8\\)"):
-        experiment.load_data(config, torch.device("cpu"))
-    digits = experiment.load_data(hydra("dataset=digits"), torch.device("cpu")).test
+        load_data(config, torch.device("cpu"))
+    digits = load_data(hydra("dataset=digits"), torch.device("cpu")).test
     with pytest.raises(UsageError, match="8 pixels, 3 channels and 10 classes; the network expects 8, 1 and 10"):
         measure(MLP((4,), image_size=8), config, digits)
 
@@ -238,6 +239,4 @@ def test_records_from_before_there_were_channels(hydra):
     older = config | {"dataset": {key: value for key, value in config["dataset"].items() if key != "channels"}}
     del older["omit"]
     assert naming.fingerprint(older) == naming.fingerprint(config)
-    assert measure(
-        MLP((4,), image_size=8, in_channels=3), older, experiment.load_data(config, torch.device("cpu")).test
-    )
+    assert measure(MLP((4,), image_size=8, in_channels=3), older, load_data(config, torch.device("cpu")).test)

@@ -8,9 +8,9 @@ import torch
 from conftest import NETWORKS
 from torch import nn
 
-from kdexp import experiment
+from kdexp.compute.machine import place
 from kdexp.config.targets import ShapesOnly
-from kdexp.machine import place
+from kdexp.experiment.networks import build_network
 from kdexp.models import Wrapped, count_parameters
 from kdexp.models.resnet import ResNet
 from kdexp.models.shufflenetv2 import ShuffleNetV2
@@ -27,14 +27,14 @@ def test_parameter_counts(hydra, row):
     config = hydra(f"dataset={dataset}", f"student={row['network']}")
     assert config["model"]["student"]["name"] == row["network"]
     with torch.device("meta"), ShapesOnly():
-        assert count_parameters(experiment.build_network(config["model"]["student"])) == int(row["params"])
+        assert count_parameters(build_network(config["model"]["student"])) == int(row["params"])
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network(hydra, name):
     """Builds from its file; every tap is announced, computed, and a BatchNorm runs once per forward."""
     config = hydra("dataset=cifar100", f"student={name}", "distill=none")
-    network = experiment.build_network(config["model"]["student"], config["plugins"]).train()
+    network = build_network(config["model"]["student"], config["plugins"]).train()
     output = network(torch.randn(2, 3, 32, 32))
     assert output.logits.shape == (2, 100)
     assert set(network.taps) == set(output.features)

@@ -14,20 +14,20 @@ from sklearn.metrics import log_loss
 from synthetic import record
 
 import kdexp
-from analysis.comparing.attention import attention_maps, images_of_classes
-from analysis.comparing.networks import BINS, correlation, correlations, disagreements, reliability, teachers
-from analysis.comparing.table import summarize
-from analysis.drawing import figures, network_figures
-from analysis.drawing.attention_figure import APART, CELL, GAP, mosaic
-from analysis.drawing.style import labelled
-from analysis.page import report
-from analysis.reading import records
-from analysis.reading.arrays import logits
-from analysis.reading.published import as_runs
-from analysis.showing import labels
 from kdexp.distill.at import at_loss
 from kdexp.evaluate.measures import calibration
-from kdexp.record import seal
+from kdexp.report.comparing.attention import attention_maps, images_of_classes
+from kdexp.report.comparing.networks import BINS, correlation, correlations, disagreements, reliability, teachers
+from kdexp.report.comparing.table import summarize
+from kdexp.report.drawing import figures, network_figures
+from kdexp.report.drawing.attention_figure import APART, CELL, GAP, mosaic
+from kdexp.report.drawing.style import labelled
+from kdexp.report.page import report
+from kdexp.report.reading import records
+from kdexp.report.reading.arrays import logits
+from kdexp.report.reading.published import as_runs
+from kdexp.report.showing import labels
+from kdexp.storage import seal
 
 DRAWS = np.random.default_rng(0)
 TRUTH = DRAWS.integers(0, 4, 300)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from kdexp import experiment
 from kdexp.config.targets import ShapesOnly
 from kdexp.distill.base import DistillMethod
+from kdexp.experiment.networks import build_network
 from kdexp.models.foreign import load_weights
 from kdexp.models.vgg import VGG
 
@@ -39,7 +39,7 @@ def shapes(name):
 
 def build(hydra, name, *words):
     config = hydra("dataset=cifar10", "distill=none", f"student={name}", *words)
-    return experiment.build_network(config["model"]["student"], config["plugins"])
+    return build_network(config["model"]["student"], config["plugins"])
 
 
 def close(found, wanted):

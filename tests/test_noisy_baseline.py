@@ -1,4 +1,4 @@
-"""Intervals that hold when the baseline is noisier than the methods: how the rule in analysis/comparing/model.py was chosen.
+"""Intervals that hold when the baseline is noisier than the methods: how the rule in kdexp/report/comparing/model.py was chosen.
 
 Tables without any true gain should show one in at most 5 % of cases. Candidates:
 
@@ -32,13 +32,13 @@ from remedies import GAP, METHODS, drawn, gains, half_widths, with_more_seeds
 from scipy import special, stats
 from synthetic import record
 
-from analysis.comparing import multivariate_t, noisy_baseline
-from analysis.comparing.comparisons import among_best, compare
-from analysis.comparing.model import fit
-from analysis.comparing.resolution import Resolution, of_rows, with_more_baselines
-from analysis.comparing.table import summarize
-from analysis.reading import records
-from analysis.showing import findings, labels
+from kdexp.report.comparing import multivariate_t, noisy_baseline
+from kdexp.report.comparing.comparisons import among_best, compare
+from kdexp.report.comparing.model import fit
+from kdexp.report.comparing.resolution import Resolution, of_rows, with_more_baselines
+from kdexp.report.comparing.table import summarize
+from kdexp.report.reading import records
+from kdexp.report.showing import findings, labels
 
 ROWS = list(range(1, METHODS + 1))
 CELLS = {

@@ -10,18 +10,19 @@ from hydra_plugins.kdexp_plugins import KdexpSweeper
 from omegaconf import OmegaConf
 from synthetic import predicted, record
 
-from analysis.comparing.table import summarize
-from analysis.reading.records import load
-from analysis.showing.findings import sentences
-from analysis.showing.labels import blocks, heading
-from analysis.showing.output import display
-from kdexp import SWEEPS, experiment
-from kdexp.command.plan import side_by_side
+from kdexp import SWEEPS
+from kdexp.command.cli import _params
 from kdexp.config import naming
-from kdexp.config.cli import _params
 from kdexp.config.compose import without_pair
 from kdexp.evaluate.measures import class_accuracies
-from kdexp.job import Job
+from kdexp.experiment.data import load_data
+from kdexp.jobs.groups import side_by_side
+from kdexp.jobs.job import Job
+from kdexp.report.comparing.table import summarize
+from kdexp.report.reading.records import load
+from kdexp.report.showing.findings import sentences
+from kdexp.report.showing.labels import blocks, heading
+from kdexp.report.showing.output import display
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def digits(hydra):
 def test_only_the_students_training_images_lack_the_class(digits):
     plain, without = (digits("dataset.validation=200", f"omit={omit}") for omit in ("[]", "[3,5]"))
     cpu = torch.device("cpu")
-    whole, rest = experiment.load_data(plain, cpu), experiment.load_data(without, cpu)
+    whole, rest = load_data(plain, cpu), load_data(without, cpu)
     kept = ~torch.isin(whole.train.labels, torch.tensor([3, 5]))
     assert torch.equal(rest.train.images, whole.train.images[kept]) and kept.sum() < len(kept)
     assert torch.equal(rest.train.labels, whole.train.labels[kept])

@@ -12,14 +12,14 @@ from scipy import stats
 from synthetic import record
 from test_table import command
 
-from analysis.comparing import across, literature, paper
-from analysis.comparing.table import summarize
-from analysis.drawing import figures
-from analysis.drawing.literature import gains_against
-from analysis.page import report
-from analysis.reading import published, records
-from analysis.showing import beside, overall, paper_files
-from analysis.showing import paper as shown
+from kdexp.report.comparing import across, literature, paper
+from kdexp.report.comparing.table import summarize
+from kdexp.report.drawing import figures
+from kdexp.report.drawing.literature import gains_against
+from kdexp.report.page import report
+from kdexp.report.reading import published, records
+from kdexp.report.showing import beside, overall, paper_files
+from kdexp.report.showing import paper as shown
 
 PAIRS = [("wrn16_4", "resnet20"), ("wrn40_2", "resnet20"), ("wrn16_4", "resnet32"), ("wrn40_2", "resnet32")]
 

@@ -11,10 +11,11 @@ from torch.nn.functional import cross_entropy
 from torch.optim import lr_scheduler
 
 import kdexp
-from kdexp import experiment, memory
 from kdexp.config import resolve
 from kdexp.evaluate import evaluate
-from kdexp.schedules import learning_rate
+from kdexp.experiment.data import load_data, train_batches
+from kdexp.training import memory
+from kdexp.training.schedules import learning_rate, schedule
 
 EVERYTHING = ("recipe.schedule=cosine", "recipe.warmup=0.5", "recipe.smoothing=0.1", "recipe.clip=0.5")
 EVERYTHING += ("recipe.ema=0.9", "epochs=3")
@@ -70,7 +71,7 @@ def test_any_number_of_epochs_has_a_rate(schedule, warmup):
 
 def first_batch(trial, config):
     """(images, labels) of the first step."""
-    images, labels, _ = next(experiment.train_batches(config, trial.data).epoch(0))
+    images, labels, _ = next(train_batches(config, trial.data).epoch(0))
     return images, labels
 
 
@@ -153,7 +154,7 @@ def test_the_average_is_saved_and_loads(run, tmp_path):
     (file,) = tmp_path.glob("outputs/**/student.pt")
     assert yaml.safe_load((file.parent / "config.yaml").read_text())["recipe"]["ema"] == 0.5
     trained = kdexp.load(file.parent)
-    data = experiment.load_data(trained.config, CPU.device)
+    data = load_data(trained.config, CPU.device)
     score = evaluate(trained, data.test, data.pixels)
     assert str(score.acc) in (file.parent / "epochs.csv").read_text().splitlines()[-1].split(",")
 
@@ -168,7 +169,7 @@ def test_a_recipe_is_what_its_file_says(hydra):
     crd, cosine = hydra("recipe=crd240"), hydra("recipe=cosine240")
     own = {key for key, value in cosine["recipe"].items() if crd["recipe"][key] != value}
     assert own == {"name", "schedule"} and cosine["epochs"] == 240
-    factor = experiment.schedule(cosine)
+    factor = schedule(cosine)
     assert factor(0) == 1 and factor(120) == pytest.approx(0.5) and 0 < factor(239) < 1e-4
     whole = hydra("experiment=cutmix300")
     assert whole == hydra("recipe=cutmix300", "augment=cutmix")

@@ -19,10 +19,12 @@ from omegaconf import OmegaConf
 from synthetic import record
 
 import kdexp
-from analysis import summarize
-from kdexp import ROOT, experiment
-from kdexp.record import Record, runs, seal
-from kdexp.record.__main__ import main
+from kdexp import ROOT
+from kdexp.command import summarize
+from kdexp.command.record import main
+from kdexp.experiment.data import load_data
+from kdexp.record import Record, runs
+from kdexp.storage import seal
 
 LIVE = {"host": socket.gethostname(), "pid": os.getppid()}
 
@@ -139,7 +141,7 @@ def test_a_damaged_record_is_listed_as_that(outputs, capsys):
 def test_nothing_heavy_is_imported(outputs, tmp_path):
     lines = [["list"], ["pack", str(tmp_path / "x.zip")], ["rm", "--yes", "distill=kd"]]
     code = f"""import sys
-from kdexp.record.__main__ import main
+from kdexp.command.record import main
 for line in {lines}:
     main([*line, {str(outputs)!r}])
 assert not {{"torch", "pandas", "hydra", "numpy"}} & set(sys.modules)"""
@@ -349,7 +351,7 @@ def test_an_exported_network_gives_our_accuracy(real, tmp_path, capsys):
         content = (tmp_path / "model.onnx").read_bytes()
         assert str(ROOT).encode() not in content and b"site-packages" not in content
         network = kdexp.load(result.parent)
-        test = experiment.load_data(network.config, torch.device("cpu")).test
+        test = load_data(network.config, torch.device("cpu")).test
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
         images = (test.images / 255).numpy()
         (logits,) = session.run(None, {session.get_inputs()[0].name: images})
@@ -362,7 +364,7 @@ def test_an_exported_network_gives_our_accuracy(real, tmp_path, capsys):
 
 
 def test_export_refuses_what_is_not_the_same(real, tmp_path, capsys, monkeypatch):
-    from kdexp.record import export
+    from kdexp.command import export
 
     folder = next(real.rglob("result.json")).parent
     monkeypatch.setitem(sys.modules, "onnxscript", None)

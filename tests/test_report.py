@@ -14,13 +14,13 @@ import pytest
 from rich.console import Console
 from synthetic import record
 
-from analysis.comparing.agreement import agreement, agreement_per_class, gain_per_class, labels_of
-from analysis.comparing.table import summarize
-from analysis.drawing import figures
-from analysis.page import report
-from analysis.reading import published, records
-from analysis.showing import beside, labels, watch
 from kdexp import ROOT
+from kdexp.report.comparing.agreement import agreement, agreement_per_class, gain_per_class, labels_of
+from kdexp.report.comparing.table import summarize
+from kdexp.report.drawing import figures
+from kdexp.report.page import report
+from kdexp.report.reading import published, records
+from kdexp.report.showing import beside, labels, watch
 
 ACCURACY = {
     "none": [70, 70.4, 70.2],

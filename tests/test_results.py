@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from kdexp import ROOT
-from kdexp.record import seal
+from kdexp.storage import seal
 
 PAGES = (ROOT / "analysis" / "results").glob("*/README.md")
 FOLDERS = sorted(file.parent for file in PAGES if any(file.parent.rglob("result.json")))

@@ -16,21 +16,21 @@ from PIL import Image
 from synthetic import record
 from torch import nn
 
-from analysis.showing import labels
-from analysis.summarize import load, summarize
 from kdexp import ROOT
-from kdexp.config.schema import UsageError
 from kdexp.datasets import DatasetError, Images, download
 from kdexp.datasets.checks import check_images
 from kdexp.datasets.decoding import decode, list_images
 from kdexp.datasets.folder import folder
 from kdexp.distill.base import Batch, DistillMethod
-from kdexp.fits import check_batches
-from kdexp.learner import Learner, Weights
+from kdexp.errors import UsageError
 from kdexp.models.foreign import load_weights
 from kdexp.models.resnet import ResNet
 from kdexp.record import Record
-from kdexp.teacher import guesses
+from kdexp.report import load, summarize
+from kdexp.report.showing import labels
+from kdexp.teachers import guesses
+from kdexp.training.fits import check_batches
+from kdexp.training.learner import Learner, Weights
 
 
 def test_a_sweep_over_a_method_s_settings_trains_one_baseline(run, tmp_path):
@@ -205,7 +205,7 @@ def test_batches_that_cannot_be_trained_on(hydra, words, message, monkeypatch):
     if narrow:
         config["model"]["student"] = {"name": "narrow", "_target_": f"{__name__}.narrow"}
         config["plugins"] = [__name__.partition(".")[0]]
-        monkeypatch.setattr("kdexp.fits.build_network", lambda node, plugins: narrow_network())
+        monkeypatch.setattr("kdexp.training.fits.build_network", lambda node, plugins: narrow_network())
     check = lambda: check_batches(config, config["dataset"]["limit"])
     if message is None:
         return check()

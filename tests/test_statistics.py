@@ -1,4 +1,4 @@
-"""analysis/comparing/comparisons.py against other ways to compute the same numbers and simulations with a known truth."""
+"""kdexp/report/comparing/comparisons.py against other ways to compute the same numbers and simulations with a known truth."""
 
 import numpy as np
 import pandas as pd
@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 from scipy import integrate, optimize, special, stats
 
-from analysis.comparing.comparisons import among_best, compare, paired_p
-from analysis.comparing.model import fit, welch
-from analysis.comparing.multivariate_t import critical, smallest_difference, tail, units_needed
+from kdexp.report.comparing.comparisons import among_best, compare, paired_p
+from kdexp.report.comparing.model import fit, welch
+from kdexp.report.comparing.multivariate_t import critical, smallest_difference, tail, units_needed
 
 GRID = st_numpy.arrays(
     float,

@@ -15,10 +15,11 @@ import torch
 
 import kdexp
 from kdexp.config import naming
-from kdexp.group import Group
-from kdexp.job import Job
-from kdexp.record import COLUMNS, Record, lease, seal
-from kdexp.teacher import Teachers
+from kdexp.jobs.job import Job
+from kdexp.record import COLUMNS, Record
+from kdexp.storage import lease, seal
+from kdexp.teachers import Teachers
+from kdexp.training.group import Group
 
 ONE = ("distill=fn", "threads=1", "epochs=6", "batch_size=4")
 

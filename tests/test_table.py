@@ -18,11 +18,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from synthetic import record
 
-from analysis import summarize
-from analysis.comparing.table import summarize as tabulate
-from analysis.reading import records
-from analysis.showing import findings, formats, labels, output
 from kdexp import ROOT
+from kdexp.command import summarize
+from kdexp.report.comparing.table import summarize as tabulate
+from kdexp.report.reading import records
+from kdexp.report.showing import findings, formats, labels, output
 
 SEEDS = (1, 2, 3)
 
@@ -399,8 +399,8 @@ def test_the_command(tmp_path):
     done = command("o", "--by", "student", "--out", "elsewhere", cwd=tmp_path)
     assert re.search(r"resnet20 +70\.10 +71\.20\*", done.stdout) and (tmp_path / "elsewhere/summary.tex").exists()
     imports = (
-        "import sys; from analysis import summarize; from analysis.drawing import figures; "
-        "from analysis.page import report; assert not {'torch', 'hydra'} & set(sys.modules)"
+        "import sys; from kdexp.command import summarize; from kdexp.report.drawing import figures; "
+        "from kdexp.report.page import report; assert not {'torch', 'hydra'} & set(sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", imports], cwd=ROOT).returncode == 0
 

@@ -16,20 +16,20 @@ from torch import nn
 
 from kdexp.config import naming
 from kdexp.config.naming import file_sha256
-from kdexp.config.schema import UsageError
 from kdexp.datasets.batches import Pixels
 from kdexp.datasets.digits import digits
+from kdexp.errors import UsageError
 from kdexp.evaluate import evaluate
-from kdexp.experiment import Data
-from kdexp.job import Job
+from kdexp.experiment.data import Data
+from kdexp.experiment.networks import load_teacher_checkpoint
+from kdexp.jobs.job import Job
 from kdexp.models import timm as of_timm
 from kdexp.models import torchvision as of_torchvision
 from kdexp.models import wrap
 from kdexp.models.foreign import Renormalised, load_weights, read_state
 from kdexp.models.resnet import ResNet
 from kdexp.models.wrn import WideResNet
-from kdexp.teacher import Teachers, teacher_view
-from kdexp.teacher_checkpoint import load_teacher_checkpoint
+from kdexp.teachers import Teachers, teacher_view
 
 
 def conv3(before, after, stride=1):

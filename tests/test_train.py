@@ -8,16 +8,21 @@ import pytest
 import torch
 from conftest import DISTILL, METHODS
 
-from kdexp import experiment, memory
-from kdexp.config.schema import UsageError
+from kdexp.compute.machine import Machine, machine
 from kdexp.distill.base import DistillMethod
+from kdexp.errors import UsageError
 from kdexp.evaluate import evaluate
-from kdexp.learner import Learner
-from kdexp.machine import Machine, machine
+from kdexp.experiment.data import load_data, train_batches
+from kdexp.experiment.networks import build_network
+from kdexp.experiment.objects import build_optimizer
 from kdexp.models.wrn import WideResNet
-from kdexp.pretraining import Pretrainer
-from kdexp.teacher import teacher_forward
-from kdexp.train import fit
+from kdexp.teachers import teacher_forward
+from kdexp.training import memory
+from kdexp.training.learner import Learner
+from kdexp.training.loop import fit
+from kdexp.training.pretraining import Pretrainer
+from kdexp.training.schedules import schedule
+from kdexp.training.start import build_learner
 
 CPU = Machine(torch.device("cpu"), None, True, False, torch.get_num_threads())
 TEACHER = ("wrn16_1", 16, 1)
@@ -34,15 +39,15 @@ class Trial:
 
     def __init__(self, configs, teacher, epochs=2, where=CPU):
         self.config, self.epochs = configs[0], epochs
-        self.data = experiment.load_data(self.config, where.device)
+        self.data = load_data(self.config, where.device)
         labels = self.data.train.labels
-        self.learners = [experiment.build_learner(config, where, teacher, labels) for config in configs]
+        self.learners = [build_learner(config, where, teacher, labels) for config in configs]
         self.views = {
             mode: teacher_forward(teacher, mode, where, self.config["batch_size"]) for mode in ("eval", "batch_stats")
         }
         for learner in self.learners:
             if learner.method is not None and (plan := learner.method.pretraining()):
-                batches = experiment.train_batches(self.config, self.data, "pretraining")
+                batches = train_batches(self.config, self.data, "pretraining")
                 before = Pretrainer(learner, plan)
                 rows = fit([before], batches, self.views, lambda epoch: 1.0, plan.epochs, None)
                 learner.pretraining_losses = [row["train_loss"] for (row,) in rows]
@@ -52,9 +57,9 @@ class Trial:
         test = lambda student: evaluate(student, self.data.test, self.data.pixels)
         return fit(
             self.learners,
-            experiment.train_batches(self.config, self.data),
+            train_batches(self.config, self.data),
             self.views,
-            experiment.schedule(self.config),
+            schedule(self.config),
             self.epochs,
             test,
             after_step=after_step,
@@ -71,7 +76,7 @@ class Trial:
 
 
 def build(config, teacher, data):
-    return experiment.build_learner(config, CPU, teacher, data.train.labels)
+    return build_learner(config, CPU, teacher, data.train.labels)
 
 
 def equal(a, b):
@@ -82,9 +87,9 @@ def test_methods_of_one_seed_start_from_one_student_and_see_the_same_batches(tin
     seen = []
     for name in DISTILL:
         config = tiny(f"distill={name}", "seed=3")
-        data = experiment.load_data(config, CPU.device)
+        data = load_data(config, CPU.device)
         student = build(config, teacher, data).student.state_dict()
-        batches = experiment.train_batches(config, data).epoch(0)
+        batches = train_batches(config, data).epoch(0)
         seen.append((student, [next(batches) for _ in range(3)]))
     for student, batches in seen[1:]:
         assert equal(student, seen[0][0])
@@ -165,7 +170,7 @@ def test_every_method_learns(tiny, teacher, name):
 
 def test_connectors_are_no_part_of_the_student(tiny, teacher):
     configs = [tiny(f"distill={name}") for name in ("none", "fn")]
-    plain, fitted = (build(config, teacher, experiment.load_data(config, CPU.device)) for config in configs)
+    plain, fitted = (build(config, teacher, load_data(config, CPU.device)) for config in configs)
     assert plain.student.state_dict().keys() == fitted.student.state_dict().keys()
     trained = {id(p) for group in fitted.optimizer.param_groups for p in group["params"]}
     assert {id(p) for p in fitted.method.parameters()} < trained
@@ -206,7 +211,7 @@ def test_one_that_diverges_or_raises_ends_alone(tiny, teacher):
 def test_schedule_keeps_its_shape(hydra):
     def factors(*overrides):
         config = hydra(*overrides)
-        return [round(experiment.schedule(config)(epoch), 9) for epoch in range(config["epochs"])]
+        return [round(schedule(config)(epoch), 9) for epoch in range(config["epochs"])]
 
     crd = factors()
     assert len(crd) == 240 and (crd[149], crd[150], crd[179], crd[180], crd[209], crd[210]) == (
@@ -225,17 +230,17 @@ def test_schedule_keeps_its_shape(hydra):
 
 def test_an_optimizer_need_not_be_fused_and_says_what_it_refuses(hydra):
     config, trained = hydra("distill=none"), [torch.nn.Parameter(torch.zeros(1))]
-    assert experiment.build_optimizer(config, trained).defaults["fused"]
+    assert build_optimizer(config, trained).defaults["fused"]
     plain = config | {"optimizer": {"name": "rprop", "_target_": "torch.optim.Rprop", "lr": 0.1}}
-    assert isinstance(experiment.build_optimizer(plain, trained), torch.optim.Rprop)
+    assert isinstance(build_optimizer(plain, trained), torch.optim.Rprop)
     with pytest.raises(UsageError, match="sgd: Nesterov momentum requires a momentum"):
-        experiment.build_optimizer(hydra("optimizer.nesterov=true", "optimizer.momentum=0"), trained)
+        build_optimizer(hydra("optimizer.nesterov=true", "optimizer.momentum=0"), trained)
 
 
 def test_compile_is_decided_by_the_settings_alone(hydra, monkeypatch):
     """Long runs on CUDA are compiled, whatever the group and whatever is left, unless bits are promised."""
-    monkeypatch.setattr("kdexp.machine.device_of", lambda config: torch.device(config["device"]))
-    monkeypatch.setattr("kdexp.machine.can_compile", lambda device: True)
+    monkeypatch.setattr("kdexp.compute.machine.device_of", lambda config: torch.device(config["device"]))
+    monkeypatch.setattr("kdexp.compute.machine.can_compile", lambda device: True)
     decided = lambda *overrides: machine(hydra(*overrides), 50_000).compile
     assert decided("device=cuda") and not decided("device=cuda", "epochs=6") and decided("device=cuda", "epochs=7")
     assert not decided("device=cuda", "deterministic=true") and not decided("device=cuda", "compile=false")
@@ -243,7 +248,7 @@ def test_compile_is_decided_by_the_settings_alone(hydra, monkeypatch):
 
 
 def test_without_a_compiler_it_goes_on_and_says_so_once(hydra, monkeypatch, capsys):
-    from kdexp import machine as module
+    from kdexp.compute import machine as module
 
     def broken(function):
         raise RuntimeError("no C++ compiler\nmore")
@@ -261,7 +266,7 @@ def test_memory_caps_a_group(hydra):
     """A resnet32 keeps four times its weights; its pass at batch 64 takes what autograd saves, seen on the CPU as well."""
     config = hydra("dataset=cifar100", "student=resnet32")
     kept, taken = memory.student_bytes(config)
-    student = experiment.build_network(config["model"]["student"])
+    student = build_network(config["model"]["student"])
     saved = {}
 
     def note(tensor):

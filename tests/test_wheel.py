@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from kdexp import ROOT, commands
+from kdexp import ROOT, spelling
 
 pytestmark = pytest.mark.slow
-PARTS = ("kdexp", "conf", "sweeps", "analysis", "run.py", "pyproject.toml", "README.md", "LICENSE")
+PARTS = ("kdexp", "conf", "sweeps", "pyproject.toml", "README.md", "LICENSE")
 DIGITS = "dataset=digits recipe=quick epochs=1 dataset.limit=64 dataset.limit_test=50 teacher=wrn16_1 student=resnet8"
 
 
@@ -25,10 +25,7 @@ def call(*words, cwd, env=None, check=True):
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    source, built = (
-        tmp_path_factory.mktemp("source"),
-        tmp_path_factory.mktemp("wheel"),
-    )  # building writes into the source
+    source, built = (tmp_path_factory.mktemp(name) for name in ("source", "wheel"))  # building writes into the source
     for part in PARTS:
         copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
         copy(ROOT / part, source / part)
@@ -61,11 +58,10 @@ def kdexp(wheel, tmp_path_factory):
 
 def test_it_holds_every_option_and_module_of_the_checkout(wheel):
     held = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("kdexp/")}
-    bundled = [ROOT / name for name in ("conf", "sweeps", "analysis")]
-    needed = {f"kdexp/_bundled/{file.relative_to(ROOT)}" for folder in bundled for file in folder.rglob("*")}
-    needed |= {str(file.relative_to(ROOT)) for file in (ROOT / "kdexp").rglob("*.py")} | {"kdexp/py.typed"}
-    kinds = (".py", ".yaml", ".csv", ".html", ".css", ".js", ".typed")
-    assert held == {name for name in needed if name.endswith(kinds) and "/results/" not in name}
+    needed = {f"kdexp/{file.relative_to(ROOT)}" for name in ("conf", "sweeps") for file in (ROOT / name).rglob("*")}
+    needed |= {str(file.relative_to(ROOT)) for file in (ROOT / "kdexp").rglob("*")}
+    kinds = (".py", ".yaml", ".csv", ".html", ".css", ".js", ".typed", ".md")
+    assert held == {name for name in needed if name.endswith(kinds)}
 
 
 def test_train_and_summarize_from_any_folder(kdexp):
@@ -84,4 +80,4 @@ def test_what_it_prints_can_be_typed(kdexp):
     assert kdexp("summarize", "nowhere", check=False).stderr.endswith("Records are made by: kdexp sweep=quickstart\n")
     texts = [kdexp(*words, "--help").stdout for words in ([], ["summarize"], ["record"], ["evaluate"])]
     for text in [*texts, kdexp("distil=kd", check=False).stderr]:
-        assert "kdexp" in text and not any(command in text for command in commands.IN_A_CHECKOUT)
+        assert "kdexp" in text and not any(command in text for command in spelling.IN_A_CHECKOUT)

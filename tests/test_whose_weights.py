@@ -9,13 +9,13 @@ import pytest
 from synthetic import record
 
 import kdexp
-from analysis.comparing.agreement import teacher_folder
-from analysis.comparing.paper import gains, papers
-from analysis.drawing.accuracies import accuracy
-from analysis.showing import cautions, findings, formats, labels, output, paper
-from analysis.summarize import load, print_table, summarize
 from kdexp.record import runs
 from kdexp.record.remove import students_of
+from kdexp.report import load, print_table, summarize
+from kdexp.report.comparing.agreement import teacher_folder
+from kdexp.report.comparing.paper import gains, papers
+from kdexp.report.drawing.accuracies import accuracy
+from kdexp.report.showing import cautions, findings, formats, labels, output, paper
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 

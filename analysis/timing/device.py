@@ -22,8 +22,8 @@ from analysis.timing.blocks import Repeated, kernels, step
 from analysis.timing.ours import Ours, prepared
 from analysis.timing.textbook import Textbook
 from kdexp import ROOT
-from kdexp.config.schema import first_line
-from kdexp.machine import Machine
+from kdexp.compute.machine import Machine
+from kdexp.errors import first_line
 
 # Profiling is switched off again after a profile (kineto leaves it on), so that it does not slow down what is timed afterwards.
 os.environ.setdefault("TEARDOWN_CUPTI", "1")

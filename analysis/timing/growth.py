@@ -23,18 +23,20 @@ from omegaconf import OmegaConf
 from tabulate import tabulate
 
 from kdexp import CONF, ROOT
-from kdexp.config import cli, naming
+from kdexp.command import cli
+from kdexp.config import naming
 from kdexp.config.compose import without_pair
 from kdexp.config.resolve import plain
-from kdexp.record import COLUMNS, Record, seal
-from kdexp.record.files import write_atomically
+from kdexp.record import COLUMNS, Record
+from kdexp.storage import seal
+from kdexp.storage.files import write_atomically
 
 PAIRS = "wrn40_2-wrn16_2,wrn40_2-wrn40_1,resnet56-resnet20,resnet110-resnet32,resnet32x4-resnet8x4,vgg13-vgg8"
 METHODS = "none,kd,fn,at,sp,cc,vid,rkd,pkt,ab,ft,nst,crd,od"
 SEEDS = (1, 2, 3, 4, 5)
 RUNS = 420
 IMAGES, CLASSES = 10_000, 100
-ONE_REFRESH = "from analysis.showing import watch; watch.QUIET = 1; watch.watch(['{}'])"
+ONE_REFRESH = "from kdexp.report.showing import watch; watch.QUIET = 1; watch.watch(['{}'])"
 
 
 def commands(outputs: Path) -> dict[str, list[str]]:

@@ -7,14 +7,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kdexp import experiment
-from kdexp.config.schema import UsageError
+from kdexp.compute.machine import Machine, device_of, machine, place, prepare_torch
 from kdexp.datasets import Images
 from kdexp.datasets.batches import Pixels
+from kdexp.errors import UsageError
 from kdexp.evaluate import evaluate
-from kdexp.machine import Machine, device_of, machine, place, prepare_torch
-from kdexp.teacher import teacher_forward
-from kdexp.train import fit
+from kdexp.experiment.data import Data, load_data, train_batches
+from kdexp.experiment.networks import build_network
+from kdexp.teachers import teacher_forward
+from kdexp.training.loop import fit
+from kdexp.training.start import build_learner
 
 
 class Enough(Exception):
@@ -26,7 +28,7 @@ class Ours:
 
     def __init__(self, configs: list[dict], data, teacher, where: Machine):
         self.config, self.data, self.where = configs[0], data, where
-        self.learners = [experiment.build_learner(config, where, teacher, data.train.labels) for config in configs]
+        self.learners = [build_learner(config, where, teacher, data.train.labels) for config in configs]
         modes = {learner.teacher_mode for learner in self.learners} - {None}
         self.teachers = {mode: teacher_forward(teacher, mode, where, self.config["batch_size"]) for mode in modes}
 
@@ -38,7 +40,7 @@ class Ours:
                 raise Enough
 
         try:
-            batches = experiment.train_batches(self.config, self.data)
+            batches = train_batches(self.config, self.data)
             test = lambda student: evaluate(student, self.data.test, self.data.pixels)
             for _ in fit(self.learners, batches, self.teachers, lambda epoch: 1.0, 10**6, test, after_step=enough):
                 pass
@@ -85,7 +87,7 @@ def prepared(configs: list[dict]) -> tuple:
     data, source = _dataset(configs[0], device_of(configs[0]))
     where = machine(configs[0], len(data.train.labels))
     prepare_torch(where)
-    teacher = experiment.build_network(configs[-1]["model"]["teacher"])
+    teacher = build_network(configs[-1]["model"]["teacher"])
     return data, source, place(teacher, where.device), where
 
 
@@ -94,11 +96,11 @@ def _dataset(config: dict, device: torch.device):
     try:
         if not Path(config["paths"]["data"], "cifar-100-python").exists():
             raise UsageError("not there")
-        return experiment.load_data(config, device), "real CIFAR-100"
+        return load_data(config, device), "real CIFAR-100"
     except UsageError:
         rng = np.random.default_rng(0)
         made = Images(
             torch.from_numpy(rng.integers(0, 256, (10000, 3, 32, 32), dtype=np.uint8)), torch.arange(10000) % 100
         )
         pixels = Pixels(config["dataset"]["mean"], config["dataset"]["std"], device)
-        return experiment.Data(made.to(device), None, made.first(1000).to(device), pixels), "random images"
+        return Data(made.to(device), None, made.first(1000).to(device), pixels), "random images"

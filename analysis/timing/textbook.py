@@ -9,11 +9,11 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from kdexp import experiment
+from kdexp.compute.machine import Machine
 from kdexp.datasets import Images
 from kdexp.distill.nst import NST
-from kdexp.machine import Machine
-from kdexp.teacher import teacher_view
+from kdexp.teachers import teacher_view
+from kdexp.training.start import build_learner
 
 
 class BroadcastNST(NST):
@@ -52,7 +52,7 @@ class Textbook:
 
     def __init__(self, config: dict, data, teacher, device, workers: int):
         fp32 = Machine(device, None, False, False, torch.get_num_threads())
-        learner = experiment.build_learner(config, fp32, teacher, data.train.labels)
+        learner = build_learner(config, fp32, teacher, data.train.labels)
         self.student = learner.student.to(memory_format=torch.contiguous_format)
         self.method, self.weights, self.device = learner.method, learner.weights, device
         if isinstance(self.method, NST):

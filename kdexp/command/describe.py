@@ -8,9 +8,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from kdexp.config import plugins, resolve
-from kdexp.config.schema import UsageError
 from kdexp.config.targets import ShapesOnly
-from kdexp.experiment import build_method, build_network
+from kdexp.errors import UsageError
+from kdexp.experiment.networks import build_network
+from kdexp.experiment.objects import build_method
 from kdexp.models import Tap, count_parameters
 
 

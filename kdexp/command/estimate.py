@@ -4,10 +4,10 @@ import statistics
 from functools import cached_property
 from pathlib import Path
 
-from kdexp.experiment import pretrain_epochs
-from kdexp.job import Job
-from kdexp.machine import Machine
-from kdexp.record import seal
+from kdexp.compute.machine import Machine
+from kdexp.experiment.objects import pretrain_epochs
+from kdexp.jobs.job import Job
+from kdexp.storage import seal
 
 
 class Pace:

@@ -10,7 +10,7 @@ import torch
 from kdexp import INSTALLED, __version__
 from kdexp.config.schema import Paths
 from kdexp.record.private import Private, Scrub
-from kdexp.result import git_commit
+from kdexp.training.result import git_commit
 
 NEEDED = "torchvision hydra-core omegaconf numpy pillow pandas scipy scikit-learn matplotlib rich filelock".split()
 OPTIONAL = "joblib submitit ray hydra-optuna-sweeper tensorboard wandb mlflow timm onnx onnxscript onnxruntime".split()

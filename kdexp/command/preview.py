@@ -5,13 +5,13 @@ from rich.table import Table
 
 from kdexp import screen
 from kdexp.command.estimate import Pace, epochs_done
-from kdexp.command.plan import grouped, missing_teachers
+from kdexp.compute.machine import machine
 from kdexp.config import naming
-from kdexp.config.schema import UsageError
 from kdexp.datasets.download import nothing_downloaded
 from kdexp.engines.dispatch import check_data
-from kdexp.job import Job
-from kdexp.machine import machine
+from kdexp.errors import UsageError
+from kdexp.jobs.groups import grouped, missing_teachers
+from kdexp.jobs.job import Job
 
 
 def preview(jobs: list[Job]) -> None:

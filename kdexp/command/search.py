@@ -6,8 +6,8 @@ from omegaconf import DictConfig
 from kdexp.command.plan import plan
 from kdexp.command.sweep import train
 from kdexp.config import naming, resolve
-from kdexp.config.schema import UsageError
-from kdexp.job import Job
+from kdexp.errors import UsageError
+from kdexp.jobs.job import Job
 
 
 def trials(configs: list[DictConfig], direction: str) -> list[JobReturn]:

@@ -7,19 +7,20 @@ from pathlib import Path
 import torch
 
 from kdexp import screen
-from kdexp.changes import weights_changed
 from kdexp.command.describe import describe
-from kdexp.command.plan import grouped, plan
+from kdexp.command.plan import plan
 from kdexp.command.preview import about, preview
 from kdexp.command.winners import winners
+from kdexp.compute.interrupt import Stopped, deferred_interrupt
 from kdexp.config import naming
 from kdexp.config.resolve import baseline_of
 from kdexp.config.targets import construct
 from kdexp.engines.dispatch import check_data
-from kdexp.experiment import build_optimizer
+from kdexp.experiment.objects import build_optimizer
 from kdexp.garbage import uncollected
-from kdexp.interrupt import Stopped, deferred_interrupt
-from kdexp.job import Job
+from kdexp.jobs.changes import weights_changed
+from kdexp.jobs.groups import grouped
+from kdexp.jobs.job import Job
 
 
 def run_jobs(configs) -> None:
@@ -38,7 +39,7 @@ def run_jobs(configs) -> None:
         preview(jobs)
     else:
         train(jobs)
-        report(jobs)
+        conclude(jobs)
 
 
 def train(jobs: list[Job]) -> None:
@@ -90,7 +91,7 @@ def announce(jobs: list[Job], todo: list[Job], where: list[str]) -> None:
         screen.say(f"plan    {len(jobs)} runs: {done} done before, {len(todo)} to run{split}{about(todo)}")
 
 
-def report(jobs: list[Job]) -> None:
+def conclude(jobs: list[Job]) -> None:
     """Say what did not succeed (exit code 1 then); the winners of a search, or the table of a sweep."""
     bad = [job for job in jobs if not job.done]
     if len(jobs) > 1:
@@ -104,10 +105,10 @@ def report(jobs: list[Job]) -> None:
     if won := winners(jobs):
         print("\n".join(["Chosen on held-out images; the test images are for the runs that follow:", *won]))
     elif len(jobs) > 1 and len(bad) < len(jobs):
-        from analysis import summarize  # it only reads records, so it is outside the package
+        from kdexp import report  # pandas, and on the CPU scipy, take a second to import
 
         baselines = (naming.folder(baseline_of(job.config)) for job in jobs)  # of this command, or trained before
-        runs = summarize.load(*dict.fromkeys([*(job.record.folder for job in jobs), *filter(Path.exists, baselines)]))
-        summarize.print_table(summarize.summarize(runs), runs)
+        runs = report.load(*dict.fromkeys([*(job.record.folder for job in jobs), *filter(Path.exists, baselines)]))
+        report.print_table(report.summarize(runs), runs)
     if bad:
         sys.exit(1)

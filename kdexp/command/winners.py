@@ -3,10 +3,11 @@
 import os
 from statistics import fmean
 
-from kdexp.commands import as_typed
-from kdexp.config import hints, naming
+from kdexp.command import hints
+from kdexp.config import naming
 from kdexp.config.schema import Config
-from kdexp.job import Job
+from kdexp.jobs.job import Job
+from kdexp.spelling import as_typed
 
 
 def winners(jobs: list[Job]) -> list[str]:

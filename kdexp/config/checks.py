@@ -8,19 +8,9 @@ import math
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kdexp.config.schema import (
-    AUGMENT,
-    DISTILL,
-    Config,
-    Dataset,
-    Models,
-    Paths,
-    Recipe,
-    UsageError,
-    first_line,
-    flatten,
-)
-from kdexp.schedules import SHAPES, STEP
+from kdexp.config.schema import AUGMENT, DISTILL, Config, Dataset, Models, Paths, Recipe, flatten
+from kdexp.errors import UsageError, first_line
+from kdexp.training.schedules import SHAPES, STEP
 
 POSITIVE = (
     "epochs",

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kdexp import CONF
-from kdexp.config.schema import UsageError
+from kdexp.errors import UsageError
 
 
 @contextlib.contextmanager

@@ -15,12 +15,12 @@ from kdexp.config.schema import (
     Config,
     Dataset,
     Recipe,
-    UsageError,
     flatten,
     without_places,
 )
 from kdexp.config.targets import parameters, signature_defaults, target
-from kdexp.record.seal import sha256
+from kdexp.errors import UsageError
+from kdexp.storage.seal import sha256
 
 
 def file_sha256(path: str | Path) -> str:

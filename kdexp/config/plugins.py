@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from kdexp import CONF
-from kdexp.config.schema import UsageError
+from kdexp.errors import UsageError
 
 folders: list[Path] = [CONF]  # where to look for options: ours, then those of each package in use
 

@@ -12,7 +12,8 @@ from omegaconf.errors import InterpolationResolutionError
 
 from kdexp.config import plugins
 from kdexp.config.checks import check_keys, typed_dataset
-from kdexp.config.schema import DISTILL, WHERE, Config, Dataset, UsageError, flatten
+from kdexp.config.schema import DISTILL, WHERE, Config, Dataset, flatten
+from kdexp.errors import UsageError
 
 
 def plain(config: DictConfig) -> dict:

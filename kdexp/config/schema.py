@@ -6,23 +6,9 @@ from typing import Any, Dict, List, Optional
 from omegaconf import MISSING
 
 
-class UsageError(Exception):
-    """A problem with what a user typed or has on disk: reported in one message, without a traceback."""
-
-
-class Unfit(UsageError):
-    """A method that cannot handle a pair of networks, or the values it was given."""
-
-
 def label(distill: dict) -> str:
     """What tables call a method: SP, or SP+KD with a KD term added."""
     return f"{distill.get('label') or distill['name']}{'+KD' if distill.get('kd_weight') else ''}"
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of any error's message (a compiler's may have thousands of lines); its type if there is no
-    message."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 @dataclass
@@ -77,7 +63,7 @@ class Paths:
     outputs: str = "outputs"
 
 
-# What every method has besides its own parameters (its constructor's): see Weights in kdexp/learner.py.
+# What every method has besides its own parameters (its constructor's): see Weights in kdexp/training/learner.py.
 DISTILL = {
     "name": MISSING,
     "_target_": None,
@@ -88,7 +74,7 @@ DISTILL = {
     "ce_weight": 1.0,
     "kd_weight": 0.0,
     "kd_temperature": 4.0,
-    "until": 1.0,  # these three: fractions of the epochs, see method_weight in kdexp/schedules.py
+    "until": 1.0,  # these three: fractions of the epochs, see method_weight in kdexp/training/schedules.py
     "fade": 0.0,
     "rise": 0.0,
 }

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kdexp.config.targets import target
-from kdexp.record.seal import sha256
+from kdexp.storage.seal import sha256
 
 
 def sources(config: dict) -> dict[str, str]:

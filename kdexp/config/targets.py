@@ -8,7 +8,7 @@ import inspect
 from hydra.utils import get_class, get_method
 from torch.overrides import TorchFunctionMode
 
-from kdexp.config.schema import UsageError, first_line
+from kdexp.errors import UsageError, first_line
 
 
 def parameters(node: dict, common=()) -> dict:
@@ -74,14 +74,6 @@ def construct(node: dict, given: tuple, plugins, common=(), **more):
         return made(*given, **parameters(node, common), **more)
     except (ValueError, TypeError) as error:
         raise UsageError(f"{node['name']}: {error}") from None
-
-
-def needed(package: str, extra: str = ""):
-    """Import an optional package. Raises ValueError with the command that installs it."""
-    try:
-        return importlib.import_module(package)
-    except ImportError:
-        raise ValueError(f'the package {package} is not installed: pip install -e ".[{extra or package}]"') from None
 
 
 class ShapesOnly(TorchFunctionMode):

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kdexp.augment import Augmentation
+from kdexp.compute.randomness import generator, seeded
 from kdexp.datasets import Images
-from kdexp.randomness import generator, seeded
 
 
 class Pixels:

@@ -19,8 +19,8 @@ from filelock import Timeout
 from kdexp import screen
 from kdexp.datasets import Images
 from kdexp.datasets.decoding import SPLITS, Listing, check_classes, decoded
-from kdexp.record import lease, seal
-from kdexp.record.files import writing
+from kdexp.storage import lease, seal
+from kdexp.storage.files import writing
 
 CURE = "Choose another folder with paths.data=DIR"
 

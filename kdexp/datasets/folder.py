@@ -7,7 +7,7 @@ from pathlib import Path
 from kdexp import screen
 from kdexp.datasets import DatasetError, cache
 from kdexp.datasets.decoding import LAYOUT, first_of, list_images
-from kdexp.record import seal
+from kdexp.storage import seal
 
 DECODING = 2  # bump this when the same files decode to different pixels: old caches are then ignored
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import torch
 
 from kdexp import screen
-from kdexp.command.plan import missing_teachers, title
-from kdexp.experiment import load_data
-from kdexp.fits import check_batches
-from kdexp.interrupt import Stopped
-from kdexp.job import Job
-from kdexp.record import lease
-from kdexp.recorded_fit import note_failure
+from kdexp.compute.interrupt import Stopped
+from kdexp.experiment.data import load_data
+from kdexp.jobs.groups import missing_teachers, title
+from kdexp.jobs.job import Job
+from kdexp.storage import lease
+from kdexp.training.fits import check_batches
+from kdexp.training.recorded_fit import note_failure
 
 POLL_SECONDS = 0.5
 

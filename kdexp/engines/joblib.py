@@ -9,10 +9,10 @@ import torch
 from filelock import FileLock, Timeout
 
 from kdexp import screen
-from kdexp.config.targets import needed
 from kdexp.engines import worker
 from kdexp.engines.dispatch import Dispatch, check_data
-from kdexp.job import Job
+from kdexp.errors import needed
+from kdexp.jobs.job import Job
 
 held: list = []  # the lock on this process's GPU, kept as long as the process lives
 

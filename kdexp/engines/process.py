@@ -1,13 +1,13 @@
 """engine=process: all groups one after the other in this process."""
 
 from kdexp import screen
-from kdexp.command.plan import title
-from kdexp.fits import check_batches
-from kdexp.group import Group
-from kdexp.interrupt import wait_for
-from kdexp.job import Job
-from kdexp.machine import machine
-from kdexp.teacher import Teachers
+from kdexp.compute.interrupt import wait_for
+from kdexp.compute.machine import machine
+from kdexp.jobs.groups import title
+from kdexp.jobs.job import Job
+from kdexp.teachers import Teachers
+from kdexp.training.fits import check_batches
+from kdexp.training.group import Group
 
 
 class Process:

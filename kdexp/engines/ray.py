@@ -5,11 +5,10 @@ import subprocess
 import sys
 
 from kdexp import screen
-from kdexp.config.schema import UsageError
-from kdexp.config.targets import needed
 from kdexp.engines import worker
 from kdexp.engines.dispatch import Dispatch, check_data
-from kdexp.job import Job
+from kdexp.errors import UsageError, needed
+from kdexp.jobs.job import Job
 
 RETRIES = 3  # of a group whose node or process died: it resumes from its checkpoints on another one
 PATIENCE = 4  # seconds to wait for a cluster's answer; with the start of kdexp and Ray, ten in all

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 from kdexp import screen
-from kdexp.config.targets import needed
+from kdexp.compute.interrupt import Stopped
 from kdexp.engines import slurm, worker
 from kdexp.engines.dispatch import Dispatch, check_data
-from kdexp.interrupt import Stopped
-from kdexp.job import Job
+from kdexp.errors import needed
+from kdexp.jobs.job import Job
 
 CPUS = 4  # per job at most, unless engine.parameters.cpus_per_task asks for more
 WARNINGS = 1000  # how often a job may save and be queued again; submitit's own limit is three

@@ -4,11 +4,11 @@ import torch
 from hydra import initialize_config_dir
 
 from kdexp import CONF, screen
-from kdexp.config import cli
-from kdexp.group import Group
-from kdexp.interrupt import Stopped, deferred_interrupt
-from kdexp.job import Job
-from kdexp.teacher import Teachers
+from kdexp.command import cli
+from kdexp.compute.interrupt import Stopped, deferred_interrupt
+from kdexp.jobs.job import Job
+from kdexp.teachers import Teachers
+from kdexp.training.group import Group
 
 
 def train(configs: list[dict], title: str) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kdexp.config.schema import flatten
-from kdexp.config.targets import needed
+from kdexp.errors import needed
 
 LOCAL = "sqlite:///mlflow.db"  # in the current folder; what `mlflow ui` opens
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from kdexp.config.targets import needed
+from kdexp.errors import needed
 
 
 class TensorBoard:

@@ -3,7 +3,7 @@
 import uuid
 from pathlib import Path
 
-from kdexp.config.targets import needed
+from kdexp.errors import needed
 
 
 class WandB:

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from kdexp.config.targets import needed
+from kdexp.errors import needed
 from kdexp.models import Wrapped
 from kdexp.models.small_images import adapted, check_name
 

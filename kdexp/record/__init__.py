@@ -16,8 +16,9 @@ from filelock import Timeout
 from omegaconf import OmegaConf
 
 from kdexp import screen
-from kdexp.record import config, lease, seal
-from kdexp.record.files import npy_bytes, torch_bytes, write_atomically, writing
+from kdexp.record import config
+from kdexp.storage import lease, seal
+from kdexp.storage.files import npy_bytes, torch_bytes, write_atomically, writing
 
 COLUMNS = (
     "epoch",

@@ -8,11 +8,11 @@ from pathlib import Path, PurePosixPath
 from omegaconf import OmegaConf
 
 from kdexp import screen
-from kdexp.config.schema import UsageError
-from kdexp.record import seal
-from kdexp.record.files import writing
+from kdexp.errors import UsageError
 from kdexp.record.private import Private, Scrub
 from kdexp.record.runs import Run
+from kdexp.storage import seal
+from kdexp.storage.files import writing
 
 PLAIN = ("epochs.csv", "predictions.npy", "pretraining.csv", "right.npy")
 WEIGHTS = ("logits.npy", "student.pt")  # only included with --weights

@@ -5,11 +5,12 @@ import sys
 from pathlib import Path
 
 from kdexp import screen
-from kdexp.config.schema import UsageError
-from kdexp.record import Record, lease
+from kdexp.errors import UsageError
+from kdexp.record import Record
 from kdexp.record.listing import megabytes
 from kdexp.record.runs import Run
 from kdexp.screen import counted
+from kdexp.storage import lease
 
 
 def students_of(teacher: Run, runs: list[Run]) -> list[Run]:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import yaml
 
-from kdexp.config.schema import UsageError, flatten, label
-from kdexp.record import config, lease, seal
+from kdexp.config.schema import flatten, label
+from kdexp.errors import UsageError
+from kdexp.record import config
+from kdexp.storage import lease, seal
 
 FILES = {"status.json", "config.yaml", "result.json"}
 KEYS = ("dataset", "teacher", "student", "distill", "seed", "variant", "recipe", "epochs", "status")

@@ -14,9 +14,9 @@ import pandas as pd  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from scipy import stats  # noqa: E402
 
-from analysis.comparing.table import errors  # noqa: E402
-from analysis.drawing.style import COLORS, GREY, MARKERS  # noqa: E402
-from analysis.reading.records import load  # noqa: E402
+from kdexp.report.comparing.table import errors  # noqa: E402
+from kdexp.report.drawing.style import COLORS, GREY, MARKERS  # noqa: E402
+from kdexp.report.reading.records import load  # noqa: E402
 
 LARGE, SMALL = "mlp800_800", "mlp30_30"
 EIGHT = "0 1 2 3 4 5 6 9"

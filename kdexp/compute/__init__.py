@@ -1,0 +1,1 @@
+"""What a run is computed on: device, precision, graphs, random numbers, signals."""

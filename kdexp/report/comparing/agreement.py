@@ -1,0 +1,79 @@
+"""Compares the predictions of students and teachers: where they agree, and which classes gain. Reads predictions.npy, the
+predicted class of each test image after the last epoch."""
+
+import importlib
+
+import numpy as np
+import pandas as pd
+
+from kdexp.report.reading.arrays import predictions
+
+
+def teacher_folder(run, runs: pd.DataFrame) -> str | None:
+    """The folder of the run whose weights taught this one. None if it is not among these runs, and for records of earlier
+    versions, which don't say whose weights taught them."""
+    if "student_sha256" not in runs:
+        return None
+    return next(iter(runs.folder[runs.student_sha256 == run.taught_by]), None)
+
+
+def agreement(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row per finished student whose teacher's predictions are available: `run` (index in runs), `row`, `agreement`
+    in percent of the test images."""
+    rows = []
+    for run in runs[(runs.status == "done") & (runs.teacher != "")].itertuples():
+        student, teacher = _both(run, runs)
+        if student is not None:
+            rows.append({"run": run.Index, "row": run.row, "agreement": 100 * (student == teacher).mean()})
+    return pd.DataFrame(rows, columns=["run", "row", "agreement"])
+
+
+def _both(run, runs: pd.DataFrame) -> tuple[np.ndarray | None, np.ndarray | None]:
+    folder = teacher_folder(run, runs)
+    student, teacher = predictions(run.folder), predictions(folder) if folder else None
+    fits = student is not None and teacher is not None and student.shape == teacher.shape and student.size
+    return (student, teacher) if fits else (None, None)
+
+
+def agreement_per_class(runs: pd.DataFrame) -> pd.DataFrame:
+    """Rows x classes predicted by the teacher: percent of these images where the student agrees, mean over seeds."""
+    rows = []
+    for run in runs[(runs.status == "done") & (runs.teacher != "")].itertuples():
+        student, teacher = _both(run, runs)
+        if student is not None:
+            share = pd.Series(student == teacher).groupby(teacher).mean() * 100
+            rows.append(share.rename(run.row))
+    return pd.DataFrame(rows).groupby(level=0, sort=False).mean() if rows else pd.DataFrame()
+
+
+def gain_per_class(runs: pd.DataFrame, labels: np.ndarray) -> pd.DataFrame:
+    """Rows x classes: accuracy gain, in points, over the label-only baseline on the test images of each class, mean over
+    seeds. Empty if no baseline has predictions that fit the labels."""
+    rows = []
+    for run in runs[runs.status == "done"].itertuples():
+        guessed = predictions(run.folder)
+        if guessed is not None and len(guessed) <= len(labels):
+            right = guessed == labels[: len(guessed)]
+            rows.append(
+                (pd.Series(right).groupby(labels[: len(guessed)]).mean() * 100).rename((run.row, run.teacher == ""))
+            )
+    if not any(row.name[1] for row in rows):
+        return pd.DataFrame()
+    baseline = pd.DataFrame([row for row in rows if row.name[1]]).mean()
+    gains = pd.DataFrame([(row - baseline).rename(row.name[0]) for row in rows if not row.name[1]])
+    return gains.groupby(level=0, sort=False).mean()
+
+
+def labels_of(run: pd.Series, data: str) -> np.ndarray:
+    """The labels of a run's test images, (N,), read from the data set itself (this imports torch). Raises ValueError if
+    the data set is missing or not one of kdexp's."""
+    module, _, function = str(run["dataset._target_"]).rpartition(".")
+    if not module.startswith("kdexp."):
+        raise ValueError(
+            f"--data: {run['dataset._target_']} is not one of kdexp's data sets, so its labels are not known here"
+        )
+    try:
+        _, test, *_ = getattr(importlib.import_module(module), function)(data)
+    except Exception as error:  # whatever a data set of another version raises, only this figure is lost
+        raise ValueError(f"--data {data}: {run.dataset} cannot be read there ({error})") from None
+    return test.labels.numpy()

@@ -1,0 +1,93 @@
+"""Figures of what trained networks know: how confident they are, which classes they confuse, which classes go together."""
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from kdexp.report.comparing.networks import BINS, Correlations, Reliability
+from kdexp.report.drawing.style import close_to_most
+
+WIDTH = 8.2  # inches available for panels
+FEW = 10  # bins with fewer images than this are drawn pale
+MOST = 15  # disagreements shown
+
+
+def panels(names: list[str], side: float, title: str) -> tuple[Figure, dict]:
+    """A square panel for each name, as many per row as fit: (figure, axes by name). side: of one panel, in inches."""
+    columns = min(int(WIDTH / side), len(names))
+    lines = -(-len(names) // columns)
+    figure = Figure(figsize=(side * columns + 0.7, side * lines + 0.5), layout="compressed")
+    axes = [*figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flat]
+    for empty in axes[len(names) :]:
+        empty.remove()
+    figure.suptitle(title, x=0.01, ha="left", fontsize=9)
+    return figure, dict(zip(names, axes))
+
+
+def reliability_diagrams(bins: dict[str, Reliability], ece: dict[str, float], title: str) -> Figure:
+    """Accuracy of the images in each confidence bin; on the diagonal, accuracy equals confidence. bins: by name. ece:
+    expected calibration error, percent, by name."""
+    figure, axes = panels(list(bins), 1.62, title)
+    for name, part in axes.items():
+        images, _, right = bins[name]
+        seen = images > 0
+        colors = np.where(images[seen] < FEW, "#b3d4ea", "#0072B2")
+        part.bar(
+            100 * np.flatnonzero(seen) / BINS, 100 * right[seen] / images[seen], 94 / BINS, align="edge", color=colors
+        )
+        part.plot([0, 100], [0, 100], color="#D55E00", linewidth=0.9)
+        part.set_title(f"{name}: {ece[name]:.1f}" if name in ece else name, fontsize=8)
+        part.set(xlim=(0, 100), ylim=(0, 100), xticks=(0, 50, 100), yticks=(0, 50, 100), aspect="equal")
+    figure.supxlabel("confidence, %   (number: expected calibration error, %)", fontsize=9)
+    figure.supylabel("accuracy, %", fontsize=9)
+    return figure
+
+
+def disagreement_map(table: pd.DataFrame, title: str) -> Figure:
+    """The most frequent disagreements as rows, methods as columns. table: of `disagreements`."""
+    shown = table.head(MOST)
+    most = pd.Series(shown.to_numpy().ravel())
+    figure = Figure(figsize=(6.3, 1.1 + 0.22 * len(shown)))
+    axes = figure.add_subplot()
+    image = axes.imshow(
+        shown, aspect="auto", interpolation="none", cmap="Blues", vmin=0, vmax=most[close_to_most(most)].max() or 1
+    )
+    for (row, column), value in np.ndenumerate(shown.to_numpy()):
+        dark = image.norm(value) > 0.6
+        axes.text(
+            column,
+            row,
+            f"{value:.1f}" if value else "",
+            ha="center",
+            va="center",
+            fontsize=7,
+            color="white" if dark else "black",
+        )
+    axes.set_yticks(range(len(shown)), [f"{teacher} → {student}" for teacher, student in shown.index], fontsize=8)
+    axes.set_xticks(range(shown.shape[1]), shown.columns, rotation=30 if shown.shape[1] > 6 else 0, fontsize=8)
+    axes.set(xlabel="of 1,000 test images, mean over seeds", ylabel="class: teacher → student")
+    axes.set_title(title)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def correlation_maps(found: dict[str, Correlations], title: str) -> Figure:
+    """Student's minus teacher's class correlations, a square for each row; blue: two classes are more alike for the student
+    than for its teacher."""
+    classes = len(next(iter(found.values())).difference)
+    figure, axes = panels(list(found), 1.62 if classes <= 20 else 2.7, title)
+    far = float(np.nanpercentile(np.abs([one.difference for one in found.values()]), 95)) or 1.0
+    colors = matplotlib.colormaps["RdBu"].resampled(11)  # few colors keep the file small
+    for name, part in axes.items():
+        image = part.imshow(found[name].difference, cmap=colors, vmin=-far, vmax=far, interpolation="none")
+        part.set_title(f"{name}: {found[name].distance:.3f}", fontsize=8)
+        for axis in (part.xaxis, part.yaxis):
+            axis.set_major_locator(MaxNLocator(5, integer=True))
+        part.tick_params(labelsize=7)
+    figure.colorbar(image, ax=list(axes.values()), aspect=30, extend="both", label="student − teacher")
+    figure.supxlabel("class   (number: mean absolute difference)", fontsize=9)
+    figure.supylabel("class", fontsize=9)
+    return figure
