@@ -106,7 +106,7 @@ def test_what_waits_is_noticed_before_a_capture():
 
 FAILING = """
 import pytest, torch
-from kdexp import graph
+from kdexp.compute import graph
 
 values, before = torch.ones(3, device="cuda"), torch.cuda.current_stream()
 with pytest.raises(RuntimeError):

@@ -9,7 +9,7 @@ from test_train import CPU, Trial, equal
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from kdexp.compute import graph
+from kdexp.training import step_graph
 from kdexp.compute.graph import WARMUP, ForwardGraph
 from kdexp.compute.machine import Machine, machine
 from kdexp.errors import UsageError
@@ -175,7 +175,7 @@ def test_a_step_that_waits_is_not_even_tried(tiny, teacher, capsys, monkeypatch)
     def waits(device):
         yield ["called a synchronizing CUDA operation"]
 
-    monkeypatch.setattr(graph, "waits", waits)
+    monkeypatch.setattr(step_graph, "waits", waits)
     config, tapes = tiny("distill=none", *SMALL), Tapes()
     again, weights = captured([config], teacher, tapes).train()
     told = "compile=graph: a step of the baseline is not captured (Python waits for a value in it)"
