@@ -84,8 +84,8 @@ SMALL = ("batch_size=10", "recipe.lr=0.02")  # 64 images: six full batches of an
 
 @pytest.mark.parametrize("name", DISTILL)
 def test_a_captured_run_equals_a_usual_one(tiny, teacher, name):
-    """Two epochs with different learning rates; whatever of it can be captured. To a few last digits: recording operations
-    changes them in ReviewKD's gradients."""
+    """Two epochs with different learning rates; whatever of it can be captured. Recording operations changes the last digits of
+    ReviewKD's gradients, which grow to 1e-4 in its weights on some CPUs; a learning rate that is missed moves them by 1e-2."""
     config = tiny(f"distill={name}", *SMALL, "recipe.drops=[0.5]")
     (rows,), (weights,) = Trial([config], teacher).train()
     (again,), (weights_again,) = captured([config], teacher, Tapes()).train()
@@ -93,7 +93,7 @@ def test_a_captured_run_equals_a_usual_one(tiny, teacher, name):
         assert new["train_loss"] == pytest.approx(old["train_loss"], rel=1e-5)
         assert new["test_loss"] == pytest.approx(old["test_loss"], rel=1e-5)
     for key, value in weights.items():
-        torch.testing.assert_close(weights_again[key], value, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(weights_again[key], value, rtol=1e-3, atol=1e-3)
 
 
 def test_the_seven_methods_and_the_baseline_are_captured_in_a_group(tiny, teacher, capsys):
