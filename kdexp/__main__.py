@@ -42,10 +42,13 @@ def run() -> None:
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def _composed(config) -> None:
-    from kdexp.command.sweep import run_jobs  # imports torch, which --help and tab completion don't need
+    from kdexp.command.sweep import (
+        exit_unless_done,
+        run_jobs,
+    )  # imports torch, which --help and tab completion don't need
 
     with cli.messages():  # Hydra would print a heading of its own above the message
-        run_jobs([config])
+        exit_unless_done(run_jobs([config]))
 
 
 if __name__ == "__main__":

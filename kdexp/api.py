@@ -21,6 +21,20 @@ def load(run_folder: str | os.PathLike) -> nn.Module:
     return load_network(Path(run_folder))
 
 
+def run(*words: str, **settings: object) -> pd.DataFrame:
+    """Train what is missing of these runs, as `python run.py` does with the same words, and return their rows of `runs`.
+
+        kdexp.run("distill=none,kd", "teacher=wrn16_4", seed=(1, 2, 3))
+
+    words: as on the command line; several values separated by commas are a sweep. settings: the same as keywords; a tuple
+    or a range is several values. For keys with dots, use words. A run that fails or diverges has that `status`. Raises
+    kdexp.errors.UsageError before anything starts, and kdexp.compute.interrupt.Stopped after Ctrl-C, when all is saved.
+    """
+    from kdexp.command.notebook import run
+
+    return run(list(words), settings)
+
+
 def runs(*folders: str | os.PathLike) -> pd.DataFrame:
     """A data frame with one row for each run below these folders; without folders, for each below outputs/ (or
     $KDEXP_OUTPUTS). What cannot be read is named on stderr and left out. `summarize.py` writes the same as runs.csv. Raises

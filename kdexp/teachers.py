@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,29 +89,39 @@ class Teachers:
             self.data[job.data_key] = load_data(job.config, device_of(job.config))
         return self.data[job.data_key]
 
-    def of(self, job: Job, train, interrupted) -> Teacher:
-        """The job's teacher. `train(job)` trains a missing one, under its lock; `interrupted` can end the wait for
+    def of(self, job: Job, train, interrupted) -> list[Teacher]:
+        """The job's teachers. `train(job)` trains a missing one, under its lock; `interrupted` can end the wait for
         another process that is training it. Raises UsageError, and the same one again for a teacher that failed
         before."""
-        key, given = job.teacher_key, job.config["teacher_checkpoint"]
+        if job.config["teacher_checkpoint"]:
+            makers = [lambda: self._from_file(job)]
+        else:
+            makers = [partial(self._run, job, teacher, train, interrupted) for teacher in job.teachers]
+        return [self._once(key, make) for key, make in zip(job.teacher_keys, makers)]
+
+    def _once(self, key: str, make: Callable[[], Teacher]) -> Teacher:
         if key not in self.ready:
             try:
-                if not given:
-                    self._train_missing(Job(job.teacher_config), train, interrupted)
-                self.ready[key] = self._from_file(job) if given else self._trained(job, Job(job.teacher_config))
+                self.ready[key] = make()
             except UsageError as error:
                 self.ready[key] = error
         if isinstance(self.ready[key], UsageError):
             raise self.ready[key]
         return self.ready[key]
 
-    def _ready(self, job: Job, network: nn.Module, file: str | Path, fingerprint: str | None) -> Teacher:
+    def _run(self, job: Job, teacher: Job, train, interrupted) -> Teacher:
+        self._train_missing(teacher, train, interrupted)
+        teacher.inspect()
+        return self._trained(job, teacher)
+
+    def _ready(self, job: Job, network: nn.Module, name: str, file: str | Path, run: Job | None = None) -> Teacher:
+        """A network that can teach this job. run: the job that trained it, None for a file of weights."""
         network = place(network, device_of(job.config)).eval()
         data = self.data_of(job)
         score = evaluate(network, data.test, data.pixels)
-        name = job.config["model"]["teacher"]["name"]
+        fingerprint = run.fingerprint if run else None
         origin = {"network": name, "fingerprint": fingerprint, "sha256": file_sha256(file), "test_acc": score.acc}
-        untrained = job.config["teacher_epoch"] == 0  # which is what was asked for
+        untrained = run is not None and run.last_epoch == 0  # which is what was asked for
         warning = "" if untrained else guesses(name, score.acc, len(data.test.labels), network.num_classes)
         if warning:
             screen.say(f"warning {warning}")
@@ -118,7 +129,8 @@ class Teachers:
 
     def _from_file(self, job: Job) -> Teacher:
         file = job.config["teacher_checkpoint"]
-        teacher = self._ready(job, load_teacher_checkpoint(job.config), file, None)
+        name = job.config["model"]["teacher"]["name"]
+        teacher = self._ready(job, load_teacher_checkpoint(job.config), name, file)
         screen.say(f"teacher {file}   test {teacher.score.acc:.2f} %")
         return teacher
 
@@ -151,7 +163,8 @@ class Teachers:
                 f"{folder / 'student.pt'} is missing: the record was packed without weights. "
                 "Get it packed with --weights, or delete its folder to train the teacher again"
             )
-        ready = self._ready(job, load_network(folder), folder / "student.pt", teacher.fingerprint)
+        name = teacher.config["model"]["student"]["name"]
+        ready = self._ready(job, load_network(folder), name, folder / "student.pt", teacher)
         images = len(ready.score.logits)
         # another machine rounds differently, which moves an image or two in a thousand across the border of two classes
         if abs(ready.score.acc - recorded) / 100 * images > math.ceil(images / 1000) + 0.5:

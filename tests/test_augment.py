@@ -239,7 +239,7 @@ def test_a_method_is_left_out_where_images_are_mixed(run):
 
 def test_it_is_the_teachers_too_and_named_where_it_is_not_the_default(hydra):
     plain, cut = hydra("distill=sp"), hydra("distill=sp", "augment=cutout", "augment.size=0.5")
-    assert resolve.teacher_of(cut)["augment"] == cut["augment"]
+    assert resolve.teachers_of(cut)[0]["augment"] == cut["augment"]
     assert "augment=cutout,augment.size=0.5" in str(naming.folder(cut))
     assert naming.folder(hydra("distill=sp", "augment=crop_flip")) == naming.folder(plain)
     older = {key: value for key, value in plain.items() if key != "augment"}

@@ -112,7 +112,7 @@ def test_words_behind_a_pair_are_the_students(hydra):
     own = compose.without_pair(["distill=kd", "pair='vgg13-mobilenetv2 optimizer.lr=0.01'"])
     assert own == ["distill=kd", "teacher=vgg13", "student=mobilenetv2", "optimizer.lr=0.01"]
     config = hydra(*own)
-    assert config["optimizer"]["lr"] == 0.01 and resolve.teacher_of(config)["optimizer"]["lr"] == 0.05
+    assert config["optimizer"]["lr"] == 0.01 and resolve.teachers_of(config)[0]["optimizer"]["lr"] == 0.05
     assert compose.without_pair(["pair=a-b seed=2 tag=x", "seed=3"]) == ["seed=3", "teacher=a", "student=b", "tag=x"]
     for word in ("pair=a-b c", "pair=a b", "pair='", "pair= "):
         with pytest.raises(UsageError, match="a pair is TEACHER-STUDENT"):
@@ -236,7 +236,7 @@ def test_a_teacher_is_the_run_of_distill_none(hydra):
         "seed=2",
     )
     direct = hydra(*shared, "student=wrn16_1", "seed=5", "distill=none")
-    teacher = resolve.teacher_of(asked)
+    teacher = resolve.teachers_of(asked)[0]
     assert naming.folder(teacher) == naming.folder(direct)
     assert naming.fingerprint(teacher) == naming.fingerprint(direct)
 
@@ -245,8 +245,8 @@ def test_a_stopped_teacher_is_a_run_with_stop_epoch(hydra):
     shared = ("dataset=digits", "recipe=quick", "epochs=3")
     asked = hydra(*shared, "teacher=wrn16_1", "distill=kd", "teacher_epoch=2")
     direct = hydra(*shared, "student=wrn16_1", "distill=none", "stop_epoch=2")
-    assert naming.folder(resolve.teacher_of(asked)) == naming.folder(direct)
-    assert naming.fingerprint(resolve.teacher_of(asked)) == naming.fingerprint(direct)
+    assert naming.folder(resolve.teachers_of(asked)[0]) == naming.folder(direct)
+    assert naming.fingerprint(resolve.teachers_of(asked)[0]) == naming.fingerprint(direct)
     assert resolve.baseline_of(asked) == hydra(*shared, "distill=none")
 
 

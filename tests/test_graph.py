@@ -9,11 +9,11 @@ from test_train import CPU, Trial, equal
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from kdexp.training import step_graph
 from kdexp.compute.graph import WARMUP, ForwardGraph
 from kdexp.compute.machine import Machine, machine
 from kdexp.errors import UsageError
 from kdexp.models.wrn import WideResNet
+from kdexp.training import step_graph
 from kdexp.training.step_graph import StepGraph
 
 aten = torch.ops.aten

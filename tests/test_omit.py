@@ -45,8 +45,8 @@ def test_only_the_students_training_images_lack_the_class(digits):
 def test_it_is_in_name_and_fingerprint_of_the_student_alone(digits):
     jobs = [Job(digits(f"distill={name}", f"omit={omit}")) for name in ("kd", "none") for omit in ("[]", "[3]")]
     assert len({job.fingerprint for job in jobs}) == len({job.record.folder for job in jobs}) == 4
-    assert naming.fingerprint(jobs[0].teacher_config) == naming.fingerprint(jobs[1].teacher_config)
-    assert jobs[1].teacher_key == jobs[0].teacher_key and "omit" not in naming.settings(jobs[0].config)
+    assert jobs[0].teachers[0].fingerprint == jobs[1].teachers[0].fingerprint
+    assert jobs[1].teacher_keys == jobs[0].teacher_keys and "omit" not in naming.settings(jobs[0].config)
     groups = side_by_side(jobs)
     assert [[job.config["omit"] for job in members] for members in groups] == [[[], []], [[3], [3]]]
 

@@ -173,4 +173,4 @@ def test_a_recipe_is_what_its_file_says(hydra):
     assert factor(0) == 1 and factor(120) == pytest.approx(0.5) and 0 < factor(239) < 1e-4
     whole = hydra("experiment=cutmix300")
     assert whole == hydra("recipe=cutmix300", "augment=cutmix")
-    assert resolve.teacher_of(whole)["augment"]["name"] == "cutmix"
+    assert resolve.teachers_of(whole)[0]["augment"]["name"] == "cutmix"

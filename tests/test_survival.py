@@ -219,7 +219,7 @@ def test_any_damaged_file_of_a_teacher(tiny, damage):
         return teachers.of(job, train, lambda: None).score.acc
 
     accuracy = teacher()
-    folder = naming.folder(job.teacher_config)
+    folder = naming.folder(job.teachers[0].config)
     files = sorted(path.name for path in folder.iterdir())
     of_a_run = {*seal.SEALED} - {"pretraining.csv"}  # a label-only training has no pretraining
     assert {"status.json", "run.log"} | of_a_run < {*files} and len(trained) == 1

@@ -391,7 +391,7 @@ def test_names_and_fingerprints(tiny, here):
     plain, other = Job(tiny(*words)), Job(tiny(*words, f"teacher_normalize={ONE}"))
     assert plain.record.folder != other.record.folder and plain.fingerprint != other.fingerprint
     wider = Job(tiny("distill=kd", "teacher_checkpoint=y.pt", "teacher=wrn16_2"))
-    assert len({plain.teacher_key, other.teacher_key, wider.teacher_key}) == 3
+    assert len({plain.teacher_keys, other.teacher_keys, wider.teacher_keys}) == 3
     old = {key: value for key, value in plain.config.items() if key != "teacher_normalize"}
     assert naming.fingerprint(old) == plain.fingerprint
     assert tiny("distill=none", *words[1:], f"teacher_normalize={ONE}") == tiny("distill=none")

@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kdexp import ROOT, SWEEPS
 from kdexp.command import hints
+from kdexp.compute.interrupt import Stopped
 from kdexp.config import plugins
 from kdexp.config.compose import pair_axis, without_pair
 from kdexp.config.schema import Config
@@ -92,10 +93,31 @@ def _register_groups() -> None:
                 store.store(group="distill", name=name, node={"defaults": [file.stem]}, provider="kdexp")
     for file in sorted(SWEEPS.glob("*.yaml")):
         axes = OmegaConf.to_container(OmegaConf.load(file))
-        steps = axes.pop("steps", None)
-        sweeper = {"steps": [_params(axes | step) for step in steps]} if steps else {"params": _params(axes)}
+        steps = _steps(axes)
+        sweeper = {"steps": steps} if len(steps) > 1 else {"params": steps[0]}
         node = {"hydra": {"mode": "MULTIRUN", "sweeper": sweeper}}
         store.store(group="sweep", name=file.stem, package="_global_", node=node, provider="kdexp")
+
+
+def sweeps_of(words: list[str]) -> list[list[str]]:
+    """Words with the axes of sweep=NAME in its place, once for each of its steps. Raises UsageError."""
+    names = [word.partition("=")[2] for word in words if word.startswith("sweep=")]
+    if not names:
+        return [words]
+    file = SWEEPS / f"{names[-1]}.yaml"
+    if not file.exists():
+        raise UsageError(
+            f"sweep={names[-1]}: no such sweep. There are: {', '.join(sorted(f.stem for f in SWEEPS.glob('*.yaml')))}"
+        )
+    rest = [word for word in words if not word.startswith("sweep=")]
+    steps = _steps(OmegaConf.to_container(OmegaConf.load(file)))
+    return [[*(f"{key}={value}" for key, value in params.items()), *rest] for params in steps]
+
+
+def _steps(axes: dict) -> list[dict[str, str]]:
+    """The sweeps of a file, one after the other; most are one."""
+    steps = axes.pop("steps", [{}])
+    return [_params(axes | step) for step in steps]
 
 
 def _params(axes: dict) -> dict[str, str]:
@@ -136,23 +158,27 @@ def _refused_by_hydra(error: Exception) -> bool:
 
 
 @contextlib.contextmanager
+def explained(words: list[str] | None = None):
+    """Raises UsageError with what to type instead for whatever Hydra rejects. words: what was typed, if not sys.argv."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, (HydraException, OmegaConfBaseException)) or _refused_by_hydra(error):
+            raise UsageError(hints.explain(sys.argv[1:] if words is None else words, error)) from error
+        raise
+
+
+@contextlib.contextmanager
 def messages():
     """A user's mistake ends in one message on stderr and exit code 1, a bug of ours in a traceback."""
     try:
-        yield
+        with explained():
+            yield
     except UsageError as error:
-        message = str(error)
+        print(as_typed(str(error)), file=sys.stderr)
+        sys.exit(1)
+    except Stopped as stopped:  # which has been said
+        sys.exit(stopped.exit_code)
     except KeyboardInterrupt:  # before a run has started, or the second one during a run
         print("\nstopped at once.   Go on: type the same command again.", file=sys.stderr)
         sys.exit(130)
-    except Exception as error:
-        if not (isinstance(error, (HydraException, OmegaConfBaseException)) or _refused_by_hydra(error)):
-            raise
-        try:
-            message = hints.explain(sys.argv[1:], error)
-        except UsageError as better:
-            message = str(better)
-    else:
-        return
-    print(as_typed(message), file=sys.stderr)
-    sys.exit(1)

@@ -1,6 +1,6 @@
 """Turns configurations into jobs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from kdexp import screen
@@ -21,7 +21,7 @@ def plan(configs: Iterable) -> list[Job]:
             distill, config = config["distill"], resolve.plain(config)
             job = Job(config)
             jobs.setdefault(job.record.folder, job)
-            if job.teacher_key is None:
+            if not job.teacher_keys:
                 ignored |= dict.fromkeys(resolve.without_effect(distill))
         except Unfit as error:
             pair = " -> ".join(config["model"][role]["name"] for role in ("teacher", "student"))
@@ -30,7 +30,7 @@ def plan(configs: Iterable) -> list[Job]:
             errors[str(error)] = None
     methods = [job.config["distill"] for job in jobs.values()]
     errors |= {reason: None for (_, reason), method in unfit.items() if method not in methods}
-    if ignored and not any(job.teacher_key for job in jobs.values()):
+    if ignored and not any(job.teacher_keys for job in jobs.values()):
         errors[f"{', '.join(ignored)}: label-only training has no method, so this has no effect. Leave it out"] = None
     if errors:
         raise UsageError("\n".join(errors))
@@ -42,12 +42,17 @@ def plan(configs: Iterable) -> list[Job]:
 
 def _check_folders(jobs: list[Job]) -> None:
     """Raises UsageError with every job, and every teacher, whose folder holds something else."""
-    taught = {job.teacher_key: job for job in jobs if job.teacher_config}
-    found: dict[str, None] = {}
-    for job in [*(job.teacher for job in taught.values()), *jobs]:
+    if errors := [*dict.fromkeys(_differences(jobs))]:
+        raise UsageError("\n".join([*errors[:10], *[f"... and {len(errors) - 10} more runs"] * (len(errors) > 10)]))
+
+
+def _differences(jobs: list[Job]) -> Iterator[str]:
+    """What differs in these jobs' folders, after those of their teachers."""
+    taught = {job.teacher_keys: job for job in jobs}  # many have the same
+    if teachers := [teacher for job in taught.values() for teacher in job.teachers]:
+        yield from _differences(teachers)
+    for job in jobs:
         try:
             job.check_folder()
         except UsageError as error:
-            found[str(error)] = None
-    if errors := [*found]:
-        raise UsageError("\n".join([*errors[:10], *[f"... and {len(errors) - 10} more runs"] * (len(errors) > 10)]))
+            yield str(error)

@@ -32,7 +32,7 @@ def preview(jobs: list[Job]) -> None:
     for one in teachers:
         row("-", one.pair, "teacher", [one])
     for number, members in enumerate(groups, start=1):
-        taught = [job for job in members if job.teacher_key] or members
+        taught = [job for job in members if job.teacher_keys] or members
         pair, runs = dict.fromkeys(job.pair for job in taught), dict.fromkeys(job.name for job in members)
         row(str(number), ", ".join(pair), ", ".join(runs), members)
     console = Console(highlight=False)

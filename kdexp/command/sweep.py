@@ -23,11 +23,12 @@ from kdexp.jobs.groups import grouped
 from kdexp.jobs.job import Job
 
 
-def run_jobs(configs) -> None:
-    """Plan, train and report the jobs of one command. Raises UsageError before anything starts, SystemExit(1) if a
-    run did not succeed."""
+def run_jobs(configs) -> list[Job]:
+    """Plan, train and report the jobs of one command; returns those that it was to train. Raises UsageError before anything
+    starts, and Stopped."""
     if configs[0].describe:
-        return describe(configs)
+        describe(configs)
+        return []
     with uncollected():
         jobs = plan(configs)
     if jobs[0].config["prepare"]:
@@ -40,10 +41,18 @@ def run_jobs(configs) -> None:
     else:
         train(jobs)
         conclude(jobs)
+        return jobs
+    return []
+
+
+def exit_unless_done(jobs: list[Job]) -> None:
+    """End the process with exit code 1 if one of them did not succeed."""
+    if not all(job.done for job in jobs):
+        sys.exit(1)
 
 
 def train(jobs: list[Job]) -> None:
-    """Train what is not done. Raises UsageError before anything starts, SystemExit if it was stopped."""
+    """Train what is not done. Raises UsageError before anything starts, Stopped once all is saved."""
     todo = [job for job in jobs if job.to_do]
     for job in jobs:
         if job.done:
@@ -59,15 +68,12 @@ def train(jobs: list[Job]) -> None:
     for config in {json.dumps(job.config["optimizer"]): job.config for job in todo}.values():
         build_optimizer(config, [torch.nn.Parameter(torch.zeros(1))])  # not while planning: torch takes seconds for it
     announce(jobs, todo, engine.check(todo))  # missing or damaged data stop the command here, before any work
-    stop = None
     with deferred_interrupt() as interrupted:
         try:
             engine.run(grouped(todo), interrupted)
         except Stopped as stopped:
-            screen.say(str(stopped))
-            stop = stopped
-    if stop:
-        sys.exit(stop.exit_code)
+            screen.say(str(stopped))  # before a cluster's job is queued again
+            raise
     for job in jobs:
         job.inspect()
 
@@ -79,7 +85,7 @@ def announce(jobs: list[Job], todo: list[Job], where: list[str]) -> None:
         return " ".join(dict.fromkeys(str(value) for value in values))
 
     if todo:
-        taught = [job for job in todo if job.teacher_key] or todo
+        taught = [job for job in todo if job.teacher_keys] or todo
         datasets, pairs = words(job.config["dataset"]["name"] for job in todo), words(job.pair for job in taught)
         methods, seeds = words(job.method for job in todo), words(job.config["seed"] for job in todo)
         screen.say(
@@ -92,7 +98,7 @@ def announce(jobs: list[Job], todo: list[Job], where: list[str]) -> None:
 
 
 def conclude(jobs: list[Job]) -> None:
-    """Say what did not succeed (exit code 1 then); the winners of a search, or the table of a sweep."""
+    """Say what did not succeed; the winners of a search, or the table of a sweep."""
     bad = [job for job in jobs if not job.done]
     if len(jobs) > 1:
         screen.say(f"{len(jobs) - len(bad)} of {len(jobs)} done" + (f", {len(bad)} not:" if bad else ""))
@@ -110,5 +116,3 @@ def conclude(jobs: list[Job]) -> None:
         baselines = (naming.folder(baseline_of(job.config)) for job in jobs)  # of this command, or trained before
         runs = report.load(*dict.fromkeys([*(job.record.folder for job in jobs), *filter(Path.exists, baselines)]))
         report.print_table(report.summarize(runs), runs)
-    if bad:
-        sys.exit(1)

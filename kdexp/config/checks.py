@@ -93,7 +93,7 @@ def _typed_dataset(node: str) -> str:
 def check(config: dict) -> None:
     """Reject values that have the right type but make no sense. Raises UsageError with all of them, one per line."""
     flat, errors = flatten(config), []
-    unknown = sorted(set(config) - set(Config.__dataclass_fields__))
+    unknown = sorted(set(config) - {*Config.__dataclass_fields__, "changed"})
     errors += [f"{key}={flat.get(key, '...')}: there is no such option" for key in unknown]
     for keys, fits, rule in (
         (POSITIVE, lambda v: v > 0, "greater than 0"),

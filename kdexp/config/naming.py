@@ -5,7 +5,7 @@ import json
 import re
 from pathlib import Path
 
-from kdexp.config.resolve import defaults_of, teacher_of
+from kdexp.config.resolve import teachers_of
 from kdexp.config.schema import (
     AUGMENT,
     CIRCUMSTANCES,
@@ -40,14 +40,8 @@ def _file_sha256(path: str, *seen: int) -> str:
 
 def differing(config: dict) -> dict:
     """Every value that differs from its option's own file, by command-line key; without the networks and the seed."""
-    options = {group: config[group]["name"] for group in ("dataset", "distill", "recipe", "augment", "optimizer")}
-    changed = json.dumps({key: config[key] for key in ("recipe", "dataset", "paths")})
-    defaults = defaults_of(changed, **options)
-    return {
-        key.removesuffix(".name"): value
-        for key, value in sorted(flatten(config).items())
-        if value != defaults.get(key) and key.partition(".")[0] not in (*CIRCUMSTANCES, "seed", "model")
-    }
+    flat = flatten(config)
+    return {key.removesuffix(".name"): flat[key] for key in config["changed"]}
 
 
 def words(values: dict, comma: str = ",") -> list[str]:
@@ -127,8 +121,8 @@ def settings(config: dict) -> dict:
         asked["distill.version"] = version
     if config["teacher_checkpoint"]:
         asked["teacher_checkpoint"] = file_sha256(config["teacher_checkpoint"])
-    elif teacher := teacher_of(config):
-        asked["teacher"] = settings(teacher)
+    elif teachers := [settings(teacher) for teacher in teachers_of(config)]:
+        asked |= {"teacher": teachers[0]} if len(teachers) == 1 else {"teachers": teachers}
     return asked
 
 

@@ -122,7 +122,7 @@ class Config:
 
 # Where a run is computed and what a command does, not what a run is: part of neither its name nor its fingerprint.
 WHERE = ("keep_logits", "device", "compile", "threads", "share", "engine", "logger", "plugins", "paths")
-CIRCUMSTANCES = (*WHERE, "rerun", "on_error", "dry_run", "prepare", "describe")
+CIRCUMSTANCES = (*WHERE, "rerun", "on_error", "dry_run", "prepare", "describe", "changed")
 
 # Where a data set's own files are and how they are read. `dataset.content`, a hash of what they hold, replaces these.
 PLACES = ("dataset.root", "dataset.in_memory_mb")

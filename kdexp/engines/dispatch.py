@@ -75,11 +75,11 @@ class Dispatch:
     def _start(self, jobs: list[Job], name: str, waiting: list) -> tuple | None:
         """Hand a group to a worker if it can start; returns the part of it that still has to wait."""
         under_way = {str(job.record.folder) for other, _ in [*waiting, *self.running.values()] for job in other}
-        if any(job.teacher_key in under_way for job in jobs) or len(self.running) >= self.at_a_time:
+        if any(under_way.intersection(job.teacher_keys) for job in jobs) or len(self.running) >= self.at_a_time:
             return jobs, name
-        for job in [job for job in jobs if job.teacher_key in self.lost]:
+        for job in [job for job in jobs if self.lost.intersection(job.teacher_keys)]:
             jobs = [other for other in jobs if other is not job]
-            _without_teacher(job)
+            _without_teacher(job, *self.lost.intersection(job.teacher_keys))
         free = [job for job in jobs if _is_free(job)]
         for job in jobs:
             if job not in free and job not in self.told:
@@ -133,12 +133,12 @@ class Dispatch:
             time.sleep(POLL_SECONDS)
 
 
-def _without_teacher(job: Job) -> None:
-    """Record that a job has no teacher to learn from."""
+def _without_teacher(job: Job, *lost: str) -> None:
+    """Record that a job has no teacher to learn from. lost: the folders of those that failed."""
     if job.record.lock():
         try:
             job.begin()
-            line = f"its teacher could not be trained   {Path(job.teacher_key, 'run.log')}"
+            line = f"its teacher could not be trained   {Path(min(lost), 'run.log')}"
             note_failure(job, "failed", line, "")
         finally:
             job.record.unlock()

@@ -1,11 +1,10 @@
 """Trains one group in a process started by an engine."""
 
 import torch
-from hydra import initialize_config_dir
 
-from kdexp import CONF, screen
-from kdexp.command import cli
+from kdexp import screen
 from kdexp.compute.interrupt import Stopped, deferred_interrupt
+from kdexp.config import plugins
 from kdexp.jobs.job import Job
 from kdexp.teachers import Teachers
 from kdexp.training.group import Group
@@ -16,8 +15,8 @@ def train(configs: list[dict], title: str) -> bool:
     records tell how each job ended. Returns False if a signal stopped the training early."""
     finished = True
     screen.plain()
-    cli.register(configs[0]["plugins"])
-    with initialize_config_dir(str(CONF), version_base="1.3"), deferred_interrupt() as interrupted:
+    plugins.use(configs[0]["plugins"])
+    with deferred_interrupt() as interrupted:
         free = [job for job in map(Job, configs) if job.record.lock()]
         try:
             Group(free, Teachers(), interrupted, title).train()

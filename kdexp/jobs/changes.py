@@ -60,19 +60,20 @@ def code_changed(job, then: dict) -> list[str]:
 
 
 def weights_changed(job) -> bool:
-    """Whether the weights that taught this record are not those that its teacher has now, or that it will have once it
-    is trained again under rerun=changed. False if one of the two is not known."""
+    """Whether the weights that taught this record are not those that its teachers have now, or that they will have once
+    they are trained again under rerun=changed. False if one of the two is not known."""
     taught = {**job.record.status, **job.record.result}.get("teachers")
-    if not taught or job.teacher is None:
+    if not taught or not job.teachers:
         return False
-    now = job.teacher.record.result.get("student_sha256")
-    return job.teacher.outdated or now is not None and [one["sha256"] for one in taught] != [now]
+    now = [teacher.record.result.get("student_sha256") for teacher in job.teachers]
+    known = None not in now
+    return any(teacher.outdated for teacher in job.teachers) or known and [origin["sha256"] for origin in taught] != now
 
 
 def not_resumable(job, checkpoint: dict) -> str:
     """Why a run cannot go on from its checkpoint: it began with other code or under another teacher; empty if it can."""
     why = [f"{what} has changed" for what in code_changed(job, checkpoint)]
-    then, now = ([one["sha256"][:8] for one in some] for some in (checkpoint.get("teachers", []), job.teachers))
+    then, now = ([one["sha256"][:8] for one in some] for some in (checkpoint.get("teachers", []), job.origins))
     if then and then != now:  # checkpoints of earlier versions don't say
         why.append(f"the weights of its teacher are now {', '.join(now)}, not {', '.join(then)}")
     return f"cannot go on where it stopped: {'; '.join(why)}. Train it from the start with rerun=changed" if why else ""

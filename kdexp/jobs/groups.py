@@ -3,28 +3,34 @@
 from kdexp.jobs.job import Job
 
 
-def missing_teachers(jobs: list[Job]) -> list[Job]:
-    """The teachers that must be trained before these jobs and are not among them."""
-    own = {str(job.record.folder) for job in jobs}
-    needed = {job.teacher_key: job.teacher_config for job in jobs if job.teacher_config and job.teacher_key not in own}
-    teachers = [Job(config) for config in needed.values()]
-    return [teacher for teacher in teachers if teacher.to_do]
+def missing_teachers(jobs: list[Job], known: set[str] | None = None) -> list[Job]:
+    """The teachers that must be trained before these jobs and are not among them, each after its own teachers. known:
+    folders of runs that are taken care of."""
+    known = {str(job.record.folder) for job in jobs} if known is None else known
+    missing: list[Job] = []
+    for job in jobs:
+        for teacher in [] if known.issuperset(job.teacher_keys) else job.teachers:
+            if teacher.to_do and str(teacher.record.folder) not in known:
+                missing += [*missing_teachers([teacher], known), teacher]
+            known.add(str(teacher.record.folder))
+    return missing
 
 
 def grouped(jobs: list[Job]) -> list[list[Job]]:
-    """Jobs with the same batches and the same teacher, together; jobs that are teachers of other jobs come first."""
-    needed = {job.teacher_key for job in jobs}
+    """Jobs with the same batches and the same teachers, together; jobs that are teachers of other jobs come first."""
+    needed = {key for job in jobs for key in job.teacher_keys}
     teachers = [job for job in jobs if str(job.record.folder) in needed]
-    return side_by_side(teachers) + side_by_side([job for job in jobs if job not in teachers])
+    first = grouped(teachers) if teachers else []
+    return first + side_by_side([job for job in jobs if job not in teachers])
 
 
 def side_by_side(jobs: list[Job]) -> list[list[Job]]:
     """Groups in the order typed, of at most `share` jobs; baselines join any group that sees the same batches."""
     groups: dict[tuple, list[Job]] = {}
     order = {job: position for position, job in enumerate(jobs)}
-    for job in sorted(jobs, key=lambda job: job.teacher_key is None):
-        home = (job.batch_key, job.teacher_key)
-        if job.teacher_key is None:
+    for job in sorted(jobs, key=lambda job: not job.teacher_keys):
+        home = (job.batch_key, job.teacher_keys)
+        if not job.teacher_keys:
             home = next((key for key in groups if key[0] == job.batch_key), home)
         groups.setdefault(home, []).append(job)
     parts = []

@@ -24,7 +24,7 @@ class Job:
 
     trained = False  # set when this process has trained it, which counts as done under rerun=all
     taken = False  # set when another process has taken it over
-    teachers: list[dict] = []  # whose weights teach it, once they are known: see Teacher.origin in kdexp/teachers.py
+    origins: list[dict] = []  # whose weights teach it, once they are known: see Teacher.origin in kdexp/teachers.py
 
     def __init__(self, config: dict):
         check(config)
@@ -33,12 +33,12 @@ class Job:
         check_teacher_checkpoint(config)
         self.record = Record(naming.folder(config))
         self.fingerprint, self.sources = naming.fingerprint(config), sources(config)
-        self.teacher_config = resolve.teacher_of(config)
         self.inspect()
 
     def inspect(self) -> None:
         """Check the record's files again; another process may have written them."""
         self.damaged = seal.damaged(self.record.folder)
+        self.__dict__.pop("outdated", None)
 
     @property
     def method(self) -> str:
@@ -81,9 +81,10 @@ class Job:
         return f"{self.name} seed {self.config['seed']}"
 
     @cached_property
-    def teacher(self) -> "Job | None":
-        """The job that trains its teacher; None without one to train."""
-        return None if self.teacher_config is None else Job(self.teacher_config)
+    def teachers(self) -> "list[Job]":
+        """The jobs that train its teachers, which may have teachers of their own. Empty for label-only training, and for a
+        teacher from a file."""
+        return [Job(config) for config in resolve.teachers_of(self.config)]
 
     @cached_property
     def outdated(self) -> bool:
@@ -130,15 +131,13 @@ class Job:
         return json.dumps([self.config[key] for key in keys])
 
     @cached_property
-    def teacher_key(self) -> str | None:
-        """The teacher's folder, or for a teacher_checkpoint what it is loaded from and scored on; None for a
-        baseline."""
-        network, given = self.config["model"]["teacher"], self.config["teacher_checkpoint"]
-        if network is None:
-            return None
-        if given:
-            return json.dumps([given, self.config["teacher_normalize"], network, self.data_key])
-        return str(naming.folder(self.teacher_config))
+    def teacher_keys(self) -> tuple[str, ...]:
+        """Of each teacher its folder, or for a teacher_checkpoint what it is loaded from and scored on; empty for
+        label-only training."""
+        if given := self.config["teacher_checkpoint"]:
+            node, constants = self.config["model"]["teacher"], self.config["teacher_normalize"]
+            return (json.dumps([given, constants, node, self.data_key]),)
+        return tuple(str(naming.folder(config)) for config in resolve.teachers_of(self.config))
 
     def what_changed(self) -> list[str]:
         """What this run's record was made with that is no longer so: settings, defaults, the user's code. Raises
@@ -165,11 +164,11 @@ class Job:
         if self.done and self.damaged:
             self.record.heartbeat(status="done", fingerprint=self.fingerprint)
 
-    def begin(self, teachers: list[dict] | None = None) -> None:
+    def begin(self, origins: list[dict] | None = None) -> None:
         """Open the record, which this process has locked: set damaged files aside, and delete what must not be
-        resumed. teachers: whose weights teach it."""
+        resumed. origins: whose weights teach it."""
         self.set_damaged_aside()
         if self.config["rerun"] == "all" or self.outdated or self.record.status.get("status") == "diverged":
             self.record.clear()
-        self.teachers = teachers or []
-        self.record.start(self.config, self.fingerprint, sources=self.sources, teachers=self.teachers)
+        self.origins = origins or []
+        self.record.start(self.config, self.fingerprint, sources=self.sources, teachers=self.origins)

@@ -67,11 +67,12 @@ class Group:
     def _teacher(self) -> Teacher | None:
         """The teacher of the jobs that have one. If there is no teacher to be had, they fail and baselines
         continue."""
-        students = [job for job in self.jobs if job.teacher_key]
+        students = [job for job in self.jobs if job.teacher_keys]
         try:
-            return self.teachers.of(students[0], self._train_teacher, self.interrupted) if students else None
+            (teacher,) = self.teachers.of(students[0], self._train_teacher, self.interrupted) if students else [None]
+            return teacher
         except UsageError as error:
-            self.jobs = [job for job in self.jobs if not job.teacher_key]
+            self.jobs = [job for job in self.jobs if not job.teacher_keys]
             for job in students:
                 job.begin()
                 note_failure(job, "failed", str(error), "")
@@ -79,7 +80,7 @@ class Group:
 
     def _origins(self, job: Job) -> list[dict]:
         """Whose weights teach a job: nobody's for a baseline."""
-        return [self.teacher.origin] if job.teacher_key else []
+        return [self.teacher.origin] if job.teacher_keys else []
 
     def _train_teacher(self, teacher: Job) -> None:
         Group([teacher], self.teachers, self.interrupted, f"teacher {teacher.pair}").train()
@@ -96,7 +97,7 @@ class Group:
         while standing:
             members = standing.pop(next(iter(standing)))
             jobs, first = list(members), next(iter(members))
-            title = first.title if len(members) == 1 and first.teacher_key else self.title
+            title = first.title if len(members) == 1 and first.teacher_keys else self.title
             recorded = RecordedFit(members, {job: rows[job] for job in members}, self.data, self.where, self.teacher)
             try:
                 recorded.train(self.views, self.interrupted, title, halves)
@@ -120,9 +121,9 @@ class Group:
                     note_failure(job, "failed", why, "")
                     return None
                 job.record.clear()
-                job.begin(job.teachers)
+                job.begin(job.origins)
                 state = None
-            teacher = self.teacher.network if job.teacher_key else None
+            teacher = self.teacher.network if job.teacher_keys else None
             learner = build_learner(job.config, self.where, teacher, self.data.train.labels)
             self._remark(job, learner)
             rows[job] = self._resume(job, learner, state)
@@ -154,11 +155,11 @@ class Group:
         """Say and log what a reader of the numbers should know."""
         for remark in self.data.remarks:  # already printed when they were read
             job.record.log(remark)
-        if job.teacher_key and self.teacher.warning:  # printed when it was scored
+        if job.teacher_keys and self.teacher.warning:  # printed when it was scored
             job.record.log(self.teacher.warning)
         remarks = list(learner.method.remarks) if learner.method else []
-        teacher, student = job.teacher_config, job.config["model"]["student"]
-        if teacher and teacher["model"]["student"] == student and job.config["seed"] == teacher["seed"]:
+        own = job.config["model"]["student"], job.config["seed"]
+        if own in [(teacher.config["model"]["student"], teacher.config["seed"]) for teacher in job.teachers]:
             remarks.append("teacher and student are the same network and seed: the student starts as the teacher did")
         for remark in remarks:
             screen.say(f"{job.title}   {remark}")

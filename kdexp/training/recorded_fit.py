@@ -77,7 +77,7 @@ class RecordedFit:
         for job in [*self.rows]:
             self._leave_taken()
             if job in self.rows:
-                self._finish(job, self.members[job], self.teacher if job.teacher_key else None)
+                self._finish(job, self.members[job], self.teacher if job.teacher_keys else None)
 
     def _follow(self, training: Iterator[list[dict | None]]) -> None:
         """Follow a training to its end, or until it is stopped and everything is saved."""
@@ -117,7 +117,7 @@ class RecordedFit:
         self._save_state(job, {"learner": learner.state_dict(), "rows": self.rows[job]})
 
     def _save_state(self, job: Job, state: dict) -> None:
-        made = {"made": made_with(self.where), "sources": job.sources, "teachers": job.teachers}
+        made = {"made": made_with(self.where), "sources": job.sources, "teachers": job.origins}
         job.record.save_checkpoint(state | made)
 
     def _after_epoch(self, rows: dict[Job, dict | None]) -> None:
@@ -127,7 +127,7 @@ class RecordedFit:
             self.rows[job].append(row)
             self._to_logger(job, "log", row)
             job.record.save_rows(self.rows[job])
-            text = progress(row, job.config["distill"]["name"] if job.teacher_key else "")
+            text = progress(row, job.config["distill"]["name"] if job.teacher_keys else "")
             job.record.log(f"epoch {row['epoch']}   {text}   {row['seconds']:.1f} s")
         self._save()
         if len(self.members) == 1 and rows:
@@ -184,7 +184,7 @@ class RecordedFit:
         taught = f"; teacher {teacher.score.acc:.2f}" if teacher else ""
         line = f"test {result['test_acc']:.2f} % (last epoch{taught})   {screen.duration(result['seconds'])}"
         job.record.log(f"done   {line}")
-        who = job.title if job.teacher_key else f"{job.pair} {job.title}"
+        who = job.title if job.teacher_keys else f"{job.pair} {job.title}"
         screen.say(f"done    {who}   {line}   {job.record.folder}")
 
 

@@ -32,8 +32,8 @@ def result_of(
     return {
         **_identity(job),
         **_scores(rows),
-        "teacher_test_acc": job.teachers[0]["test_acc"] if job.teachers else None,
-        "teachers": job.teachers,
+        "teacher_test_acc": job.origins[0]["test_acc"] if job.origins else None,
+        "teachers": job.origins,
         "params": count_parameters(learner.student),
         **_cost(rows, learner.pretraining_rows, images),
         "peak_memory_mb": peak_memory(where.device) / 2**20,

@@ -81,9 +81,9 @@ class KdexpLauncher(Launcher):
             from kdexp.command.search import trials
 
             return trials(configs, self.direction)
-        from kdexp.command.sweep import run_jobs
+        from kdexp.command.sweep import exit_unless_done, run_jobs
 
-        run_jobs(configs)
+        exit_unless_done(run_jobs(configs))
         return []
 
 
