@@ -10,7 +10,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kdexp.config.schema import AUGMENT, DISTILL, Config, Dataset, Models, Paths, Recipe, flatten
 from kdexp.errors import UsageError, first_line
-from kdexp.training.schedules import SHAPES, STEP
 
 POSITIVE = (
     "epochs",
@@ -51,7 +50,7 @@ CHOICES = {
     "on_error": ("continue", "stop"),
     "augment.crop_and_flip": (True, False),
     "recipe.padding_mode": ("constant", "reflect"),
-    "recipe.schedule": (STEP, *SHAPES),
+    "recipe.schedule": ("step", "cosine", "linear"),  # those of kdexp/training/schedules.py
 }
 TO_ONE = "pixels are numbers from 0 to 1 here. Divide means and standard deviations of 0 to 255 by 255"
 DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
