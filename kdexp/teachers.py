@@ -96,7 +96,7 @@ class Teachers:
         if job.config["teacher_checkpoint"]:
             makers = [lambda: self._from_file(job)]
         else:
-            makers = [partial(self._run, job, teacher, train, interrupted) for teacher in job.teachers]
+            makers = [partial(self._run, job, Job(teacher.config), train, interrupted) for teacher in job.teachers]
         return [self._once(key, make) for key, make in zip(job.teacher_keys, makers)]
 
     def _once(self, key: str, make: Callable[[], Teacher]) -> Teacher:

@@ -216,7 +216,7 @@ def test_any_damaged_file_of_a_teacher(tiny, damage):
             trained.append(missing)
             Group([missing], teachers, lambda: None, "").train()
 
-        return teachers.of(job, train, lambda: None).score.acc
+        return teachers.of(job, train, lambda: None)[0].score.acc
 
     accuracy = teacher()
     folder = naming.folder(job.teachers[0].config)

@@ -438,7 +438,7 @@ def test_the_same_logits_on_the_data_of_a_run(tiny, here):
     torch.save(theirs.state_dict(), "x.pt")
     job = Job(tiny("distill=kd", "teacher_checkpoint=x.pt", f"teacher_normalize={ONE}"))
     teachers = Teachers()
-    network, score, origin, _ = teachers.of(job, None, None)
+    ((network, score, origin, _),) = teachers.of(job, None, None)
     assert origin["sha256"] == file_sha256("x.pt") and origin["test_acc"] == score.acc
     data: Data = teachers.data_of(job)
     with torch.no_grad():
