@@ -86,7 +86,9 @@ def _files(run: Run, names: Names, weights: bool) -> dict[str, bytes]:
     files["config.yaml"] = OmegaConf.to_yaml(OmegaConf.create(shared_config(run.config))).encode()
     if run.status:
         status = {key: value for key, value in run.status.items() if key not in ("host", "pid")}
-        files["status.json"] = _json(status | {"error": status.get("error") and shared_error(str(status["error"]), names)})
+        files["status.json"] = _json(
+            status | {"error": status.get("error") and shared_error(str(status["error"]), names)}
+        )
     if run.result:
         files["result.json"] = _json(seal.sealed(without_folders(run.result), files))
     return files
