@@ -1,6 +1,5 @@
 """Checks that the types of a configuration cannot express: required keys, ranges, choices."""
 
-import dataclasses
 import functools
 import json
 import math
@@ -48,10 +47,8 @@ DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
 def check_keys(config: dict) -> None:
     """Reject a configuration that lacks a key (`~seed`) or has a value where a section belongs. Raises UsageError."""
     sections = {"": Config, "dataset": Dataset, "recipe": Recipe, "model": Models, "paths": Paths}
-    expected = {name: [field.name for field in dataclasses.fields(schema)] for name, schema in sections.items()} | {
-        "distill": list(DISTILL),
-        "augment": list(AUGMENT),
-    }
+    expected = {name: list(schema.__dataclass_fields__) for name, schema in sections.items()}
+    expected |= {"distill": list(DISTILL), "augment": list(AUGMENT)}
     for section, keys in expected.items():
         node = config[section] if section else config
         if not isinstance(node, dict):
