@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kdexp import ROOT, SWEEPS
 from kdexp.command import cli, hints
-from kdexp.config import compose, naming, plugins, resolve
+from kdexp.config import compose, naming, network_names, plugins, resolve
 from kdexp.datasets import Images
 from kdexp.datasets.digits import digits
 from kdexp.errors import UsageError
@@ -164,7 +164,7 @@ def test_the_weights_per_pair_can_be_typed(hydra, words):
     ],
 )
 def test_the_words_for_a_network_give_the_network(hydra, name):
-    assert hydra(*hints.network_words("student", name).split())["model"]["student"]["name"] == name
+    assert hydra(*network_names.network_words("student", name).split())["model"]["student"]["name"] == name
 
 
 def test_lists_are_typed_with_commas_and_named_with_plus(hydra):

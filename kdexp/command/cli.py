@@ -19,26 +19,10 @@ from kdexp.command import hints
 from kdexp.compute.interrupt import Stopped
 from kdexp.config import plugins
 from kdexp.config.compose import pair_axis, without_pair
+from kdexp.config.network_names import mlp_name, resnet_name
 from kdexp.config.schema import Config
 from kdexp.errors import UsageError
 from kdexp.spelling import as_typed
-
-
-def resnet_name(depth: int, widths: list[int], shortcut: str) -> str:
-    """resnet32; resnet8x4 with four times the usual widths of the stages and stem 32; resnet32a with shortcuts A.
-    Other widths are spelled out, as are the usual ones at depth 50: resnet50 means the bottleneck network."""
-    factor, own = widths[-1] // 64 if widths else 0, "a" if shortcut == "A" else ""
-    if list(widths) == [16, 16, 32, 64] and depth != 50:
-        return f"resnet{depth}{own}"
-    if list(widths) == [32, 16 * factor, 32 * factor, 64 * factor]:
-        return f"resnet{depth}x{factor}{own}"
-    return f"resnet{depth}w" + "_".join(str(width) for width in widths) + own
-
-
-def mlp_name(hidden: list[int], input_dropout: float, dropout: float, max_norm: float) -> str:
-    """mlp800_800; mlp1200_1200drop0.2_0.5norm3.873 with dropout of inputs and hidden units, and a limit on norms."""
-    drop = f"drop{input_dropout:g}_{dropout:g}" if input_dropout or dropout else ""
-    return f"mlp{'_'.join(str(width) for width in hidden)}{drop}" + (f"norm{max_norm:g}" if max_norm else "")
 
 
 def of_folder(key: str, *, _parent_, _root_):
@@ -146,6 +130,8 @@ def _quoted(key: str, equals: str, value: str) -> str:
         value = f"[{','.join(plugins.typed([f'plugins={value}']))}]"
     elif key == "pair":
         value = pair_axis(value.split(","))
+    elif key in hints.KIND and value == "null":
+        value = "'null'"  # the name of a file, so that Hydra says that there is none
     elif equals and re.search("[=,]", value) and "'" not in value and os.path.exists(value):
         value = f"'{value}'"
     return f"{key}{equals}{value}"

@@ -159,10 +159,8 @@ def show(lines: Iterable[str]) -> None:
 
 def main(typed: list[str] | None = None) -> None:
     line = parser()
-    arguments, more = line.parse_known_args(typed)
-    if any(word.startswith("-") for word in more):
-        line.error(f"unrecognized arguments: {' '.join(more)}")
-    words, data = [*arguments.words, *more], Data(arguments.data)
+    arguments = line.parse_intermixed_args(typed)  # words may follow an option
+    words, data = arguments.words, Data(arguments.data)
     absent = [word for word in words if "=" not in word and Path(word).suffix and not Path(word).exists()]
     try:
         if absent:

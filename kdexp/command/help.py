@@ -45,19 +45,14 @@ Versions, devices and folders, for a bug report: python run.py --info
 What else Hydra can do: python run.py --hydra-help"""
 
 
+GROUPS = ("dataset", "model", "distill", "recipe", "augment", "optimizer", "engine", "logger", "experiment")
+
+
 def text() -> str:
-    folders = {
-        "dataset": "dataset",
-        "teacher, student": "model",
-        "distill": "distill",
-        "recipe": "recipe",
-        "augment": "augment",
-        "optimizer": "optimizer",
-        "engine": "engine",
-        "logger": "logger",
-        "experiment": "experiment",
+    groups = {
+        "teacher, student" if group == "model" else group: [file.stem for file in plugins.options(group)]
+        for group in GROUPS
     }
-    groups = {name: [file.stem for file in plugins.options(folder)] for name, folder in folders.items()}
     groups["sweep"] = sorted((file.stem for file in SWEEPS.glob("*.yaml")), key=plugins.natural)
     lines = [
         textwrap.fill(f"  {name + '=':18}{'  '.join(options)}", 100, subsequent_indent=" " * 20)

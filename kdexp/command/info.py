@@ -9,7 +9,7 @@ import torch
 
 from kdexp import INSTALLED, __version__
 from kdexp.config.schema import Paths
-from kdexp.record.private import Private, Scrub
+from kdexp.record.private import Names
 from kdexp.training.result import git_commit
 
 NEEDED = "torchvision hydra-core omegaconf numpy pillow pandas scipy scikit-learn matplotlib rich filelock".split()
@@ -28,9 +28,7 @@ def text() -> str:
         "optional": ", ".join(map(_version, OPTIONAL)),
         **{f"paths.{key}": _folder(key, default) for key, default in vars(Paths()).items()},
     }
-    private = Private([])
-    names = dict.fromkeys(private.users, "user") | dict.fromkeys(private.hosts, "host")
-    return Scrub(private.paths, names)("\n".join(f"{name:14}{line}" for name, line in lines.items()))
+    return Names().hidden("\n".join(f"{name:14}{line}" for name, line in lines.items()))
 
 
 def _devices() -> list[str]:

@@ -107,7 +107,7 @@ def pack(arguments: argparse.Namespace) -> None:
     if not to.endswith(".zip"):
         raise UsageError(f"{to or 'No zip'}: name the zip to write, as in pack paper.zip dataset=cifar100")
     outputs, conditions = split([word for word in arguments.words if word not in zips])
-    within = pack(runs.select(runs.find(outputs), conditions), Path(to), outputs, arguments.weights)
+    within = pack(runs.select(runs.find(outputs), conditions), Path(to), arguments.weights)
     print(f"{to}   {listing.states(within)}   {os.path.getsize(to) / 1e6:,.2f} MB")
     print(as_typed(f"Open it: python analysis/summarize.py {to}"), file=sys.stderr)
 

@@ -3,8 +3,8 @@
 import os
 from statistics import fmean
 
-from kdexp.command import hints
 from kdexp.config import naming
+from kdexp.config.network_names import network_words
 from kdexp.config.schema import Config
 from kdexp.jobs.job import Job
 from kdexp.spelling import as_typed
@@ -39,7 +39,7 @@ def _winner(tried: list[list[Job]]) -> list[str]:
     own = " ".join(naming.words({key: value for key, value in differing.items() if key in varied}))
     weights = [same[0].config["distill"]["weight" if config["model"]["teacher"] else "ce_weight"] for same in tried]
     edge = weights[tried.index(best)] in (min(weights), max(weights)) and len(set(weights)) > 1
-    networks = [hints.network_words(role, node["name"]) for role, node in config["model"].items() if node]
+    networks = [network_words(role, node["name"]) for role, node in config["model"].items() if node]
     words = [f"plugins=[{','.join(config['plugins'])}]"] if config["plugins"] else []
     words += [f"distill={config['distill']['name']}", f"dataset={config['dataset']['name']}", *networks]
     words += naming.words(differing) + _circumstances(config)

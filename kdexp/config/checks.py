@@ -1,6 +1,5 @@
 """Checks that the types of a configuration cannot express: required keys, ranges, choices."""
 
-import dataclasses
 import functools
 import json
 import math
@@ -11,36 +10,24 @@ from omegaconf.errors import OmegaConfBaseException
 from kdexp.config.schema import AUGMENT, DISTILL, Config, Dataset, Models, Paths, Recipe, flatten
 from kdexp.errors import UsageError, first_line
 
-POSITIVE = (
-    "epochs",
-    "batch_size",
-    "dataset.channels",
-    "dataset.limit",
-    "dataset.limit_test",
-    "optimizer.lr",
-    "recipe.lr",
-    "recipe.epochs",
-    "recipe.batch_size",
-    "distill.kd_temperature",
+# what a number must be, whether it is, and the keys of such numbers
+NUMBERS = (
+    (
+        "greater than 0",
+        lambda value: value > 0,
+        "epochs batch_size dataset.channels dataset.limit dataset.limit_test optimizer.lr recipe.lr recipe.epochs "
+        "recipe.batch_size distill.kd_temperature",
+    ),
+    (
+        "0 or more",
+        lambda value: value >= 0,
+        "seed teacher_seed share dataset.validation dataset.padding optimizer.weight_decay recipe.weight_decay "
+        "optimizer.momentum recipe.momentum recipe.drop_factor recipe.clip distill.weight distill.ce_weight "
+        "distill.kd_weight",
+    ),
+    ("from 0 to 1: a fraction of the epochs", lambda value: 0 <= value <= 1, "distill.until distill.fade distill.rise"),
+    ("from 0 (off) to below 1", lambda value: 0 <= value < 1, "recipe.warmup recipe.smoothing recipe.ema"),
 )
-NOT_NEGATIVE = (
-    "seed",
-    "teacher_seed",
-    "share",
-    "dataset.validation",
-    "dataset.padding",
-    "optimizer.weight_decay",
-    "recipe.weight_decay",
-    "optimizer.momentum",
-    "recipe.momentum",
-    "recipe.drop_factor",
-    "recipe.clip",
-    "distill.weight",
-    "distill.ce_weight",
-    "distill.kd_weight",
-)
-FRACTIONS = ("recipe.warmup", "recipe.smoothing", "recipe.ema")
-SHARES = ("distill.until", "distill.fade", "distill.rise")
 CHOICES = {
     "precision": ("auto", "fp32", "bf16"),
     "deterministic": ("auto", True, False),
@@ -59,10 +46,8 @@ DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
 def check_keys(config: dict) -> None:
     """Reject a configuration that lacks a key (`~seed`) or has a value where a section belongs. Raises UsageError."""
     sections = {"": Config, "dataset": Dataset, "recipe": Recipe, "model": Models, "paths": Paths}
-    expected = {name: [field.name for field in dataclasses.fields(schema)] for name, schema in sections.items()} | {
-        "distill": list(DISTILL),
-        "augment": list(AUGMENT),
-    }
+    expected = {name: list(schema.__dataclass_fields__) for name, schema in sections.items()}
+    expected |= {"distill": list(DISTILL), "augment": list(AUGMENT)}
     for section, keys in expected.items():
         node = config[section] if section else config
         if not isinstance(node, dict):
@@ -94,21 +79,12 @@ def check(config: dict) -> None:
     flat, errors = flatten(config), []
     unknown = sorted(set(config) - {*Config.__dataclass_fields__, "changed"})
     errors += [f"{key}={flat.get(key, '...')}: there is no such option" for key in unknown]
-    for keys, fits, rule in (
-        (POSITIVE, lambda v: v > 0, "greater than 0"),
-        (NOT_NEGATIVE, lambda v: v >= 0, "0 or more"),
-        (SHARES, lambda v: 0 <= v <= 1, "from 0 to 1: a fraction of the epochs"),
-        (FRACTIONS, lambda v: 0 <= v < 1, "from 0 (off) to below 1"),
-    ):
-        for key in keys:
-            value = flat.get(key)
-            if value is not None and (
-                isinstance(value, bool)
-                or not isinstance(value, (int, float))
-                or not fits(value)
-                or value == float("inf")
-            ):
-                errors.append(f"{key}={value}: must be a number {rule}")
+    for rule, fits, keys in NUMBERS:
+        errors += [
+            f"{key}={flat[key]}: must be a number {rule}"
+            for key in keys.split()
+            if flat.get(key) is not None and not (_is_finite(flat[key]) and fits(flat[key]))
+        ]
     for key, allowed in CHOICES.items():
         if not any(flat[key] is value or (flat[key] == value and isinstance(value, str)) for value in allowed):
             errors.append(f"{key}={flat[key]}: must be one of {', '.join(str(value).lower() for value in allowed)}")
@@ -125,6 +101,11 @@ def check(config: dict) -> None:
         errors.append(f"recipe.drops={config['recipe']['drops']}: fractions of the epochs, between 0 and 1")
     if errors:
         raise UsageError("\n".join(errors))
+
+
+def _is_finite(value) -> bool:
+    """Whether it is a number but neither infinite nor NaN."""
+    return type(value) in (int, float) and abs(value) < math.inf
 
 
 def _constants(config: dict) -> list[str]:
@@ -171,7 +152,7 @@ def _teacher_normalize(config: dict) -> list[str]:
     rows = given if isinstance(given, list) else []
     if [len(row) if isinstance(row, list) else 0 for row in rows] == [config["dataset"]["channels"]] * 2:
         means, stds = rows
-        numbers = all(type(value) in (int, float) and math.isfinite(value) for value in means + stds)
+        numbers = all(map(_is_finite, means + stds))
         if numbers and max(means) > 1:
             return [f"teacher_normalize={given}: {TO_ONE}"]
         if numbers and min(stds) > 0:

@@ -52,12 +52,8 @@ def _file(name: str, package: str) -> Path | None:
         return None
     if spec.submodule_search_locations is None:  # a single file
         return None if below else Path(spec.origin)
-    candidates = []
-    for place in spec.submodule_search_locations:
-        candidates += [
-            Path(place, *below, "__init__.py"),
-            *([Path(place, *below[:-1], f"{below[-1]}.py")] if below else []),
-        ]
+    modules = [Path(place, *below) for place in spec.submodule_search_locations]
+    candidates = [file for module in modules for file in (module / "__init__.py", module.with_suffix(".py"))]
     return next((file for file in candidates if file.is_file()), None)
 
 

@@ -38,7 +38,8 @@ PRETRAINING_COLUMNS = ("epoch", "lr", "loss", "seconds")  # of pretraining.csv, 
 
 
 class Record:
-    """One run on disk. `lock` before anything is written: two processes never write to one folder."""
+    """One run on disk; what is wanted is a Job (kdexp/jobs/job.py). `lock` before anything is written: two processes never
+    write to one folder."""
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
@@ -66,7 +67,8 @@ class Record:
 
     def unlock(self) -> None:
         if (self.folder / "result.json").exists() and self.held:
-            self._remove_leftovers()
+            for path in self._leftovers():
+                path.unlink(missing_ok=True)
         self._lease.release()
 
     def tidy(self) -> None:
@@ -84,10 +86,6 @@ class Record:
 
     def _leftovers(self) -> list[Path]:
         return [*self._half_written(), self.folder / "checkpoint.pt"]
-
-    def _remove_leftovers(self) -> None:
-        for path in self._leftovers():
-            path.unlink(missing_ok=True)
 
     @property
     def status(self) -> dict:

@@ -8,6 +8,7 @@ from kdexp.record.runs import Run
 from kdexp.screen import counted
 
 HEADERS = ("dataset", "pair", "method", "variant", "seed", "state", "test %", "MB")
+ALIGNED = ("left", "left", "left", "left", "right", "left", "right", "right")
 STATES = ("done", "running", "stopped", "failed", "diverged", "damaged")
 
 
@@ -17,11 +18,8 @@ def megabytes(runs: list[Run]) -> str:
 
 def table(runs: list[Run]) -> str:
     """A row for each run, and a line with the totals."""
-    lines = tabulate([_row(run) for run in runs], HEADERS, "plain", disable_numparse=True, colalign=_ALIGNED)
+    lines = tabulate([_row(run) for run in runs], HEADERS, "plain", disable_numparse=True, colalign=ALIGNED)
     return f"{lines}\n{states(runs)}   {megabytes(runs)} MB"
-
-
-_ALIGNED = [*["left"] * 4, "right", "left", "right", "right"]
 
 
 def states(runs: list[Run]) -> str:

@@ -1,4 +1,4 @@
-"""Packs records into a zip to share, without weights and private details and with new checksums; and unpacks them."""
+"""Packs records into a zip to share, with new checksums and without weights, logs and private details; and unpacks them."""
 
 import json
 import os
@@ -9,21 +9,28 @@ from omegaconf import OmegaConf
 
 from kdexp import screen
 from kdexp.errors import UsageError
-from kdexp.record.private import Private, Scrub
+from kdexp.record.private import Names, shared_config, shared_error, without_folders
 from kdexp.record.runs import Run
 from kdexp.storage import seal
 from kdexp.storage.files import writing
 
 PLAIN = ("epochs.csv", "predictions.npy", "pretraining.csv", "right.npy")
 WEIGHTS = ("logits.npy", "student.pt")  # only included with --weights
-FILES = ("config.yaml", *PLAIN, *WEIGHTS, "result.json", "run.log", "status.json")
+FILES = (
+    "config.yaml",
+    *PLAIN,
+    *WEIGHTS,
+    "result.json",
+    "run.log",
+    "status.json",
+)  # run.log: in zips of earlier versions
 LEAVE = {"running": "it is still running", "stopped": "it has not finished", "damaged": "it is damaged"}
 
 
-def pack(runs: list[Run], file: Path, outputs: list[str], weights: bool) -> list[Run]:
+def pack(runs: list[Run], file: Path, weights: bool) -> list[Run]:
     """Write the finished and failed runs into a zip laid out like outputs/, and say what is left out. The same records
     always give the same bytes. Returns the runs in the zip. Raises UsageError."""
-    private, left = Private(outputs), set()
+    left: set[tuple[str, str]] = set()
     within: dict[Path, Run] = {}
     for run in sorted(runs, key=lambda run: run.state != "done"):  # of two copies of a run, keep the finished one
         if why := _why_not(run, within):
@@ -37,7 +44,7 @@ def pack(runs: list[Run], file: Path, outputs: list[str], weights: bool) -> list
         try:
             with zipfile.ZipFile(temporary, "w") as archive:
                 for place in sorted(within):
-                    left |= _add(archive, place, within[place], private.of(within[place]), weights)
+                    left |= _add(archive, place, within[place], weights)
             os.replace(temporary, file)
         finally:
             temporary.unlink(missing_ok=True)
@@ -56,37 +63,34 @@ def _why_not(run: Run, within: dict[Path, Run]) -> str:
     return f"it is the same run as {within[run.place].folder}" if run.place in within else ""
 
 
-def _add(archive: zipfile.ZipFile, place: Path, run: Run, scrub: Scrub, weights: bool) -> set[tuple[str, str]]:
+def _add(archive: zipfile.ZipFile, place: Path, run: Run, weights: bool) -> set[tuple[str, str]]:
     """Add a run's files. Returns private names that are still in a text, each with its file."""
-    left = set()
-    for name, content in sorted(_files(run, scrub, weights).items()):
+    names, left = Names((run.status or {}).get("host")), set()
+    for name, content in sorted(_files(run, names, weights).items()):
         path = (place / name).as_posix()
         entry = zipfile.ZipInfo(path)  # always dated 1980, so that the same records give the same bytes
         entry.create_system, entry.external_attr = 3, 0o644 << 16
         entry.compress_type = zipfile.ZIP_DEFLATED
         archive.writestr(entry, content)
         text = content.decode() if not name.endswith((".pt", ".npy")) else ""
-        left |= {(word, path) for word in scrub.left(f"{path} {text}")}
+        left |= {(word, path) for word in names.within(f"{path} {text}")}
     return left
 
 
-def _files(run: Run, scrub: Scrub, weights: bool) -> dict[str, bytes]:
+def _files(run: Run, names: Names, weights: bool) -> dict[str, bytes]:
     """What goes into the zip: name -> content."""
-    names = (*PLAIN, *WEIGHTS) if weights else PLAIN
-    files = {name: (run.folder / name).read_bytes() for name in names if (run.folder / name).exists()}
+    whole = (*PLAIN, *WEIGHTS) if weights else PLAIN
+    files = {name: (run.folder / name).read_bytes() for name in whole if (run.folder / name).exists()}
     if weights and run.result and "student.pt" not in files:
         screen.say(f"{run.folder} has no student.pt, so it is packed without weights")
-    files["config.yaml"] = OmegaConf.to_yaml(OmegaConf.create(scrub.config(run.config))).encode()
-    if (run.folder / "run.log").exists():
-        files["run.log"] = scrub((run.folder / "run.log").read_text(encoding="utf-8", errors="replace")).encode()
+    files["config.yaml"] = OmegaConf.to_yaml(OmegaConf.create(shared_config(run.config))).encode()
     if run.status:
         status = {key: value for key, value in run.status.items() if key not in ("host", "pid")}
-        files["status.json"] = _json(status | {"error": run.status.get("error") and scrub(str(run.status["error"]))})
-    if run.result:
-        words = (
-            {"settings": [scrub.folders(word) for word in run.result["settings"]]} if "settings" in run.result else {}
+        files["status.json"] = _json(
+            status | {"error": status.get("error") and shared_error(str(status["error"]), names)}
         )
-        files["result.json"] = _json(seal.sealed(run.result | words, files))
+    if run.result:
+        files["result.json"] = _json(seal.sealed(without_folders(run.result), files))
     return files
 
 

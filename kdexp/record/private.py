@@ -1,88 +1,60 @@
-"""Removes private details from records: a machine's paths, its host name, its user's name."""
+"""What packs and bug reports leave out: folders of a machine, the names of its host and user."""
 
 import contextlib
 import getpass
 import re
 import socket
-import sys
 from pathlib import Path
 
-from kdexp import ROOT
-from kdexp.config.schema import WHERE, Paths
-from kdexp.record.runs import Run
+from kdexp.config.schema import Paths
 
-HOMES = r"(?:/[\w.-]+)*/(?:home|Users)/[^/\s:'\",;)]+"  # home folders of whoever made the record, if not us
+HOMES = r"(?:/[\w.-]+)*/(?:home|Users)/[^/\s:'\",;)]+"
 
 
-class Private:
-    """Private paths and names, from this machine and from the record itself. outputs: where the records were found."""
+class Names:
+    """The names of this machine's user and host. hosts: names of further hosts, None for an unknown one."""
 
-    def __init__(self, outputs: list[str]):
-        self.users = {Path.home().name}
+    def __init__(self, *hosts: str | None):
+        self.words = {Path.home().name: "user"}
         with contextlib.suppress(KeyError, OSError):  # a user without a passwd entry, as in some containers
-            self.users.add(getpass.getuser())
-        self.users -= {""}
-        self.hosts = _names(socket.gethostname())
-        self.paths = {folder: "outputs" for folder in outputs}
-        self.paths |= {str(ROOT): ".", str(Path.cwd()): ".", sys.prefix: "python", str(Path.home()): "~"}
+            self.words[getpass.getuser()] = "user"
+        for host in (socket.gethostname(), *hosts):
+            self.words |= {str(host): "host", str(host).partition(".")[0]: "host"}  # node1.cluster.org is also node1
+        words = sorted({*self.words} - {"", "None", "localhost"}, key=len, reverse=True)
+        any_of_them = "|".join(map(re.escape, words)) or "(?!)"
+        self._word = re.compile(rf"(?<![^\W_])(?:{any_of_them})(?![^\W_])")  # jdoe in jdoe_data, and not in jdoes
 
-    def of(self, run: Run) -> "Scrub":
-        """The scrubber for one run, whose record names its own folders and host."""
-        own, given = run.config.get("paths") or {}, run.config.get("teacher_checkpoint") or ""
-        paths = {str(own.get(key)): default for key, default in vars(Paths()).items()}
-        paths |= {given: _name(given), **self.paths}
-        hosts = self.hosts | _names((run.status or {}).get("host"))
-        return Scrub(paths, dict.fromkeys(self.users, "user") | dict.fromkeys(hosts, "host"))
-
-
-def _name(file: str | None) -> str | None:
-    return file and re.split(r"[\\/]", file)[-1]
-
-
-def _names(host) -> set[str]:
-    """node1.cluster.org is also called node1."""
-    return {str(host), str(host).partition(".")[0]} - {"", "None", "localhost"}
-
-
-def _any(words) -> str:
-    """A pattern that matches any of these, longest first; for no words, one that never matches."""
-    return "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True)) or "(?!)"
-
-
-class Scrub:
-    """Replaces private details in a text. paths, words: what to replace -> replacement."""
-
-    def __init__(self, paths: dict[str, str], words: dict[str, str]):
-        real = {str(form): new for path, new in paths.items() for form in (path, Path(path).resolve())}
-        # a bare name is no secret, and / belongs to nobody
-        self.paths = {path.rstrip("/"): new for path, new in real.items() if path.strip("/") and path.startswith("/")}
-        self.words = words
-        self._path = re.compile(rf"(?<![\w.-])(?:{_any(self.paths)})(?![\w-])|{HOMES}")
-        self._word = re.compile(rf"(?<![^\W_])(?:{_any(words)})(?![^\W_])")  # jdoe in jdoe_data, and not in jdoes
-
-    def folders(self, text: str) -> str:
-        return self._path.sub(lambda found: self.paths.get(found.group(), "~"), text)
-
-    def __call__(self, text: str) -> str:
-        """Replace folders and names, in a text for people to read."""
-        return self._word.sub(lambda found: self.words[found.group()], self.folders(text))
-
-    def left(self, text: str) -> set[str]:
-        """Private names that are still in the text."""
+    def within(self, text: str) -> set[str]:
+        """Those that are in the text."""
         return set(self._word.findall(text))
 
-    def config(self, config: dict) -> dict:
-        """The configuration, still describing the same run. A name may be a value too (a user called sp), so names are
-        replaced only in the keys that say where the run was computed."""
-        short = {"paths": vars(Paths()), "teacher_checkpoint": _name(config.get("teacher_checkpoint"))}
-        change = lambda key: self if key in WHERE and key != "plugins" else self.folders
-        return {key: short[key] if key in short else _texts(value, change(key)) for key, value in config.items()}
+    def hidden(self, text: str) -> str:
+        """The text with `~` for home folders, `user` and `host` for names."""
+        home = str(Path.home())
+        text = re.sub(HOMES, "~", text.replace(home, "~") if home.strip("/") else text)
+        return self._word.sub(lambda found: self.words[found.group()], text)
 
 
-def _texts(node, change):
-    """A nested value with `change` made to all its strings."""
+def shared_config(config: dict) -> dict:
+    """The configuration of the same run, without the folders of a machine, and without what its engine and its logger were
+    told, such as accounts."""
+    named = {key: {"name": config[key].get("name")} for key in ("engine", "logger") if config.get(key)}
+    file = config.get("teacher_checkpoint")
+    checkpoint = {"teacher_checkpoint": re.split(r"[\\/]", file)[-1]} if file else {}
+    return without_folders(config) | {"paths": vars(Paths())} | named | checkpoint
+
+
+def without_folders(node):
+    """A nested value in which a full path, also one behind a =, is only its last part."""
     if isinstance(node, dict):
-        return {key: _texts(value, change) for key, value in node.items()}
+        return {key: without_folders(value) for key, value in node.items()}
     if isinstance(node, list):
-        return [_texts(value, change) for value in node]
-    return change(node) if isinstance(node, str) else node
+        return [without_folders(value) for value in node]
+    return re.sub(r"(^|=)(?:[\\/~]|\w:[\\/]).*[\\/](?=.)", r"\1", node) if isinstance(node, str) else node
+
+
+def shared_error(line: str, names: Names) -> str:
+    """What a failure was; only how the line begins, as in `failed at epoch 2 step 1: OSError`, if there is a path or one of
+    these names in it."""
+    private = re.search(r"[/\\]", line) or names.within(line)
+    return re.match(r"[^:/\\]*(?:: \w+(?=:|$))?", line).group().strip() if private else line

@@ -5,11 +5,9 @@ import os
 from functools import cached_property
 from pathlib import Path
 
-import yaml
-
 from kdexp.config.schema import flatten, label
 from kdexp.errors import UsageError
-from kdexp.record import config
+from kdexp.record import Record
 from kdexp.storage import lease, seal
 
 FILES = {"status.json", "config.yaml", "result.json"}
@@ -18,7 +16,8 @@ MAKE = "Records are made by: python run.py sweep=quickstart"
 
 
 class Run:
-    """One record, read as far as possible. Never raises: a record that cannot be read has the state "damaged"."""
+    """A record that is only read, as far as possible, while `Record` also writes it. Never raises: one that cannot be read
+    has the state "damaged"."""
 
     def __init__(self, folder: Path):
         nameless = folder.name in ("", "..")  # the lease beside the folder is named after it
@@ -29,11 +28,11 @@ class Run:
     @cached_property
     def config(self) -> dict:
         """config.yaml; {} if it is not a run's. It is cached, so don't modify it."""
+        found = Record(self.folder).config
         try:
-            found = config.parse((self.folder / "config.yaml").read_text(encoding="utf-8"))
             named = [found[section]["name"] for section in ("dataset", "recipe", "optimizer", "distill")]
             return found if all([*named, found["model"]["student"]["name"]]) and "seed" in found else {}
-        except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        except (KeyError, TypeError):
             return {}
 
     @cached_property

@@ -16,7 +16,6 @@ from omegaconf import OmegaConf
 from kdexp import screen
 from kdexp.config import plugins
 from kdexp.config.compose import Composer, without_pair
-from kdexp.garbage import uncollected
 
 
 @dataclass
@@ -75,8 +74,7 @@ class KdexpLauncher(Launcher):
         self.compose = Composer(by_hydra, is_group=lambda key: bool(loader.get_group_options(key)))
 
     def launch(self, job_overrides, initial_job_idx):
-        with uncollected():
-            configs = [self.compose(without_pair(list(words))) for words in job_overrides]
+        configs = [self.compose(without_pair(list(words))) for words in job_overrides]
         if self.search:
             from kdexp.command.search import trials
 
