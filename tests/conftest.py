@@ -11,10 +11,13 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # each worker gets its share of t
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 
 from kdexp import CONF, ROOT
+from kdexp._hydra.hydra_plugins.kdexp_plugins import ReadOnce
 from kdexp.command import cli
 from kdexp.config import plugins, resolve
+from kdexp.config.compose import Composer
 
 # Hydra copies the whole store for every file it looks for, 0.05 s each time; here it copies to itself, as it never changes
 ConfigStore.__deepcopy__ = lambda store, memo: store
@@ -49,11 +52,15 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="session")
 def hydra():
-    """`hydra(*overrides)` composes and resolves a configuration as run.py does."""
+    """`hydra(*overrides)` composes and resolves a configuration as run.py does for a job of a sweep: Hydra takes 0.2 s, so it
+    composes each choice of files once."""
     cli.register(PACKAGES)
-    mine = [f"plugins=[{','.join(PACKAGES)}]"]
+    packages = f"plugins=[{','.join(PACKAGES)}]"
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-        yield lambda *overrides: resolve.plain(compose("config", [*mine, *overrides]))
+        loader = GlobalHydra.instance().config_loader()
+        loader.repository = ReadOnce(loader.repository)
+        composer = Composer(lambda words: compose("config", words), lambda key: bool(loader.get_group_options(key)))
+        yield lambda *overrides: resolve.plain(composer([packages, *overrides]))
 
 
 def short(*overrides):
@@ -88,9 +95,12 @@ class Forked:
 
     cli.register()  # sets PYTHONPATH
     context = multiprocessing.get_context("forkserver")
-    # torch imports its compiler when the first optimizer is made
     context.set_forkserver_preload(
-        ["kdexp.command.sweep", "torch._inductor", "sklearn.datasets", "kdexp.command.summarize"]
+        [
+            *("pytest", "hydra.main", "hydra._internal.hydra", "kdexp.command.cli"),  # what this file imports
+            *("kdexp.command.sweep", "kdexp.command.summarize", "sklearn.datasets"),
+            "torch._inductor",  # torch imports its compiler when the first optimizer is made
+        ]
     )
 
     def __init__(self, folder, *arguments, tiny=True, file_size=None, env=()):

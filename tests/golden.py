@@ -3,7 +3,17 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
+
+
+def strict(names: str, cases: list, single: list | None = None):
+    """Parametrizes a test by `names` and dtype: every case in float64, the strict one, and in float32 those of `single`, by
+    default the first."""
+    typed = [(case, torch.float64) for case in cases] + [(case, torch.float32) for case in single or cases[:1]]
+    rows = [(*(case if isinstance(case, tuple) else (case,)), dtype) for case, dtype in typed]
+    ids = ["-".join(str(value).removeprefix("torch.") for value in row) for row in rows]
+    return pytest.mark.parametrize(f"{names}, dtype", rows, ids=ids)
 
 
 class Golden:

@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-from golden import Golden
+from golden import Golden, strict
 from torch import nn
 
 from kdexp.distill.ab import AB, ab_loss
@@ -58,22 +58,19 @@ def filled(module: nn.Module, key, dtype, names):
     return leaves
 
 
-@both
-@pytest.mark.parametrize("case", ["d32_64", "signed_d24_24", "b16_d16_48", "dup", "b2"])
+@strict("case", ["d32_64", "signed_d24_24", "b16_d16_48", "dup", "b2"])
 def test_pkt(case, dtype):
     s, t = golden(f"pkt/{case}/emb_s", dtype, True), golden(f"pkt/{case}/emb_t", dtype)
     check(pkt_loss(s, t), f"pkt/{case}", {"grad_emb_s": s}, single=1e-4)
 
 
-@both
-@pytest.mark.parametrize("case", ["b8_d16", "b5_d32"])
+@strict("case", ["b8_d16", "b5_d32"])
 def test_cc(case, dtype):
     s, t = golden(f"cc/{case}/s", dtype, True), golden(f"cc/{case}/t", dtype, True)
     check(cc_loss(s, t), f"cc/{case}", {"grad_s": s, "grad_t": t})
 
 
-@both
-@pytest.mark.parametrize("case, dim", [("embed_24_40", 16), ("embed_32_32", 12)])
+@strict("case, dim", [("embed_24_40", 16), ("embed_32_32", 12)])
 def test_cc_embedded(case, dim, dtype):
     key = f"cc/{case}"
     s, t = golden(f"{key}/emb_s", dtype, True), golden(f"{key}/emb_t", dtype)
@@ -83,8 +80,7 @@ def test_cc_embedded(case, dim, dtype):
     check(loss, key, {"grad_emb_s": s, **leaves})
 
 
-@both
-@pytest.mark.parametrize("case", ["same", "prediction_larger", "target_larger"])
+@strict("case", ["same", "prediction_larger", "target_larger"])
 def test_vid(case, dtype):
     key = f"vid/{case}"
     prediction, raw = golden(f"{key}/prediction", dtype, True), golden(f"{key}/raw_scale", dtype, True)
@@ -92,8 +88,7 @@ def test_vid(case, dtype):
     check(loss, key, {"grad_prediction": prediction, "grad_raw_scale": raw})
 
 
-@both
-@pytest.mark.parametrize("case", ["same", "student_larger", "teacher_larger", "odd"])
+@strict("case", ["same", "student_larger", "teacher_larger", "odd"])
 def test_vid_regressor(case, dtype):
     key = f"vid/module_{case}"
     s, t = golden(f"{key}/s", dtype, True), golden(f"{key}/t", dtype)
@@ -105,8 +100,7 @@ def test_vid_regressor(case, dtype):
     check(regressor(s, t), key, {"grad_s": s, **leaves})
 
 
-@both
-@pytest.mark.parametrize("case", ["loss_k64", "loss_k32_n50000"])
+@strict("case", ["loss_k64", "loss_k32_n50000"])
 def test_crd_loss(case, dtype):
     scores = golden(f"crd/{case}/scores", dtype, True)
     check(contrast_loss(scores, int(golden(f"crd/{case}/n_data"))), f"crd/{case}", {"grad_scores": scores})
@@ -149,16 +143,14 @@ def test_crd_two_steps(dtype):
             assert torch.equal(memory[rest], before[side][rest])
 
 
-@both
-@pytest.mark.parametrize("case", ["m1", "m05", "edge"])
+@strict("case", ["m1", "m05", "edge"])
 def test_ab(case, dtype):
     key, source = f"ab/{case}", golden(f"ab/{case}/source", dtype, True)
     loss = ab_loss(source, golden(f"{key}/target", dtype), float(golden(f"{key}/margin")))
     check(loss, key, {"grad_source": source})
 
 
-@both
-@pytest.mark.parametrize("case", ["list_resnet", "list_sizes"])
+@strict("case", ["list_resnet", "list_sizes"])
 def test_ab_connected(case, dtype):
     key = f"ab/{case}"
     s, t = (
@@ -175,8 +167,7 @@ def test_ab_connected(case, dtype):
         check_loss(one * 2 ** (i - 3) * 3 / 1000 / 6, f"{key}/weighted{i}")
 
 
-@both
-@pytest.mark.parametrize("case", ["same", "channels", "student_larger", "teacher_larger"])
+@strict("case", ["same", "channels", "student_larger", "teacher_larger"])
 def test_ft(case, dtype):
     s = golden(f"ft/{case}/factor_s", dtype, True)
     check(factor_loss(s, golden(f"ft/{case}/factor_t", dtype)), f"ft/{case}", {"grad_factor_s": s})
@@ -187,8 +178,7 @@ def without_norms(ours):
     return re.sub(r"\.(\d)\.", lambda found: f".{int(found[1]) * 3 // 2}.", ours)
 
 
-@both
-@pytest.mark.parametrize("case", ["module_same", "module_odd"])
+@strict("case", ["module_same", "module_odd"])
 def test_ft_stage_and_training(case, dtype):
     teaching, translating = f"ft/{case}/paraphraser", f"ft/{case}/translator"
     s, t = golden(f"{translating}/s", dtype, True), golden(f"{teaching}/t", dtype)
@@ -208,8 +198,7 @@ def test_ft_stage_and_training(case, dtype):
     check(method(Output(None, {"stage3": s}), teacher), translating, {"grad_s": s, **leaves})
 
 
-@both
-@pytest.mark.parametrize("case", ["same", "sizes", "upward"])
+@strict("case", ["same", "sizes", "upward"])
 def test_fsp(case, dtype):
     key = f"fsp/{case}"
     s, t = numbered(key, "s", dtype, True), numbered(key, "t", dtype)
@@ -218,8 +207,7 @@ def test_fsp(case, dtype):
         check_loss(fsp_loss(s[i - 1 : i + 1], t[i - 1 : i + 1]), f"{key}/pair{i}")
 
 
-@both
-@pytest.mark.parametrize("case", ["relu", "signed", "sizes", "few", "two_maps"])
+@strict("case", ["relu", "signed", "sizes", "few", "two_maps"])
 def test_kdsvd(case, dtype):
     key = f"kdsvd/{case}"
     s, t = numbered(key, "s", dtype, True), numbered(key, "t", dtype)
@@ -243,8 +231,7 @@ def test_kdsvd_dead_channels():
         assert gradient.abs().max() < 0.01
 
 
-@both
-@pytest.mark.parametrize("case", ["hcl_list", "hcl_odd", "hcl_large"])
+@strict("case", ["hcl_list", "hcl_odd", "hcl_large"])
 def test_hcl(case, dtype):
     key = f"reviewkd/{case}"
     s, t = numbered(key, "s", dtype, True), numbered(key, "t", dtype)
@@ -257,8 +244,7 @@ class TwoStages(ReviewKD):
     reads = (("stage1", "stage1_pre"), ("stage2", "stage2_pre"), "embedding")
 
 
-@both
-@pytest.mark.parametrize("case", ["module_resnet", "module_sizes", "module_two"])
+@strict("case", ["module_resnet", "module_sizes", "module_two"])
 def test_reviewkd(case, dtype):
     key = f"reviewkd/{case}"
     s = {f"stage{i}": x for i, x in enumerate(numbered(key, "s", dtype, True), 1)}
@@ -294,24 +280,21 @@ DKD = {"tckd_T4": (1, 0, 4), "nckd_T4": (0, 1, 4)}
 DIST = {"inter_T1": (1, 0, 1), "intra_T1": (0, 1, 1)}
 
 
-@both
-@pytest.mark.parametrize("key", cases("dkd"))
+@strict("key", cases("dkd"))
 def test_dkd(key, dtype):
     _, case, setting = key.split("/")
     s, t, labels = logits(case, dtype)
     check(dkd_loss(s, t, labels, *DKD.get(setting, numbers(setting))), key, {"grad_s": s})
 
 
-@both
-@pytest.mark.parametrize("key", cases("dist"))
+@strict("key", cases("dist"))
 def test_dist(key, dtype):
     _, case, setting = key.split("/")
     s, t, _ = logits(case, dtype)
     check(dist_loss(s, t, *DIST.get(setting, numbers(setting))), key, {"grad_s": s}, single=1e-4)
 
 
-@both
-@pytest.mark.parametrize("key", cases("ls"))
+@strict("key", cases("ls"))
 def test_ls(key, dtype):
     _, case, setting = key.split("/")
     s, t, labels = logits(case, dtype)
@@ -321,8 +304,7 @@ def test_ls(key, dtype):
     check(loss, key, {"grad_s": s})
 
 
-@both
-@pytest.mark.parametrize("case", ["c10", "c100"])
+@strict("case", ["c10", "c100"])
 def test_standardise(case, dtype):
     s, t, _ = logits(case, dtype)
     for letter, x in (("s", s), ("t", t)):
@@ -334,6 +316,6 @@ def test_standardise(case, dtype):
 
 def test_every_golden_array_is_used(request):
     ran = [item for item in request.session.items if item.path == request.path]
-    if len(ran) < 100:
+    if len(ran) < 99:
         pytest.skip("only a part of this file was asked for")
     assert sorted(set(GOLDEN.arrays) - GOLDEN.used) == []

@@ -2,13 +2,12 @@
 
 import json
 import re
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
 
 from kdexp import ROOT
+from kdexp.command import summarize
 from kdexp.storage import seal
 
 PAGES = (ROOT / "analysis" / "results").glob("*/README.md")
@@ -17,11 +16,12 @@ RUNS = sorted(file.parent for folder in FOLDERS for file in folder.rglob("result
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_readme_shows_what_the_records_say(folder, tmp_path):
-    command = [sys.executable, "analysis/summarize.py", str(folder.relative_to(ROOT)), "--out", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
-    assert "left out" not in done.stderr
-    table = "\n".join(line.rstrip() for line in done.stdout.strip().splitlines())
+def test_readme_shows_what_the_records_say(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    summarize.main([str(folder.relative_to(ROOT)), "--out", str(tmp_path)])
+    printed = capsys.readouterr()
+    assert "left out" not in printed.err
+    table = "\n".join(line.rstrip() for line in printed.out.strip().splitlines())
     assert f"```\n{table}\n```" in (folder / "README.md").read_text(encoding="utf-8")
     if folder.name == "cpu-cifar100":  # README shows the table and its first sentences
         shown = re.search(r"```\n(cifar100 .*?)\n```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)[1]
