@@ -1,5 +1,7 @@
 """Figures of what trained networks know: how confident they are, which classes they confuse, which classes go together."""
 
+from typing import Any
+
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -7,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from kdexp.report.comparing.networks import BINS, Correlations, Reliability
-from kdexp.report.drawing.style import close_to_most
+from kdexp.report.drawing.style import close_to_most, ink
 
 WIDTH = 8.2  # inches available for panels
 FEW = 10  # bins with fewer images than this are drawn pale
@@ -34,9 +36,8 @@ def reliability_diagrams(bins: dict[str, Reliability], ece: dict[str, float], ti
         images, _, right = bins[name]
         seen = images > 0
         colors = np.where(images[seen] < FEW, "#b3d4ea", "#0072B2")
-        part.bar(
-            100 * np.flatnonzero(seen) / BINS, 100 * right[seen] / images[seen], 94 / BINS, align="edge", color=colors
-        )
+        left, height = 100 * np.flatnonzero(seen) / BINS, 100 * right[seen] / images[seen]
+        part.bar(left, height, 94 / BINS, align="edge", color=colors)
         part.plot([0, 100], [0, 100], color="#D55E00", linewidth=0.9)
         part.set_title(f"{name}: {ece[name]:.1f}" if name in ece else name, fontsize=8)
         part.set(xlim=(0, 100), ylim=(0, 100), xticks=(0, 50, 100), yticks=(0, 50, 100), aspect="equal")
@@ -51,20 +52,11 @@ def disagreement_map(table: pd.DataFrame, title: str) -> Figure:
     most = pd.Series(shown.to_numpy().ravel())
     figure = Figure(figsize=(6.3, 1.1 + 0.22 * len(shown)))
     axes = figure.add_subplot()
-    image = axes.imshow(
-        shown, aspect="auto", interpolation="none", cmap="Blues", vmin=0, vmax=most[close_to_most(most)].max() or 1
-    )
+    limits: dict[str, Any] = {"vmin": 0, "vmax": most[close_to_most(most)].max() or 1}
+    image = axes.imshow(shown, aspect="auto", interpolation="none", cmap="Blues", **limits)
     for (row, column), value in np.ndenumerate(shown.to_numpy()):
-        dark = image.norm(value) > 0.6
-        axes.text(
-            column,
-            row,
-            f"{value:.1f}" if value else "",
-            ha="center",
-            va="center",
-            fontsize=7,
-            color="white" if dark else "black",
-        )
+        look = ink(image, value) | {"color": "white" if float(image.norm(value)) > 0.6 else "black"}
+        axes.text(column, row, f"{value:.1f}" if value else "", fontsize=7, **look)
     axes.set_yticks(range(len(shown)), [f"{teacher} → {student}" for teacher, student in shown.index], fontsize=8)
     axes.set_xticks(range(shown.shape[1]), shown.columns, rotation=30 if shown.shape[1] > 6 else 0, fontsize=8)
     axes.set(xlabel="of 1,000 test images, mean over seeds", ylabel="class: teacher → student")
@@ -74,16 +66,16 @@ def disagreement_map(table: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def correlation_maps(found: dict[str, Correlations], title: str) -> Figure:
+def correlation_maps(maps: dict[str, Correlations], title: str) -> Figure:
     """Student's minus teacher's class correlations, a square for each row; blue: two classes are more alike for the student
     than for its teacher."""
-    classes = len(next(iter(found.values())).difference)
-    figure, axes = panels(list(found), 1.62 if classes <= 20 else 2.7, title)
-    far = float(np.nanpercentile(np.abs([one.difference for one in found.values()]), 95)) or 1.0
+    classes = len(next(iter(maps.values())).difference)
+    figure, axes = panels(list(maps), 1.62 if classes <= 20 else 2.7, title)
+    far = float(np.nanpercentile(np.abs([shown.difference for shown in maps.values()]), 95)) or 1.0
     colors = matplotlib.colormaps["RdBu"].resampled(11)  # few colors keep the file small
     for name, part in axes.items():
-        image = part.imshow(found[name].difference, cmap=colors, vmin=-far, vmax=far, interpolation="none")
-        part.set_title(f"{name}: {found[name].distance:.3f}", fontsize=8)
+        image = part.imshow(maps[name].difference, cmap=colors, vmin=-far, vmax=far, interpolation="none")
+        part.set_title(f"{name}: {maps[name].distance:.3f}", fontsize=8)
         for axis in (part.xaxis, part.yaxis):
             axis.set_major_locator(MaxNLocator(5, integer=True))
         part.tick_params(labelsize=7)

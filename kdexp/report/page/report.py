@@ -7,6 +7,7 @@ import base64
 import hashlib
 import io
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -38,7 +39,7 @@ def write(
     drawn: Drawn,
     left_out: list[str],
     against: bool = False,
-    papers: list[pd.DataFrame] = (),
+    papers: Sequence[pd.DataFrame] = (),
 ) -> Path:
     """Write the page to `path` and return it. against: compare with published numbers. papers: tables whose pairs are
     compared together, shown before the single pairs."""
@@ -111,9 +112,7 @@ def _pair(rows: pd.DataFrame, runs: pd.DataFrame, images: dict[str, str], lackin
         "best": "" if best is None else labels.name(best, rows),
         "mean": "" if best is None else number(best["mean"], metric),
         "gain": "" if best is None else number(best.gain, metric, "+"),
-        "interval": ""
-        if best is None or pd.isna(best.low)
-        else f"{number(best.low, metric, '+')} .. {number(best.high, metric, '+')}",
+        "interval": "" if best is None or pd.isna(best.low) else labels.interval(best.low, best.high, metric),
         "cautions": cautions(rows),
         "verdict": sentence,
         "heading": labels.heading(rows),
