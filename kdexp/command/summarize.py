@@ -7,14 +7,13 @@ from pathlib import Path
 
 from kdexp.command.options import parser, select
 from kdexp.errors import UsageError
-from kdexp.report.comparing.literature import distances
 from kdexp.report.comparing.paper import papers
 from kdexp.report.comparing.table import summarize
 from kdexp.report.reading.archives import opened
 from kdexp.report.reading.published import as_runs
 from kdexp.report.reading.records import epochs, read
 from kdexp.report.showing import formats, paper_files
-from kdexp.report.showing.beside import print_beside
+from kdexp.report.showing.beside import distances, print_beside
 from kdexp.report.showing.output import print_table
 from kdexp.report.showing.overall import many
 from kdexp.report.showing.paper_screen import print_papers

@@ -55,7 +55,8 @@ def agreement_per_class(runs: pd.DataFrame) -> pd.DataFrame:
 def gain_per_class(runs: pd.DataFrame, labels: np.ndarray) -> pd.DataFrame:
     """Rows x classes: accuracy gain, in points, over the label-only baseline on the test images of each class, mean over
     seeds. Empty if no baseline has predictions that fit the labels."""
-    alone, taught = [], []
+    alone: list[pd.Series] = []
+    taught: list[pd.Series] = []
     for run in runs[runs.status == "done"].itertuples():
         guessed = predictions(run.folder)
         if guessed is not None and len(guessed) <= len(labels):

@@ -102,7 +102,8 @@ def among_best(model: Fit, rows: list[int]) -> np.ndarray:
     if len(rows) < 2:
         return np.zeros(len(rows), bool)
     above = [compare(model, row, [other for other in rows if other != row], sides=1).low for row in rows]
-    return ~(np.array(above) > 0).any(axis=1) & np.isfinite(above).any()
+    claimed = np.isfinite(above).any()
+    return np.array([claimed and not (low > 0).any() for low in above], bool)
 
 
 def paired_p(first: np.ndarray, second: np.ndarray) -> float:

@@ -9,6 +9,7 @@ import pandas as pd
 from kdexp.report.comparing.across import ROPE, every_two
 from kdexp.report.comparing.block import rank
 from kdexp.report.comparing.table import is_percent, lower_is_better, method_setting_columns
+from kdexp.report.once import once
 from kdexp.report.reading.settings import BASELINE
 
 NETWORK = "model.student"  # the shared settings in which the pairs of one paper table may differ
@@ -89,6 +90,7 @@ def gains(paper: pd.DataFrame) -> pd.DataFrame:
     return (values - values.loc[none]).drop(index=none)
 
 
+@once
 def every_two_of(paper: pd.DataFrame) -> pd.DataFrame:
     """What holds across these pairs for every two methods (kdexp/report/comparing/across.py)."""
     return every_two(means(paper), baseline(paper), paper.rope.iloc[0])

@@ -38,9 +38,8 @@ def accuracy(rows: pd.DataFrame, runs: pd.DataFrame) -> Figure:
             beside_edge(axes, f"{row['mean']:.2f}", (edge, position), 8 if mark == "<" else -8)
             continue
         if np.isfinite(row.low):
-            bar = {"linewidth": 1.6, "solid_capstyle": "butt", "alpha": 0.8}
-            ends = [row.baseline + row.low, row.baseline + row.high]
-            axes.plot(ends, [position] * 2, color=look["color"], **bar)
+            bar: dict[str, Any] = {"color": look["color"], "linewidth": 1.6, "solid_capstyle": "butt", "alpha": 0.8}
+            axes.plot([row.baseline + row.low, row.baseline + row.high], [position] * 2, **bar)
         seeds = pd.to_numeric(finished[metric][finished.row == name])
         beyond += [f"{name} {labels.number(value, metric)}" for value in seeds if not low <= value <= high]
         axes.plot(seeds, [position + 0.22] * len(seeds), "|", color=look["color"], markersize=5)
@@ -91,8 +90,8 @@ def gains(table: pd.DataFrame) -> Figure:
         for place, value in zip(x[~inside], gained.gain[~inside]):
             edge, above, mark = (bottom, 8, "v") if value < bottom else (top, -12, "^")
             axes.plot(place, edge, mark, color=color, markersize=8)
-            text, font = f"{value:+.1f}", {"ha": "center", "fontsize": 7}
-            axes.annotate(text, (place, edge), (0, above), textcoords="offset points", **font)
+            font: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": 7}
+            axes.annotate(f"{value:+.1f}", (place, edge), (0, above), **font)
     axes.axhline(0, color="black", linewidth=1)
     axes.set_ylim(bottom - margin, top + margin)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:+g}")

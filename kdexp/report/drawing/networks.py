@@ -4,8 +4,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from kdexp.report.comparing.networks import correlations, disagreements, pooled_reliability, teachers
-from kdexp.report.drawing.attention_figure import attention_figure
-from kdexp.report.drawing.network_figures import correlation_maps, disagreement_map, reliability_diagrams
+from kdexp.report.drawing.network_figures import (
+    attention_figure,
+    correlation_maps,
+    disagreement_map,
+    reliability_diagrams,
+)
 from kdexp.report.drawing.style import labelled
 from kdexp.report.showing import labels
 

@@ -83,7 +83,7 @@ def close_to_most(values: pd.Series) -> pd.Series:
 
 def ink(image: AxesImage, value: float) -> dict[str, Any]:
     """How to write into a cell of a heat map: white on dark colors."""
-    red, green, blue, _ = image.cmap(image.norm(value))
+    red, green, blue, _ = image.to_rgba(np.asarray(value))
     dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
     return {"ha": "center", "va": "center", "color": "white" if dark else "black"}
 

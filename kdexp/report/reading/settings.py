@@ -79,7 +79,8 @@ def differing(rows: list[dict]) -> list[str]:
     """
     keys = dict.fromkeys(key for row in rows for key in row)
     varying = [key for key in keys if len({str(row.get(key)) for row in rows}) > 1]
-    named, groups = [], {(): rows}
+    named: list[str] = []
+    groups: dict[tuple, list[dict]] = {(): rows}
     for key in sorted(varying, key=lambda key: (key.count("."), key in ("epochs", "batch_size"), key)):
         finer: dict[tuple, list[dict]] = {}
         for value, group in groups.items():

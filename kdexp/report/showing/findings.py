@@ -9,10 +9,11 @@ from kdexp import CONF
 from kdexp.report.comparing.multivariate_t import LEVEL, units_needed
 from kdexp.report.comparing.resolution import of_rows
 from kdexp.report.comparing.table import lower_is_better
+from kdexp.report.once import once
 from kdexp.report.reading.settings import BASELINE
 from kdexp.report.showing import labels, noisy_baseline
 from kdexp.report.showing.controls import controls
-from kdexp.report.showing.labels import amount, cut, listed, name, names, once, teacher_of
+from kdexp.report.showing.labels import amount, cut, listed, name, names, teacher_of
 from kdexp.spelling import as_typed
 
 

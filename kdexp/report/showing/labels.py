@@ -2,10 +2,8 @@
 
 import functools
 import json
-import pickle
 import re
 import textwrap
-from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -18,16 +16,6 @@ def blocks(table: pd.DataFrame):
     """The rows of each block, as frames indexed from 0."""
     for _, rows in table.groupby("block", sort=False):
         yield rows.reset_index(drop=True)
-
-
-def once(function: Callable) -> Callable:
-    """Compute what a frame says only once, for the screen and for the files."""
-
-    @functools.cache
-    def known(rows: bytes) -> bytes:
-        return pickle.dumps(function(pickle.loads(rows)))
-
-    return functools.wraps(function)(lambda rows: pickle.loads(known(pickle.dumps(rows))))
 
 
 def pairs(table: pd.DataFrame) -> list[pd.DataFrame]:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from kdexp.report.comparing.block import natural
 from kdexp.report.comparing.table import method_setting_columns, setting_columns
+from kdexp.report.once import once
 from kdexp.report.showing import findings, image_findings, labels
 from kdexp.report.showing.cautions import cautions, untraced
 from kdexp.report.showing.labels import interval, number, probability
@@ -20,7 +21,7 @@ OPEN = "far behind the best mean, but too uneven to be ruled out."
 WIDTH = 1000  # a table is as wide as it needs: a narrow terminal wraps it, and nothing is cut off
 
 
-@labels.once
+@once
 def display(rows: pd.DataFrame) -> pd.DataFrame:
     """A block as text, with the columns that a paper shows; every format but CSV and JSON uses it."""
     metric = rows.metric.iloc[0]

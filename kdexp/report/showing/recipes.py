@@ -6,8 +6,9 @@ import pandas as pd
 
 from kdexp.report.comparing import recipes
 from kdexp.report.comparing.table import lower_is_better
+from kdexp.report.once import once
 from kdexp.report.reading.settings import BASELINE
-from kdexp.report.showing.labels import interval, measured, number, once, probability, teacher_of
+from kdexp.report.showing.labels import interval, measured, number, probability, teacher_of
 from kdexp.report.showing.recipe_findings import answer
 
 FEW = 3  # up to this many recipes, every two are shown; above, only each method's most certain change
