@@ -151,6 +151,10 @@ def test_the_order_is_tukeys_in_each_recipe():
         assert ((mine.high - mine.low) / 2).to_list() == pytest.approx([half] * 10, rel=2e-3)
 
 
+# how many tables are drawn; the bounds of the tests are those of a binomial count of this many
+TABLES = pytest.mark.parametrize("tables", [200, pytest.param(300, marks=pytest.mark.slow)])
+
+
 @functools.cache
 def coarse(correlation, count, sides):
     """multivariate_t._largest from 4,096 points: 1 % off, and fast enough for hundreds of tables."""
@@ -176,11 +180,12 @@ def frame(values):
     return pd.DataFrame(found)
 
 
+@TABLES
 @pytest.mark.parametrize("sigmas, seeds", [((0.25, 0.25, 0.25), 3), ((0.2, 0.2, 1.0), 3), ((0.2, 0.8), 2)])
-def test_equal_gains_change_in_one_of_twenty_tables(sigmas, seeds, monkeypatch):
+def test_equal_gains_change_in_one_of_twenty_tables(sigmas, seeds, tables, monkeypatch):
     """Also where one recipe's noise is five times the others', in which one common sigma finds a change in 11 % of tables."""
     monkeypatch.setattr(multivariate_t, "_largest", coarse)
-    random, tables = np.random.default_rng(7), 300
+    random = np.random.default_rng(7)
     gains = np.array([0, 1, 0.5, 2, -1]) + random.normal(0, 3, len(sigmas))[:, None]  # means differ, gains do not
     false = sum((recipes.changes(frame(drawn(random, gains, sigmas, seeds))).p < 0.05).any() for _ in range(tables))
     assert stats.binom.ppf(0.001, tables, 0.03) <= false <= stats.binom.ppf(0.999, tables, 0.06)
@@ -225,9 +230,10 @@ def test_a_row_that_varies_far_more_has_its_own_noise():
     assert (places.verdict[(places["first"] == "at") | (places.second == "at")] == "open").all()
 
 
-def test_intervals_hold_the_true_changes_all_together(monkeypatch):
+@TABLES
+def test_intervals_hold_the_true_changes_all_together(tables, monkeypatch):
     monkeypatch.setattr(multivariate_t, "_largest", coarse)
-    random, tables, covered = np.random.default_rng(8), 300, 0
+    random, covered = np.random.default_rng(8), 0
     gains = np.array([[0, 1, 2, 3, 4], [0, 3, -1, 3, 5], [0, 0, 0, 6, 4]])
     for _ in range(tables):
         found = recipes.changes(frame(drawn(random, gains, (0.2, 0.4, 0.8))))

@@ -20,7 +20,7 @@ from kdexp.report.comparing.attention import attention_maps, images_of_classes
 from kdexp.report.comparing.networks import BINS, correlation, correlations, disagreements, reliability, teachers
 from kdexp.report.comparing.table import summarize
 from kdexp.report.drawing import figures, network_figures
-from kdexp.report.drawing.attention_figure import APART, CELL, GAP, mosaic
+from kdexp.report.drawing.network_figures import APART, CELL, GAP, mosaic
 from kdexp.report.drawing.style import labelled
 from kdexp.report.page import report
 from kdexp.report.reading import records

@@ -12,7 +12,7 @@ from scipy import stats
 from synthetic import record
 from test_table import command
 
-from kdexp.report.comparing import across, literature, paper
+from kdexp.report.comparing import across, paper
 from kdexp.report.comparing.table import summarize
 from kdexp.report.drawing import figures
 from kdexp.report.drawing.literature import gains_against
@@ -184,8 +184,8 @@ def test_gains_against_the_literature(tmp_path):
             record(tmp_path, "none", seed, none + 1 + noise, student=student)
             record(tmp_path, "kd", seed, kd + 1 + more - noise, teacher=teacher, student=student)
     table = summarize(records.load(tmp_path))
-    found = beside.every_pair(table)
-    apart = literature.distances(found).set_index(["method", "source"]).loc["KD", "RepDistiller README"]
+    found = beside.print_beside(table)
+    apart = beside.distances(found).set_index(["method", "source"]).loc["KD", "RepDistiller README"]
     assert apart.pairs == 2 and apart.distance == pytest.approx(0.3) and apart.difference == pytest.approx(0.2)
     assert apart.same_recipe
     axes = gains_against(found).axes[0]
@@ -196,7 +196,7 @@ def test_gains_against_the_literature(tmp_path):
     assert axes.get_xlabel().startswith("published gain") and gains_against(found[found.gain.isna()]) is None
     done = command(tmp_path, "--against", "published")
     assert done.returncode == 0 and re.search(r"KD +2 +0\.30 +\+0\.20 +the same +RepDistiller README", done.stdout)
-    assert len(pd.read_csv(tmp_path / "summary_published_gains.csv")) == len(literature.distances(found))
+    assert len(pd.read_csv(tmp_path / "summary_published_gains.csv")) == len(beside.distances(found))
 
 
 def test_a_published_table_goes_through_the_same_code():

@@ -8,6 +8,7 @@ import pandas as pd
 
 from kdexp.record.runs import plain
 from kdexp.report.comparing.table import METRICS
+from kdexp.report.reading.records import IDENTITY
 from kdexp.spelling import as_typed
 
 EXAMPLES = """examples:
@@ -124,13 +125,7 @@ def select(runs: pd.DataFrame, conditions: list[str]) -> pd.DataFrame:
     for condition in conditions:
         key, equals, wanted = condition.partition("=")
         if not equals or key not in runs:
-            near = [column for column in runs if key and key in column] or [
-                "dataset",
-                "teacher",
-                "student",
-                "distill",
-                "seed",
-            ]
+            near = [column for column in runs if key and key in column] or [*IDENTITY, "seed"]
             raise ValueError(
                 f"--select {condition}: must be KEY=VALUE, where KEY is a column of the runs, such as {', '.join(near[:8])}"
             )

@@ -7,14 +7,13 @@ from pathlib import Path
 
 from kdexp.command.options import parser, select
 from kdexp.errors import UsageError
-from kdexp.report.comparing.literature import distances
 from kdexp.report.comparing.paper import papers
 from kdexp.report.comparing.table import summarize
 from kdexp.report.reading.archives import opened
 from kdexp.report.reading.published import as_runs
 from kdexp.report.reading.records import epochs, read
 from kdexp.report.showing import formats, paper_files
-from kdexp.report.showing.beside import every_pair, print_beside
+from kdexp.report.showing.beside import distances, print_beside
 from kdexp.report.showing.output import print_table
 from kdexp.report.showing.overall import many
 from kdexp.report.showing.paper_screen import print_papers
@@ -56,13 +55,14 @@ def run(arguments: argparse.Namespace, folders: list[str], shown: Callable[[str]
     written += formats.written(out, {"runs.csv": shown(formats.runs_csv(runs))})
     written += paper_files.write(pages, out) if arguments.layout == "paper" else []
     print("   ".join(str(path) for path in written), file=sys.stderr)
+    published = None
     if arguments.against:
-        found = print_beside(table)
-        texts = {"published": found, "published_gains": distances(found)}
-        texts = {f"summary_{name}.csv": frame.to_csv(index=False) for name, frame in texts.items()}
+        published = print_beside(table)
+        frames = {"published": published, "published_gains": distances(published)}
+        texts = {f"summary_{name}.csv": frame.to_csv(index=False) for name, frame in frames.items()}
         print("   ".join(str(path) for path in formats.written(out, texts)), file=sys.stderr)
     if arguments.figures or arguments.html:
-        _draw(arguments, runs, table, pages, out, left_out, shown)
+        _draw(arguments, runs, table, pages, published, out, left_out, shown)
 
 
 def _runs(arguments: argparse.Namespace, folders: list[str], shown: Callable[[str], str]) -> tuple:
@@ -81,12 +81,13 @@ def _runs(arguments: argparse.Namespace, folders: list[str], shown: Callable[[st
     return runs, left_out
 
 
-def _draw(arguments: argparse.Namespace, runs, table, pages: list, out: Path, left_out: list[str], shown) -> None:
+def _draw(
+    arguments: argparse.Namespace, runs, table, pages: list, published, out: Path, left_out: list[str], shown
+) -> None:
     from kdexp.report.drawing import figures  # matplotlib takes a second to import, and the table does not need it
     from kdexp.report.page import report
 
     rows = epochs(runs)
-    published = every_pair(table) if arguments.against else None
     drawn = figures.draw(table, runs, rows, arguments.data, pages, published)
     for line in dict.fromkeys(line for lines in drawn.lacking.values() for line in lines):
         print(f"not drawn: {line}", file=sys.stderr)

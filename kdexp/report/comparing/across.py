@@ -34,19 +34,20 @@ SAMPLES, PRIOR = 50_000, 0.5
 FEW = 3  # with fewer pairs than this, the Bayesian test is not used
 
 
-def every_two(values: pd.DataFrame, control: str | None = None, rope: float = ROPE) -> pd.DataFrame:
+def every_two(values: pd.DataFrame, baseline: str | None = None, rope: float = ROPE) -> pd.DataFrame:
     """One row per two methods, from (method, pair) values; higher is better, NaN marks a missing value.
 
     Columns: first, second, pairs (that have both), difference (first - second), low, high, wins, ties, losses, p, holm,
     better, equal, worse (probabilities that first beats second by more than the rope, and so on; need three pairs),
-    improvement. NaN if fewer than two pairs have both, or if nothing varies. control: the baseline; its comparisons
-    form their own family for Holm's correction. rope: in the units of the values.
+    improvement. NaN if fewer than two pairs have both, or if nothing varies. baseline: its comparisons form their own
+    family for Holm's correction. rope: in the units of the values.
     """
-    found = pd.DataFrame([_two(values, *names, rope) for names in itertools.combinations(values.index, 2)])
-    if found.empty:
-        return found
-    against = (found["first"] == control) | (found["second"] == control)
-    return found.assign(holm=holm(found.p.where(against)).fillna(holm(found.p.where(~against))))
+    comparisons = pd.DataFrame([_two(values, *names, rope) for names in itertools.combinations(values.index, 2)])
+    if comparisons.empty:
+        return comparisons
+    against = (comparisons["first"] == baseline) | (comparisons["second"] == baseline)
+    p = comparisons.p
+    return comparisons.assign(holm=holm(p.where(against)).fillna(holm(p.where(~against))))
 
 
 def _two(values: pd.DataFrame, first: str, second: str, rope: float) -> dict:
@@ -61,11 +62,11 @@ def _two(values: pd.DataFrame, first: str, second: str, rope: float) -> dict:
     }
 
 
-def against(found: pd.DataFrame, name: str) -> pd.DataFrame:
+def against(comparisons: pd.DataFrame, name: str) -> pd.DataFrame:
     """The rows of `every_two` that involve this method, flipped where needed so that it is always `second`."""
     turned = {"first": "second", "wins": "losses", "better": "worse", "low": "high"}
-    forward, mirror = found[found["second"] == name], found[found["first"] == name]
-    mirror = mirror.rename(columns=turned | {value: key for key, value in turned.items()})[found.columns]
+    forward, mirror = (comparisons[comparisons[place] == name] for place in ("second", "first"))
+    mirror = mirror.rename(columns=turned | {value: key for key, value in turned.items()})[comparisons.columns]
     mirror = mirror.assign(
         **{key: -mirror[key] for key in ("difference", "low", "high")}, improvement=1 - mirror.improvement
     )
@@ -109,7 +110,8 @@ def signed_rank_probabilities(d: np.ndarray, rope: float) -> tuple[float, float,
     above, below = (((weights @ step(side)) * weights).sum(1) for side in (sums, -sums))
     inside = 1 - above - below if rope > 0 else np.full(SAMPLES, -1.0)
     largest = np.argmax([below, inside, above], axis=0)
-    return tuple(float((largest == place).mean()) for place in (2, 1, 0))
+    better, equal, worse = (float((largest == place).mean()) for place in (2, 1, 0))
+    return better, equal, worse
 
 
 @lru_cache
@@ -121,8 +123,7 @@ def _weights(pairs: int) -> np.ndarray:
 def holm(p: pd.Series) -> pd.Series:
     """Holm's step-down adjusted p values; NaN stays NaN."""
     known = p.dropna().sort_values(kind="stable")
-    adjusted = np.maximum.accumulate(known * np.arange(len(known), 0, -1)).clip(upper=1)
-    return adjusted.reindex(p.index)
+    return (known * np.arange(len(known), 0, -1)).cummax().clip(upper=1).reindex(p.index)
 
 
 def smallest_p(pairs: int) -> float:

@@ -2,6 +2,7 @@
 predicted class of each test image after the last epoch."""
 
 import importlib
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
@@ -20,48 +21,52 @@ def teacher_folder(run, runs: pd.DataFrame) -> str | None:
 def agreement(runs: pd.DataFrame) -> pd.DataFrame:
     """One row per finished student whose teacher's predictions are available: `run` (index in runs), `row`, `agreement`
     in percent of the test images."""
-    rows = []
-    for run in runs[(runs.status == "done") & (runs.teacher != "")].itertuples():
-        student, teacher = _both(run, runs)
-        if student is not None:
-            rows.append({"run": run.Index, "row": run.row, "agreement": 100 * (student == teacher).mean()})
+    rows = [
+        {"run": run.Index, "row": run.row, "agreement": 100 * (student == teacher).mean()}
+        for run, student, teacher in _taught(runs)
+    ]
     return pd.DataFrame(rows, columns=["run", "row", "agreement"])
 
 
-def _both(run, runs: pd.DataFrame) -> tuple[np.ndarray | None, np.ndarray | None]:
-    folder = teacher_folder(run, runs)
-    student, teacher = predictions(run.folder), predictions(folder) if folder else None
-    fits = student is not None and teacher is not None and student.shape == teacher.shape and student.size
-    return (student, teacher) if fits else (None, None)
+def _taught(runs: pd.DataFrame) -> Iterator[tuple]:
+    students = runs[(runs.status == "done") & (runs.teacher != "")]
+    return answers(students, {run.Index: teacher_folder(run, runs) for run in students.itertuples()})
+
+
+def answers(students: pd.DataFrame, teachers: Mapping[int, str | None]) -> Iterator[tuple]:
+    """(run, predictions of the student, those of its teacher, each (N,)) for the runs that have both, on equally many images.
+    teachers: folders by index of the run."""
+    for run in students.itertuples():
+        folder = teachers.get(run.Index)
+        student, teacher = predictions(run.folder), predictions(folder) if folder else None
+        if student is not None and teacher is not None and student.shape == teacher.shape and student.size:
+            yield run, student, teacher
 
 
 def agreement_per_class(runs: pd.DataFrame) -> pd.DataFrame:
     """Rows x classes predicted by the teacher: percent of these images where the student agrees, mean over seeds."""
-    rows = []
-    for run in runs[(runs.status == "done") & (runs.teacher != "")].itertuples():
-        student, teacher = _both(run, runs)
-        if student is not None:
-            share = pd.Series(student == teacher).groupby(teacher).mean() * 100
-            rows.append(share.rename(run.row))
+    rows = [
+        (pd.Series(student == teacher).groupby(teacher).mean() * 100).rename(run.row)
+        for run, student, teacher in _taught(runs)
+    ]
     return pd.DataFrame(rows).groupby(level=0, sort=False).mean() if rows else pd.DataFrame()
 
 
 def gain_per_class(runs: pd.DataFrame, labels: np.ndarray) -> pd.DataFrame:
     """Rows x classes: accuracy gain, in points, over the label-only baseline on the test images of each class, mean over
     seeds. Empty if no baseline has predictions that fit the labels."""
-    rows = []
+    alone: list[pd.Series] = []
+    taught: list[pd.Series] = []
     for run in runs[runs.status == "done"].itertuples():
         guessed = predictions(run.folder)
         if guessed is not None and len(guessed) <= len(labels):
-            right = guessed == labels[: len(guessed)]
-            rows.append(
-                (pd.Series(right).groupby(labels[: len(guessed)]).mean() * 100).rename((run.row, run.teacher == ""))
-            )
-    if not any(row.name[1] for row in rows):
+            truth = labels[: len(guessed)]
+            accuracy = pd.Series(guessed == truth).groupby(truth).mean() * 100
+            (taught if run.teacher else alone).append(accuracy.rename(run.row))
+    if not alone:
         return pd.DataFrame()
-    baseline = pd.DataFrame([row for row in rows if row.name[1]]).mean()
-    gains = pd.DataFrame([(row - baseline).rename(row.name[0]) for row in rows if not row.name[1]])
-    return gains.groupby(level=0, sort=False).mean()
+    baseline = pd.DataFrame(alone).mean()
+    return pd.DataFrame([row - baseline for row in taught]).groupby(level=0, sort=False).mean()
 
 
 def labels_of(run: pd.Series, data: str) -> np.ndarray:

@@ -16,16 +16,8 @@ from kdexp.report.reading.teachers import UNKNOWN
 
 # what the runs of a row have in common
 SAME = (
-    "dataset",
-    "teacher",
-    "student",
-    "distill",
-    "label",
-    "note",
-    "control",
-    "shared_settings",
-    "method_settings",
-    "weights",
+    *("dataset", "teacher", "student", "distill", "label", "note", "control"),
+    *("shared_settings", "method_settings", "weights"),
 )
 ORDER = ("none", "kd", "fn", "nst", "at", "rkd", "sp", "od")  # papers' order within a year; others follow by name
 
@@ -37,17 +29,17 @@ def block(taught: list[dict], baseline: list[dict], sign: int, percent: bool, ri
     shared = [run for run in baseline if run["unit"] in expected]
     more = [run["value"] for run in baseline if shared and run["unit"] not in expected]  # seeds that no method has
     baseline = shared or baseline
-    found: dict[tuple, list[dict]] = {}
+    by_row: dict[tuple, list[dict]] = {}
     for run in [*baseline, *taught]:
-        found.setdefault((rank(run["distill"]), run["method_settings"]), []).append(run)
+        by_row.setdefault((rank(run["distill"]), run["method_settings"]), []).append(run)
     cells, rows = [], []
-    groups = [group for _, group in sorted(found.items(), key=lambda item: (item[0][0], _values(item[0][1])))]
+    groups = [group for _, group in sorted(by_row.items(), key=lambda item: (item[0][0], _values(item[0][1])))]
     for group in groups:
         seeds = expected if shared or group[0]["teacher"] else _seeds(baseline)
         cells.append(_cells(group, seeds))
         rows.append(_row(group, seeds, cells[-1]))
-    units = list(dict.fromkeys(unit for found in cells for unit in found))
-    values = np.array([[found.get(unit, np.nan) for unit in units] for found in cells])
+    units = list(dict.fromkeys(unit for row in cells for unit in row))
+    values = np.array([[row.get(unit, np.nan) for unit in units] for row in cells])
     compared(rows, values, np.array([value for value in more if np.isfinite(value)]), sign, percent)
     over_images(rows, groups, right)
     return rows
@@ -74,8 +66,8 @@ def year(distill: str) -> int:
     file = CONF / "distill" / f"{distill}.yaml"
     if distill == BASELINE or not file.exists():
         return 0 if distill == BASELINE else 9999
-    found = re.search(r"\b(?:19|20)\d\d\b", file.read_text(encoding="utf-8").splitlines()[0])
-    return int(found.group()) if found else 9999
+    number = re.search(r"\b(?:19|20)\d\d\b", file.read_text(encoding="utf-8").splitlines()[0])
+    return int(number.group()) if number else 9999
 
 
 def _seeds(runs: list[dict]) -> dict[str, set]:
@@ -88,13 +80,12 @@ def _seeds(runs: list[dict]) -> dict[str, set]:
 
 def _cells(group: list[dict], expected: dict[str, set]) -> dict[str, float]:
     """Unit -> mean over its seeds; NaN unless every expected seed has a value."""
-    found: dict[str, dict] = {unit: {} for unit in expected}
+    known: dict[str, dict] = {unit: {} for unit in expected}
     for run in group:
-        if run["unit"] in found and np.isfinite(run["value"]):
-            found[run["unit"]][run["seed"]] = run["value"]
-    return {
-        unit: fmean(values.values()) if values.keys() >= expected[unit] else np.nan for unit, values in found.items()
-    }
+        if run["unit"] in known and np.isfinite(run["value"]):
+            known[run["unit"]][run["seed"]] = run["value"]
+    whole = lambda unit: known[unit].keys() >= expected[unit]
+    return {unit: fmean(values.values()) if whole(unit) else np.nan for unit, values in known.items()}
 
 
 def _row(group: list[dict], expected: dict[str, set], cells: dict[str, float]) -> dict:

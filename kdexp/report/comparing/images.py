@@ -74,10 +74,10 @@ def bound(images: int, methods: int) -> float:
     return stats.t.isf((1 - (1 - LEVEL) ** (1 / methods)) / 2, images - 1)
 
 
-def widened(half: float, found: Parts, standard_errors: float) -> float:
+def widened(half: float, variances: Parts, standard_errors: float) -> float:
     """Half-width over seeds -> half-width over seeds and images."""
     squared = standard_errors**2
-    return np.sqrt(max(half**2, squared * found.rest) + squared * found.lasting)
+    return np.sqrt(max(half**2, squared * variances.rest) + squared * variances.lasting)
 
 
 def from_records(runs: pd.DataFrame, data: str | None) -> Right:
@@ -92,14 +92,15 @@ def from_records(runs: pd.DataFrame, data: str | None) -> Right:
             return labels_of(runs[runs.dataset == dataset].iloc[0], data)
         except ValueError as error:
             print(f"not over images: {error}", file=sys.stderr)
+            return None
 
-    def one(run: dict) -> np.ndarray | None:
-        found = right(run["folder"], run["value"], sums=sums.get(run["folder"]))
-        if found is None and data and "dataset._target_" in runs:
+    def of_run(run: dict) -> np.ndarray | None:
+        known = right(run["folder"], run["value"], sums=sums.get(run["folder"]))
+        if known is None and data and "dataset._target_" in runs:
             return right(run["folder"], run["value"], labels(run["dataset"]), sums.get(run["folder"]))
-        return found
+        return known
 
-    return one
+    return of_run
 
 
 def over_images(rows: list[dict], groups: list[list[dict]], known: Right | None) -> None:
@@ -109,11 +110,11 @@ def over_images(rows: list[dict], groups: list[list[dict]], known: Right | None)
     """
     for row in rows:
         row |= dict.fromkeys(COLUMNS, np.nan)
-    control = [index for index, row in enumerate(rows) if row["distill"] == BASELINE]
+    reference = [index for index, row in enumerate(rows) if row["distill"] == BASELINE]
     methods = [index for index, row in enumerate(rows) if row["distill"] != BASELINE and row["ranked"]]
-    if known is None or len(control) != 1 or not methods:
+    if known is None or len(reference) != 1 or not methods:
         return
-    baseline = _by_unit(groups[control[0]], known)
+    baseline = _by_unit(groups[reference[0]], known)
     for index in methods:
         own = _by_unit(groups[index], known)
         differences = _differences(own, baseline) if own and baseline else None
@@ -123,8 +124,8 @@ def over_images(rows: list[dict], groups: list[list[dict]], known: Right | None)
 
 def _by_unit(runs: list[dict], known: Right) -> dict[str, np.ndarray] | None:
     """Seed -> right or wrong; None unless it is known for every run that has a value."""
-    found = {run["unit"]: known(run) for run in runs if np.isfinite(run["value"])}
-    return None if any(bits is None for bits in found.values()) else found
+    by_unit = {run["unit"]: known(run) for run in runs if np.isfinite(run["value"])}
+    return None if any(bits is None for bits in by_unit.values()) else by_unit
 
 
 def _differences(own: dict[str, np.ndarray], baseline: dict[str, np.ndarray]) -> np.ndarray | None:
@@ -135,17 +136,18 @@ def _differences(own: dict[str, np.ndarray], baseline: dict[str, np.ndarray]) ->
     return 100.0 * np.array([own[unit].astype(np.int8) - baseline[unit] for unit in shared])
 
 
-def _numbers(row: dict, found: Parts, images: int, methods: int) -> dict:
+def _numbers(row: dict, variances: Parts, images: int, methods: int) -> dict:
     """The columns of one method. If it never differs from the baseline on any image, nothing is claimed: seeing no
     difference on these images does not prove that there is none."""
-    if not found.alone > 0:
+    if not variances.alone > 0:
         return {"test_images": images}
     errors = bound(images, methods)
-    known = np.isfinite(row["low"]) and np.isfinite(found.rest)
-    return {
+    numbers = {
         "test_images": images,
-        "images_alone": errors * np.sqrt(found.alone),
-        "images_lasting": errors * np.sqrt(found.lasting),
-        "low_images": row["gain"] - widened(row["gain"] - row["low"], found, errors) if known else np.nan,
-        "high_images": row["gain"] + widened(row["high"] - row["gain"], found, errors) if known else np.nan,
+        "images_alone": errors * np.sqrt(variances.alone),
+        "images_lasting": errors * np.sqrt(variances.lasting),
     }
+    if np.isfinite(row["low"]) and np.isfinite(variances.rest):
+        numbers["low_images"] = row["gain"] - widened(row["gain"] - row["low"], variances, errors)
+        numbers["high_images"] = row["gain"] + widened(row["high"] - row["gain"], variances, errors)
+    return numbers

@@ -74,9 +74,8 @@ class Fit:
 
     def welch(self, row: int, other: int) -> tuple[float, float, float]:
         """(difference of the means, its standard error, degrees of freedom), by all values of both rows."""
-        return welch(
-            *(np.append(self.values[one], self.unpaired if one == self.baseline else []) for one in (row, other))
-        )
+        values = lambda index: np.append(self.values[index], self.unpaired if index == self.baseline else [])
+        return welch(values(row), values(other))
 
 
 def fit(values: np.ndarray, percent: bool = False, baseline: int | None = 0, unpaired: np.ndarray | None = None) -> Fit:

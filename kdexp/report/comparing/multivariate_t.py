@@ -4,6 +4,7 @@ Deterministic: the same numbers every time. Accurate to 1e-3, or 3e-3 above 64 v
 and with repeated draws).
 """
 
+import bisect
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -68,7 +69,7 @@ def noncentrality(count: int, correlation: float, df: float) -> float:
 
 
 def smallest_difference(sigma: float, rows: int, units: int) -> float:
-    """The difference between a row and the control that is detected with 80 % power; NaN with one unit."""
+    """The difference between a row and the reference that is detected with 80 % power; NaN with one unit."""
     if units < 2 or rows < 2 or not np.isfinite(sigma):
         return np.nan
     return sigma * np.sqrt(2 / units) * noncentrality(rows - 1, 0.5, (rows - 1) * (units - 1))
@@ -82,13 +83,5 @@ def units_needed(difference: float, sigma: float, rows: int, most: int = 100) ->
 def first_enough(difference: float, smallest: Callable[[int], float], most: int = 100) -> int | None:
     """The number of units from which on this difference is detected; None if more than `most`. smallest: the smallest
     difference that so many units detect."""
-    if not smallest(most) <= abs(difference):
-        return None
-    low, high = 1, most
-    while high - low > 1:
-        middle = (low + high) // 2
-        if smallest(middle) <= abs(difference):
-            high = middle
-        else:
-            low = middle
-    return high
+    enough = lambda units: bool(smallest(units) <= abs(difference))
+    return 2 + bisect.bisect_left(range(2, most), True, key=enough) if enough(most) else None

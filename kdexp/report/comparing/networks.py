@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
-from kdexp.report.comparing.agreement import teacher_folder
-from kdexp.report.reading.arrays import logits, predictions, right
+from kdexp.report.comparing.agreement import answers, teacher_folder
+from kdexp.report.reading.arrays import logits, right
 
 BINS = 15  # as in kdexp.evaluate.measures.calibration
 
@@ -30,39 +30,36 @@ def reliability(z: np.ndarray, correct: np.ndarray) -> Reliability:
 
 def pooled_reliability(runs: pd.DataFrame) -> dict[str, Reliability]:
     """Bins by `row`, pooling the images of its runs. Rows whose runs did not keep logits.npy and right.npy are left out."""
-    found: dict[str, list[Reliability]] = {}
+    by_row: dict[str, list[Reliability]] = {}
     for run in runs.itertuples():
         z, correct = logits(run.folder), right(run.folder, run.test_acc)
         if z is not None and correct is not None and len(z) == len(correct):
-            found.setdefault(run.row, []).append(reliability(z, correct))
-    return {row: Reliability(*(sum(parts) for parts in zip(*each))) for row, each in found.items()}
+            by_row.setdefault(run.row, []).append(reliability(z, correct))
+    return {row: Reliability(*(np.sum(part, axis=0) for part in zip(*bins))) for row, bins in by_row.items()}
 
 
-def teachers(mine: pd.DataFrame, runs: pd.DataFrame) -> dict[int, str]:
-    """Index of a run -> the folder of the teacher it is compared with, if that is among `runs`. mine: the finished runs of a
-    pair. A label-only student is compared with the teacher of the distilled students of its seed, else of the first seed."""
-    taught = mine[mine.teacher != ""].sort_values("seed")
-    found = {run.Index: teacher_folder(run, runs) for run in taught.itertuples()}
+def teachers(pair: pd.DataFrame, runs: pd.DataFrame) -> dict[int, str]:
+    """Index of a run -> the folder of the teacher it is compared with, if that is among `runs`. pair: the finished runs of
+    one. A label-only student is compared with the teacher of the distilled students of its seed, else of the first seed."""
+    taught = pair[pair.teacher != ""].sort_values("seed")
+    folders = {run.Index: teacher_folder(run, runs) for run in taught.itertuples()}
     by_seed: dict[int, str] = {}
-    for index, folder in found.items():
+    for index, folder in folders.items():
         if folder:
             by_seed.setdefault(taught.seed[index], folder)
     first = next(iter(by_seed.values()), None)
-    found |= {run.Index: by_seed.get(run.seed, first) for run in mine[mine.teacher == ""].itertuples()}
-    return {index: folder for index, folder in found.items() if folder}
+    folders |= {run.Index: by_seed.get(run.seed, first) for run in pair[pair.teacher == ""].itertuples()}
+    return {index: folder for index, folder in folders.items() if folder}
 
 
-def disagreements(mine: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+def disagreements(pair: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """(teacher's class, student's class) x rows: how many of 1,000 test images the teacher puts in one class and the
     student in the other, mean over seeds. Most frequent first, by the median over the rows, then the mean."""
-    counts, held = [], teachers(mine, runs)
-    for run in mine[mine.index.isin(list(held))].itertuples():
-        student, teacher = predictions(run.folder), predictions(held[run.Index])
-        if student is None or teacher is None or student.shape != teacher.shape or not student.size:
-            continue
+    counts = []
+    for run, student, teacher in answers(pair, teachers(pair, runs)):
         apart = student != teacher
-        pairs = pd.MultiIndex.from_arrays([teacher[apart], student[apart]], names=["teacher", "student"])
-        counts.append(pairs.value_counts().mul(1000 / len(student)).rename(run.row))
+        classes = pd.MultiIndex.from_arrays([teacher[apart], student[apart]], names=["teacher", "student"])
+        counts.append(classes.value_counts().mul(1000 / len(student)).rename(run.row))
     if not counts:
         return pd.DataFrame()
     table = pd.concat(counts, axis=1).fillna(0).T.groupby(level=0, sort=False).mean().T
@@ -83,18 +80,15 @@ class Correlations(NamedTuple):
     distance: float
 
 
-def correlations(mine: pd.DataFrame, runs: pd.DataFrame) -> dict[str, Correlations]:
+def correlations(pair: pd.DataFrame, runs: pd.DataFrame) -> dict[str, Correlations]:
     """For each row whose runs and teachers kept their logits (as in figure 3 of Tian et al. 2020, "Contrastive
     Representation Distillation")."""
-    held, of_teachers, found = teachers(mine, runs), {}, {}
-    for folder in dict.fromkeys(held.values()):
-        z = logits(folder)
-        of_teachers[folder] = None if z is None else correlation(z)
-    for run in mine[mine.index.isin(list(held))].itertuples():
-        z, theirs = logits(run.folder), of_teachers[held[run.Index]]
-        if z is not None and theirs is not None and z.shape[1] == len(theirs):
-            found.setdefault(run.row, []).append(correlation(z) - theirs)
+    folders, differences = teachers(pair, runs), dict[str, list[np.ndarray]]()
+    of_folder = {folder: None if (z := logits(folder)) is None else correlation(z) for folder in {*folders.values()}}
+    for run in pair[pair.index.isin(list(folders))].itertuples():
+        z, teacher = logits(run.folder), of_folder[folders[run.Index]]
+        if z is not None and teacher is not None and z.shape[1] == len(teacher):
+            differences.setdefault(run.row, []).append(correlation(z) - teacher)
     return {
-        row: Correlations(np.mean(all_seeds, axis=0), float(np.mean(np.abs(all_seeds))))
-        for row, all_seeds in found.items()
+        row: Correlations(np.mean(seeds, axis=0), float(np.mean(np.abs(seeds)))) for row, seeds in differences.items()
     }

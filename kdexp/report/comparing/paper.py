@@ -9,6 +9,7 @@ import pandas as pd
 from kdexp.report.comparing.across import ROPE, every_two
 from kdexp.report.comparing.block import rank
 from kdexp.report.comparing.table import is_percent, lower_is_better, method_setting_columns
+from kdexp.report.once import once
 from kdexp.report.reading.settings import BASELINE
 
 NETWORK = "model.student"  # the shared settings in which the pairs of one paper table may differ
@@ -22,18 +23,15 @@ def papers(table: pd.DataFrame, rope: float | None = None) -> list[pd.DataFrame]
 
     Pairs with another data set, recipe, precision or device go into another table: their gains are not one sample.
     """
-    found: dict[tuple, list[pd.DataFrame]] = {}
+    pairs: dict[tuple, list[pd.DataFrame]] = {}
     for _, rows in table.groupby("block", sort=False):
         if (rows.teacher != "").any():
-            shared = {
-                key: value
-                for key, value in json.loads(rows.shared_settings.iloc[0]).items()
-                if not key.startswith(NETWORK)
-            }
-            found.setdefault((rows.dataset.iloc[0], json.dumps(shared, sort_keys=True)), []).append(named(rows))
+            shared = json.loads(rows.shared_settings.iloc[0]).items()
+            rest = json.dumps({key: value for key, value in shared if not key.startswith(NETWORK)}, sort_keys=True)
+            pairs.setdefault((rows.dataset.iloc[0], rest), []).append(named(rows))
     if rope is None:
         rope = ROPE if len(table) and is_percent(table.metric.iloc[0]) else 0.0
-    return [joined(blocks).assign(rope=rope) for blocks in found.values()]
+    return [joined(blocks).assign(rope=rope) for blocks in pairs.values()]
 
 
 def named(rows: pd.DataFrame) -> pd.DataFrame:
@@ -86,12 +84,13 @@ def baseline(paper: pd.DataFrame) -> str | None:
 
 def gains(paper: pd.DataFrame) -> pd.DataFrame:
     """(method, pair): gain over the baseline, for complete cells; the baseline itself has no row."""
-    values, control = means(paper), baseline(paper)
-    if control is None:
+    values, none = means(paper), baseline(paper)
+    if none is None:
         return values.iloc[:0] * np.nan
-    return (values - values.loc[control]).drop(index=control)
+    return (values - values.loc[none]).drop(index=none)
 
 
+@once
 def every_two_of(paper: pd.DataFrame) -> pd.DataFrame:
     """What holds across these pairs for every two methods (kdexp/report/comparing/across.py)."""
     return every_two(means(paper), baseline(paper), paper.rope.iloc[0])

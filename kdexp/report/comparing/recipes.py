@@ -38,12 +38,12 @@ def families(table: pd.DataFrame) -> list[pd.DataFrame]:
     """One frame for each group of two or more blocks with the same pair, data and hardware that differ only in the recipe:
     their rows, with `method` (the row's name in all of them), `place` (its position), `pair` (number of the recipe) and
     `under` (its name). Empty if there are none. Blocks without exactly one baseline have no gains and are left out."""
-    found: dict[tuple, list[pd.DataFrame]] = {}
+    groups: dict[tuple, list[pd.DataFrame]] = {}
     for _, rows in table.groupby("block", sort=False):
         if rows.gain.notna().any() and not rows.weights.any():
             key = (rows.dataset.iloc[0], rows.teacher.max(), rows.student.iloc[0], _rest(_shared(rows)))
-            found.setdefault(key, []).append(named(rows))
-    return [_labeled(joined(blocks)) for blocks in found.values() if len(blocks) > 1]
+            groups.setdefault(key, []).append(named(rows))
+    return [_labeled(joined(blocks)) for blocks in groups.values() if len(blocks) > 1]
 
 
 def _shared(rows: pd.DataFrame) -> dict:
@@ -65,10 +65,10 @@ def _rest(settings: dict) -> str:
 def _labeled(family: pd.DataFrame) -> pd.DataFrame:
     """With `under`: crd240, or the settings that tell the recipes apart if the name does not."""
     recipes = [_of_recipe(_shared(rows)) for _, rows in family.groupby("pair")]
-    names = [str(one.get("recipe")) for one in recipes]
+    names = [str(settings.get("recipe")) for settings in recipes]
     if len(set(names)) < len(names):
         keys = differing(recipes)
-        names = [" ".join(f"{key}={one.get(key)}" for key in keys) for one in recipes]
+        names = [" ".join(f"{key}={settings.get(key)}" for key in keys) for settings in recipes]
     return family.assign(under=family.pair.map(dict(enumerate(names))))
 
 
@@ -80,8 +80,9 @@ def recipes(family: pd.DataFrame) -> list[str]:
 def compared(family: pd.DataFrame) -> pd.DataFrame:
     """The rows used for the interaction: complete ones that share their seeds with a complete baseline."""
     whole = family.ranked & np.isfinite(family.sigma) & (family.test != "Welch: unpaired")
-    control, taught = whole & (family.distill == BASELINE), whole & (family.distill != BASELINE)
-    return family[whole & family.pair.isin(family.pair[control]) & family.pair.isin(family.pair[taught])]
+    baseline = family.distill == BASELINE
+    both = family.pair.isin(family.pair[whole & baseline]) & family.pair.isin(family.pair[whole & ~baseline])
+    return family[whole & both]
 
 
 def everywhere(family: pd.DataFrame) -> list[str]:
@@ -96,40 +97,38 @@ def changes(family: pd.DataFrame) -> pd.DataFrame:
     `other`, in units of the metric), low, high (jointly 95 %), p (adjusted for all of them), df. Empty if nothing can be
     claimed."""
     rows = compared(family).sort_values(["place", "pair"]).reset_index(drop=True)
-    control = {row.pair: row.Index for row in rows.itertuples() if row.distill == BASELINE}
-    found, contrasts = [], []
-    for method, mine in rows[rows.distill != BASELINE].groupby("method", sort=False):
-        for (first, one, other), (second, two, under) in itertools.combinations(
-            zip(mine.index, mine.pair, mine.under), 2
-        ):
+    baseline = {row.pair: row.Index for row in rows.itertuples() if row.distill == BASELINE}
+    names, contrasts = [], []
+    for method, cells in rows[rows.distill != BASELINE].groupby("method", sort=False):
+        for first, second in itertools.combinations(cells.itertuples(), 2):
             contrast = np.zeros(len(rows))
-            contrast[[second, control[one]]], contrast[[first, control[two]]] = 1, -1
+            contrast[[second.Index, baseline[first.pair]]], contrast[[first.Index, baseline[second.pair]]] = 1, -1
             contrasts.append(contrast)
-            found.append({"method": method, "under": under, "other": other})
+            names.append({"method": method, "under": second.under, "other": first.under})
     columns = ["method", "under", "other", "difference", "low", "high", "p", "df"]
-    if not found:
+    if not names:
         return pd.DataFrame(columns=columns)
-    return pd.DataFrame(found).assign(**_together(np.array(contrasts), rows, LEVEL))[columns]
+    return pd.DataFrame(names).assign(**_together(np.array(contrasts), rows, LEVEL))[columns]
 
 
 def _together(contrasts: np.ndarray, rows: pd.DataFrame, level: float) -> dict[str, np.ndarray]:
     """Contrasts (count, rows) of the rows' means: difference, low, high, p, jointly at `level`, and df, each (count,)."""
     wide, n = rows.wide.to_numpy(bool), rows.n.to_numpy(float)
-    control = (rows.distill == BASELINE).to_numpy()
+    baseline = (rows.distill == BASELINE).to_numpy()
     variance = np.where(wide, rows["std"], rows.sigma) ** 2 * (1 - rows.saved.to_numpy()) / n
-    apart = wide | (control & rows.noisy.to_numpy(bool))
+    apart = wide | (baseline & rows.noisy.to_numpy(bool))
     source = np.where(apart, -1 - np.arange(len(rows)), rows.pair)  # from the block or from the row itself
     estimates = source[:, None] == np.unique(source)
-    df = np.array([np.where(wide, n - 1, rows.df)[one].max() for one in estimates.T])
+    df = np.array([np.where(wide, n - 1, rows.df)[estimate].max() for estimate in estimates.T])
     shares = contrasts**2 * variance @ estimates
     own = shares.sum(1) ** 2 / (shares**2 / df).sum(1)
-    error, difference = np.sqrt(shares.sum(1)), contrasts @ np.where(control, rows.baseline, rows["mean"])
+    error, difference = np.sqrt(shares.sum(1)), contrasts @ np.where(baseline, rows.baseline, rows["mean"])
     if len(contrasts) > MANY:
         half, p = sidak(difference / error, own, level)
     else:
         correlation = contrasts * variance @ contrasts.T / np.outer(error, error)
-        half = np.array([critical(correlation, float(one), level) for one in own.round(6)])
-        p = np.array([tail(abs(t), correlation, one)[0] for t, one in zip(difference / error, own)])
+        half = np.array([critical(correlation, float(its_df), level) for its_df in own.round(6)])
+        p = np.array([tail(abs(t), correlation, its_df)[0] for t, its_df in zip(difference / error, own)])
     half = half * error
     return {"difference": difference, "low": difference - half, "high": difference + half, "p": p, "df": own}
 
@@ -137,16 +136,16 @@ def _together(contrasts: np.ndarray, rows: pd.DataFrame, level: float) -> dict[s
 def order(family: pd.DataFrame) -> pd.DataFrame:
     """One row for every two of `everywhere` and each recipe: first, second, under, difference (mean of first minus mean of
     second), low, high (jointly 95 %), better (1: first is better for certain, -1: second is, 0: cannot tell)."""
-    some, rows, found = everywhere(family), compared(family), []
+    methods, rows, frames = everywhere(family), compared(family), []
     level = 1 - (1 - LEVEL) ** (1 / max(rows.pair.nunique(), 1))
-    two = list(itertools.combinations(some, 2))
-    for _, block in rows[rows.method.isin(some)].groupby("pair") if two else ():
+    two = list(itertools.combinations(methods, 2))
+    for _, block in rows[rows.method.isin(methods)].groupby("pair") if two else ():
         names = block.method.to_numpy()
         contrasts = np.array([(names == first) * 1.0 - (names == second) for first, second in two])
         frame = pd.DataFrame(two, columns=["first", "second"]).assign(under=block.under.iloc[0])
-        found.append(frame.assign(**_together(contrasts, block, level)))
+        frames.append(frame.assign(**_together(contrasts, block, level)))
     columns = ["first", "second", "under", "difference", "low", "high"]
-    frame = pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame(columns=columns)
+    frame = pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
     sign = -1 if len(family) and lower_is_better(family.metric.iloc[0]) else 1
     return frame.assign(better=sign * ((frame.low > 0).astype(int) - (frame.high < 0).astype(int)))
 
@@ -155,9 +154,9 @@ def places(order: pd.DataFrame) -> pd.DataFrame:
     """One row for every two of `order`: first, second, verdict ("swapped": each is better for certain under some recipe;
     "kept": the same one is better for certain under every recipe; "open"), crossed (whether the order of their means changes
     between recipes)."""
-    found = []
+    verdicts = []
     for (first, second), rows in order.groupby(["first", "second"], sort=False):
         signs = set(rows.better)
         verdict = "swapped" if signs >= {1, -1} else "kept" if signs in ({1}, {-1}) else "open"
-        found.append((first, second, verdict, bool(rows.difference.min() < 0 < rows.difference.max())))
-    return pd.DataFrame(found, columns=["first", "second", "verdict", "crossed"])
+        verdicts.append((first, second, verdict, bool(rows.difference.min() < 0 < rows.difference.max())))
+    return pd.DataFrame(verdicts, columns=["first", "second", "verdict", "crossed"])

@@ -34,20 +34,8 @@ LOWER_IS_BETTER = ("errors", "loss", "seconds", "memory", "params", "ece", "brie
 CLASS = "class_acc."  # and the class: of runs with omitted classes
 FIRST = ["dataset", "teacher", "student", "distill", "n", "mean", "std"]
 LAST = [
-    *(
-        "label",
-        "of",
-        "state",
-        "teacher_acc",
-        "teacher_accs",
-        "baseline",
-        "gain",
-        "low",
-        "high",
-        "p",
-        "test",
-        "paired_p",
-    ),
+    *("label", "of", "state", "teacher_acc", "teacher_accs"),
+    *("baseline", "gain", "low", "high", "p", "test", "paired_p"),
     *("over_kd", "over_kd_low", "over_kd_high", "over_kd_p", "best", "metric", "over", "sigma", "df", "resolves"),
     *IMAGES,
     *("note", "variant"),
@@ -102,9 +90,8 @@ def summarize(
     blocks = [block(group, baselines.get(("", "", key), []), *how) for (*_, key), group in taught.items()]
     used = {key for *_, key in taught}
     blocks += [block([], group, *how) for (*_, key), group in baselines.items() if key not in used]
-    rows = [
-        {**row, "block": number, "metric": metric, "over": over} for number, some in enumerate(blocks) for row in some
-    ]
+    same = {"metric": metric, "over": over}
+    rows = [{**row, "block": number, **same} for number, of_block in enumerate(blocks) for row in of_block]
     table = _with_settings(pd.DataFrame(rows))
     if over == "images" and table.test_images.isna().all():
         raise ValueError(
@@ -127,7 +114,7 @@ def _measured(runs: pd.DataFrame, metric: str, over: str) -> list[dict]:
         raise ValueError(f"--metric {metric}: no run has this number. There are: {', '.join(numbers)}")
     _check_share(runs, metric)
     value = pd.to_numeric(runs[metric], errors="coerce").replace([np.inf, -np.inf], np.nan).astype(float)
-    teacher_acc = pd.to_numeric(runs.get("teacher_test_acc"), errors="coerce") if "teacher_test_acc" in runs else np.nan
+    teacher_acc = pd.to_numeric(runs.get("teacher_test_acc", np.nan), errors="coerce")
     # a notebook's frame may lack these
     usual = {"variant": "", "taught_by": "", "weights": "", "words": "[]", "replaced": False}
     more = {name: runs[name].fillna("") if name in runs else value for name, value in usual.items()}
@@ -188,7 +175,7 @@ def _draw(own: str) -> tuple[str, str]:
 def _with_settings(table: pd.DataFrame) -> pd.DataFrame:
     """Add a column for each setting that differs among the rows of a pair (shared_settings) or among rows of one method
     (method_settings); empty where it does not apply."""
-    found: dict[str, dict] = {}
+    columns: dict[str, dict] = {}
     for keys, column in (
         (["dataset", "student"], "shared_settings"),
         (["dataset", "teacher", "student", "distill"], "method_settings"),
@@ -196,12 +183,10 @@ def _with_settings(table: pd.DataFrame) -> pd.DataFrame:
         for _, rows in table.groupby(keys, sort=False):
             parsed = {text: json.loads(text) for text in rows[column].unique()}
             for name in differing(list(parsed.values())):
-                found.setdefault(name, {}).update(
-                    {index: parsed[text].get(name) for index, text in rows[column].items()}
-                )
-    return table.assign(
-        **{name: pd.Series(values, dtype=object).reindex(table.index) for name, values in found.items()}
-    )
+                values = {index: parsed[text].get(name) for index, text in rows[column].items()}
+                columns.setdefault(name, {}).update(values)
+    series = {name: pd.Series(values, dtype=object) for name, values in columns.items()}
+    return table.assign(**{name: values.reindex(table.index) for name, values in series.items()})
 
 
 def setting_columns(table: pd.DataFrame) -> list[str]:

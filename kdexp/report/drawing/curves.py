@@ -12,23 +12,26 @@ def learning_curves(rows: pd.DataFrame, runs: pd.DataFrame, epochs: pd.DataFrame
     panel zooms in on the last third of the epochs and the methods near the median."""
     figure = Figure(figsize=(7.2, 3.2))
     axes = figure.subplots(1, 2, width_ratios=(3, 2))
-    mine = labelled(rows, runs)
-    values = epochs.merge(mine[["row", "distill"]], left_on="run", right_index=True)
+    finished = labelled(rows, runs)
+    values = epochs.merge(finished[["row", "distill"]], left_on="run", right_index=True)
     seeds = values.groupby(["row", "epoch"]).test_acc.agg(["mean", "min", "max"])
-    for position, name in enumerate(mine.row.unique()):
+    for position, (name, distill) in enumerate(finished.groupby("row", sort=False).distill.first().items()):
         if name not in seeds.index:
             continue
-        some, look = seeds.loc[name], style(mine.distill[mine.row == name].iloc[0], position)
+        curve, look = seeds.loc[name], style(distill, position)
         for part in axes:
-            part.plot(some["mean"], label=name, linewidth=1.4, **look, markersize=4, markevery=(position * 0.012, 0.12))
-            part.fill_between(some.index, some["min"], some["max"], color=look["color"], alpha=0.12, linewidth=0)
+            part.plot(
+                curve["mean"], label=name, linewidth=1.4, **look, markersize=4, markevery=(position * 0.012, 0.12)
+            )
+            part.fill_between(curve.index, curve["min"], curve["max"], color=look["color"], alpha=0.12, linewidth=0)
     for part in axes:
         reference_lines(part.axhline, rows, baseline=False)
         part.set_xlabel("epoch")
         part.xaxis.get_major_locator().set_params(integer=True)
         part.margins(x=0.01)
     late = seeds[seeds.index.get_level_values("epoch") > values.epoch.max() * 2 / 3]
-    last = late[late.index.get_level_values("row").isin(_near_rows(late))]
+    means = late["mean"].groupby(level="row").mean()
+    last = late[late.index.get_level_values("row").isin(means[close_to_most(means)].index)]
     if len(last):
         first, end = last.index.get_level_values("epoch").min(), values.epoch.max()
         axes[1].set_xlim(first - (first == end) / 2, end + (first == end) / 2)
@@ -36,8 +39,3 @@ def learning_curves(rows: pd.DataFrame, runs: pd.DataFrame, epochs: pd.DataFrame
     axes[0].set(ylabel="test accuracy, %", title=labels.title(rows))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
     return figure
-
-
-def _near_rows(late: pd.DataFrame) -> list[str]:
-    means = late["mean"].groupby(level="row").mean()
-    return list(means[close_to_most(means)].index)

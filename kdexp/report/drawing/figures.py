@@ -1,5 +1,6 @@
 """Figures for print: every function takes frames and returns a matplotlib Figure; `draw` makes all figures of a table."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,26 +31,28 @@ def draw(
     runs: pd.DataFrame,
     epochs: pd.DataFrame,
     data: str | None = None,
-    papers: list[pd.DataFrame] = (),
+    papers: Sequence[pd.DataFrame] = (),
     published: pd.DataFrame | None = None,
 ) -> Drawn:
     """Every figure of a table. data: the folder of the data sets, for gains per class and attention maps. papers: tables
     whose pairs are compared together. published: our cells next to published ones."""
-    figures, lacking = {}, {}
+    figures: dict[str, Figure | None] = {}
+    lacking: dict[str, list[str]] = {}
     with matplotlib.rc_context(STYLE):
         for rows in labels.blocks(table) if len(epochs) else ():  # a published table has no epochs
             place = labels.place(rows)
             if not labels.teacher_of(rows):
                 figures[f"curves_{place}"] = learning_curves(rows, runs, epochs) if rows.n[0] else None
                 continue
-            found, lacking[place] = of_pair(rows, runs, epochs, data)
-            figures |= {f"{name}_{place}": one for name, one in found.items()}
+            drawn, lacking[place] = of_pair(rows, runs, epochs, data)
+            figures |= {f"{name}_{place}": figure for name, figure in drawn.items()}
         if any(rows.gain.notna().any() for rows in labels.pairs(table)):
             figures["gains"] = gains(table)
         if published is not None:
             figures["gains_against_published"] = gains_against(published)
         for number, paper in enumerate(papers):
-            figures |= {f"{name}_{paper.dataset.iloc[0]}_{number}": one for name, one in of_pairs(paper).items()}
+            drawn, place = of_pairs(paper), f"{paper.dataset.iloc[0]}_{number}"
+            figures |= {f"{name}_{place}": figure for name, figure in drawn.items()}
     return Drawn({name: figure for name, figure in figures.items() if figure}, lacking)
 
 
@@ -57,29 +60,29 @@ def of_pair(
     rows: pd.DataFrame, runs: pd.DataFrame, epochs: pd.DataFrame, data: str | None
 ) -> tuple[dict[str, Figure | None], list[str]]:
     """(the figures of one pair by name, sentences on what could not be drawn)."""
-    mine, title = labelled(rows, runs), labels.title(rows)
-    if mine.empty:
+    finished, title = labelled(rows, runs), labels.title(rows)
+    if finished.empty:
         return {}, []
-    figures = {
+    figures: dict[str, Figure | None] = {
         "accuracy": accuracy(rows, runs),
         "curves": learning_curves(rows, runs, epochs),
         "cost": cost(rows, runs),
         "agreement": agreement_figure(rows, runs),
     }
-    classes = agreement_per_class(pd.concat([mine, runs[(runs.teacher == "") & ~runs.index.isin(mine.index)]]))
+    classes = agreement_per_class(pd.concat([finished, runs[(runs.teacher == "") & ~runs.index.isin(finished.index)]]))
     if len(classes):
         figures["agreement_per_class"] = per_class(classes, "agreement with the teacher, %", title)
     more, lacking = networks.of_pair(rows, runs, data)
     try:
-        gained = gain_per_class(mine, labels_of(mine.iloc[0], data)) if data else []
+        gained = gain_per_class(finished, labels_of(finished.iloc[0], data)) if data else pd.DataFrame()
     except ValueError as error:
-        gained, lacking = [], [f"No gains per class: {error}", *lacking]
+        gained, lacking = pd.DataFrame(), [f"No gains per class: {error}", *lacking]
     if len(gained):
         figures["gain_per_class"] = per_class(gained, "gain over none, points", title)
     return figures | more, lacking
 
 
-def of_pairs(paper: pd.DataFrame) -> dict[str, Figure]:
+def of_pairs(paper: pd.DataFrame) -> dict[str, Figure | None]:
     """The figures over all pairs of a paper; none if there is only one pair."""
     if not many(paper):
         return {}

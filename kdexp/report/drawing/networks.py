@@ -4,8 +4,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from kdexp.report.comparing.networks import correlations, disagreements, pooled_reliability, teachers
-from kdexp.report.drawing.attention_figure import attention_figure
-from kdexp.report.drawing.network_figures import correlation_maps, disagreement_map, reliability_diagrams
+from kdexp.report.drawing.network_figures import (
+    attention_figure,
+    correlation_maps,
+    disagreement_map,
+    reliability_diagrams,
+)
 from kdexp.report.drawing.style import labelled
 from kdexp.report.showing import labels
 
@@ -14,20 +18,18 @@ IMAGES = 6  # methods whose attention maps are drawn
 
 def of_pair(rows: pd.DataFrame, runs: pd.DataFrame, data: str | None) -> tuple[dict[str, Figure], list[str]]:
     """(figures by name, sentences on what could not be drawn and why). data: the folder of the data sets."""
-    mine, title = labelled(rows, runs), labels.title(rows)
-    held = teachers(mine, runs)
-    teacher = runs[runs.folder.isin(held.values())].assign(row=f"teacher {labels.teacher_of(rows)}")
-    figures, lacking = {}, []
-    both = pd.concat([teacher, mine])
+    finished, title, name = labelled(rows, runs), labels.title(rows), labels.teacher_of(rows)
+    teacher = runs[runs.folder.isin(teachers(finished, runs).values())].assign(row=f"teacher {name}")
+    figures: dict[str, Figure] = {}
+    both = pd.concat([teacher, finished])
     bins = pooled_reliability(both)
     if bins:
         ece = {} if "ece" not in both else both.groupby("row").ece.mean().dropna().to_dict()
         figures["reliability"] = reliability_diagrams(bins, ece, title)
-    lacking += _without_logits(both, set(bins))
+    lacking = _without_logits(both, set(bins))
     if teacher.empty:
-        name = labels.teacher_of(rows)
         lacking.append(f"There is no record of {name} itself, so no student is compared with its teacher.")
-    apart, related = disagreements(mine, runs), correlations(mine, runs)
+    apart, related = disagreements(finished, runs), correlations(finished, runs)
     figures |= {"disagreements": disagreement_map(apart, title)} if len(apart) else {}
     figures |= {"correlations": correlation_maps(related, title)} if related else {}
     attention = _attention(both, data, title, lacking)

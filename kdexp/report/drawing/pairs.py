@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from kdexp.report.comparing.across import LEVEL, against
 from kdexp.report.comparing.paper import baseline, every_two_of, gains, means, names
 from kdexp.report.comparing.table import is_percent
-from kdexp.report.drawing.style import GREY, new_figure, style
+from kdexp.report.drawing.style import GREY, beside_edge, ink, new_figure, style
 from kdexp.report.showing import labels
 from kdexp.report.showing.labels import probability
 from kdexp.report.showing.overall import sorted_by_gain
@@ -26,9 +26,10 @@ def matrix(paper: pd.DataFrame) -> Figure:
     image = axes.imshow(values, vmin=-far, vmax=far, cmap="PuOr")
     for (row, column), value in np.ndenumerate(values.to_numpy()):
         if np.isfinite(value):
-            one = rows[order[row]].loc[order[column]]
-            text = f"{value:+.2f}\n{one.losses}-{one.ties}-{one.wins}\n{_p(one.holm)}"
-            axes.text(column, row, text, **_ink(image, value), weight="bold" if one.holm < LEVEL else "normal")
+            duel = rows[order[row]].loc[order[column]]
+            text = f"{value:+.2f}\n{duel.losses}-{duel.ties}-{duel.wins}\n{_p(duel.holm)}"
+            weight = "bold" if duel.holm < LEVEL else "normal"
+            axes.text(column, row, text, **ink(image, value), fontsize=6, weight=weight)
     mean = dict(zip(order, values[baseline(paper)])) | {baseline(paper): 0.0}
     ticks = [f"{name}\n{mean[name]:+.2f}" if np.isfinite(mean[name]) else name for name in order]
     axes.set_yticks(range(len(order)), ticks)
@@ -43,12 +44,6 @@ def matrix(paper: pd.DataFrame) -> Figure:
 def _p(holm: float) -> str:
     text = probability(holm)
     return f"p {text}" if text.startswith("<") else f"p={text}" if text else ""
-
-
-def _ink(image, value: float) -> dict:
-    red, green, blue, _ = image.cmap(image.norm(value))
-    dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
-    return {"ha": "center", "va": "center", "fontsize": 6, "color": "white" if dark else "black"}
 
 
 def over_pairs(paper: pd.DataFrame) -> Figure:
@@ -72,10 +67,7 @@ def over_pairs(paper: pd.DataFrame) -> Figure:
             if len(out):
                 axes.plot(edge, position - 0.18, mark, color=look["color"], markersize=6, clip_on=False)
                 text = f"{len(out)} of {len(values)}, to {out.min() if mark == '<' else out.max():+.1f}"
-                place = {"ha": "left" if mark == "<" else "right", "fontsize": 7, "va": "center"}
-                axes.annotate(
-                    text, (edge, position - 0.18), (7 if mark == "<" else -7, 0), textcoords="offset points", **place
-                )
+                beside_edge(axes, text, (edge, position - 0.18), 7 if mark == "<" else -7, fontsize=7)
     axes.axvline(0, color="black", linewidth=1)
     axes.axvspan(-paper.rope.iloc[0], paper.rope.iloc[0], color=GREY, alpha=0.2, linewidth=0)
     axes.set_xlim(low, high)
@@ -105,8 +97,8 @@ def heat_map(paper: pd.DataFrame) -> Figure:
     image = axes.imshow(gained, vmin=-far, vmax=far, cmap="PuOr", aspect="auto")
     for (row, column), value in np.ndenumerate(gained.to_numpy()):
         known = np.isfinite(value)
-        text, ink = (f"{value:+.1f}", _ink(image, value)) if known else ("×", _ink(image, 0) | {"color": GREY})
-        axes.text(column, row, text, **(ink | {"fontsize": 7}))
+        look = ink(image, value) if known else ink(image, 0) | {"color": GREY}
+        axes.text(column, row, f"{value:+.1f}" if known else "×", fontsize=7, **look)
     axes.set_yticks(range(len(gained)), gained.index)
     axes.set_xticks(range(gained.shape[1]), [name.replace(" -> ", "\n") for name in names(paper)], fontsize=7)
     axes.spines[:].set_visible(False)

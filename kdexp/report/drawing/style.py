@@ -4,10 +4,13 @@ The colors are Okabe & Ito's (2008), which color-blind readers can tell apart. E
 style in all figures, so that they also work in grayscale.
 """
 
-import matplotlib
+from typing import Any
+
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from kdexp.report.comparing.block import ORDER
 from kdexp.report.showing import labels
@@ -28,7 +31,7 @@ STYLE = {
 GREY = "#767676"
 
 
-def style(distill: str, position: int) -> dict:
+def style(distill: str, position: int) -> dict[str, Any]:
     """Color, marker and line style of a method; methods beyond the seven cycle through the styles."""
     index = ORDER.index(distill) if distill in ORDER else len(ORDER) + position
     number = index % len(COLORS)
@@ -42,24 +45,25 @@ def style(distill: str, position: int) -> dict:
 def labelled(rows: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """The finished runs of a block, in the order of its rows, with the name of their row as `row`."""
     first = rows.iloc[0]
-    mine = runs[
-        (runs.dataset == first.dataset)
-        & (runs.student == first.student)
-        & (runs.shared_settings == first.shared_settings)
-    ]
-    mine = mine[mine.teacher.isin([labels.teacher_of(rows), ""]) & (mine.status == "done")]
-    mine = mine[mine.weights.isin([rows.weights.max(), ""])]
+    same = runs.status == "done"
+    for key in ("dataset", "student", "shared_settings"):
+        same &= runs[key] == first[key]
+    same &= runs.teacher.isin([labels.teacher_of(rows), ""]) & runs.weights.isin([rows.weights.max(), ""])
     names = {(row.distill, row.method_settings): labels.name(row, rows) for _, row in rows.iterrows()}
-    order = list(dict.fromkeys(names.values()))
-    mine = mine.assign(row=[names.get((run.distill, run.method_settings), run.label) for run in mine.itertuples()])
-    return mine.sort_values(
-        "row", key=lambda row: row.map({name: index for index, name in enumerate(order)}), kind="stable"
-    )
+    place = {name: index for index, name in enumerate(dict.fromkeys(names.values()))}
+    row = [names.get((run.distill, run.method_settings), run.label) for run in runs[same].itertuples()]
+    return runs[same].assign(row=row).sort_values("row", key=lambda row: row.map(place), kind="stable")
 
 
-def new_figure(height: float = 3.4) -> tuple[Figure, matplotlib.axes.Axes]:
+def new_figure(height: float = 3.4) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(6.3, height))
     return figure, figure.add_subplot()
+
+
+def beside_edge(axes: Axes, text: str, place: tuple[float, float], shift: float, **font) -> None:
+    """Write what lies beyond the axis next to its mark, `shift` points to the right of it."""
+    side = "left" if shift > 0 else "right"
+    axes.annotate(text, place, (shift, 0), textcoords="offset points", va="center", ha=side, **font)
 
 
 def reference_lines(draw, rows: pd.DataFrame, baseline: bool = True) -> None:
@@ -75,6 +79,13 @@ def close_to_most(values: pd.Series) -> pd.Series:
     """Mask of the values that are not eight times as far from the median as is typical."""
     distance = (values - values.median()).abs()
     return distance <= max(8 * distance.median(), 1e-9)
+
+
+def ink(image: AxesImage, value: float) -> dict[str, Any]:
+    """How to write into a cell of a heat map: white on dark colors."""
+    red, green, blue, _ = image.to_rgba(np.asarray(value))
+    dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
+    return {"ha": "center", "va": "center", "color": "white" if dark else "black"}
 
 
 def padded(values: pd.Series) -> tuple[float, float]:

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import io
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -38,7 +39,7 @@ def write(
     drawn: Drawn,
     left_out: list[str],
     against: bool = False,
-    papers: list[pd.DataFrame] = (),
+    papers: Sequence[pd.DataFrame] = (),
 ) -> Path:
     """Write the page to `path` and return it. against: compare with published numbers. papers: tables whose pairs are
     compared together, shown before the single pairs."""
@@ -58,7 +59,7 @@ def write(
         pairs=pairs,
         papers=over_pairs,
         recipes=sections(table),
-        figures=[one for one in images.items() if len(pairs) > 1 and one[0] not in shown],
+        figures=[item for item in images.items() if len(pairs) > 1 and item[0] not in shown],
         failed=[_failed(run) for run in runs[runs.status != "done"].head(200).itertuples()],
         left_out=left_out,
         run_columns=COLUMNS,
@@ -85,14 +86,8 @@ def _pair(rows: pd.DataFrame, runs: pd.DataFrame, images: dict[str, str], lackin
     metric = rows.metric.iloc[0]
     best, sentence = findings.verdict(rows)
     shown = display(rows)
-    numbers = {
-        "mean": rows["mean"],
-        "std": rows["std"],
-        "n": rows.n,
-        "gain over none": rows.gain,
-        "p": rows.p,
-        "over KD": rows.over_kd,
-    }
+    numbers = {"mean": rows["mean"], "std": rows["std"], "n": rows.n}
+    numbers |= {"gain over none": rows.gain, "p": rows.p, "over KD": rows.over_kd}
     shown["paired t, p"] = rows.paired_p.map(probability)
     shown["test"] = rows.test
     cells = [
@@ -100,10 +95,8 @@ def _pair(rows: pd.DataFrame, runs: pd.DataFrame, images: dict[str, str], lackin
         for index, row in shown.iterrows()
     ]
     networks = report_networks.of_pair(rows, runs, images, lacking)
-    apart = {name for name, *_ in networks["figures"]}
-    mine = [
-        (name, source) for name, source in images.items() if name.endswith(labels.place(rows)) and name not in apart
-    ]
+    apart, place = {name for name, *_ in networks["figures"]}, labels.place(rows)
+    figures = [(name, source) for name, source in images.items() if name.endswith(place) and name not in apart]
     return {
         "dataset": rows.dataset[0],
         "teacher": labels.teacher_of(rows),
@@ -111,9 +104,7 @@ def _pair(rows: pd.DataFrame, runs: pd.DataFrame, images: dict[str, str], lackin
         "best": "" if best is None else labels.name(best, rows),
         "mean": "" if best is None else number(best["mean"], metric),
         "gain": "" if best is None else number(best.gain, metric, "+"),
-        "interval": ""
-        if best is None or pd.isna(best.low)
-        else f"{number(best.low, metric, '+')} .. {number(best.high, metric, '+')}",
+        "interval": "" if best is None or pd.isna(best.low) else labels.interval(best.low, best.high, metric),
         "cautions": cautions(rows),
         "verdict": sentence,
         "heading": labels.heading(rows),
@@ -121,19 +112,19 @@ def _pair(rows: pd.DataFrame, runs: pd.DataFrame, images: dict[str, str], lackin
         "columns": list(shown.columns),
         "rows": [{"best": bool(is_best), "cells": row} for is_best, row in zip(rows.best, cells)],
         "said": [*remarks(rows), *findings.commands(rows)],
-        "figures": mine,
+        "figures": figures,
         "networks": networks,
         "text": " ".join([labels.heading(rows), labels.circumstances(rows), *rows.label, *rows.distill]),
     }
 
 
 def _published(rows: pd.DataFrame, against: bool) -> dict:
-    found = beside.beside(rows) if against else pd.DataFrame()
-    if found.empty:
+    cells = beside.beside(rows) if against else pd.DataFrame()
+    if cells.empty:
         return {}
-    shown = beside.text(found)
-    lines = list(zip(found.same_recipe, shown.itertuples(index=False)))
-    return {"published": {"columns": list(shown.columns), "rows": lines, "below": beside.words_below(found)}}
+    shown = beside.text(cells)
+    lines = list(zip(cells.same_recipe, shown.itertuples(index=False)))
+    return {"published": {"columns": list(shown.columns), "rows": lines, "below": beside.words_below(cells)}}
 
 
 def _failed(run) -> dict:

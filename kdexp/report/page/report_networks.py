@@ -42,8 +42,7 @@ def of_pair(rows: pd.DataFrame, runs: pd.DataFrame, images: dict[str, str], lack
     place = labels.place(rows)
     if place not in lacking:  # nothing was drawn: published numbers come without networks
         return {"figures": []}
-    mine = labelled(rows, runs)
-    columns, table, unknown = _numbers(mine, runs, labels.teacher_of(rows))
+    columns, table, unknown = _numbers(labelled(rows, runs), runs, labels.teacher_of(rows))
     names = {f"{name}_{place}": caption for name, caption in CAPTIONS.items()}
     return {
         "figures": [(name, images[name], caption) for name, caption in names.items() if name in images],
@@ -53,10 +52,12 @@ def of_pair(rows: pd.DataFrame, runs: pd.DataFrame, images: dict[str, str], lack
     }
 
 
-def _numbers(mine: pd.DataFrame, runs: pd.DataFrame, teacher: str) -> tuple[list[str], list[list[tuple]], list[str]]:
+def _numbers(
+    finished: pd.DataFrame, runs: pd.DataFrame, teacher: str
+) -> tuple[list[str], list[list[tuple]], list[str]]:
     """(column heads, rows of (text, value), sentences on what the records lack). The teacher comes first."""
-    own = runs[runs.folder.isin(teachers(mine, runs).values())]
-    both = pd.concat([own.assign(row=f"teacher {teacher}"), mine])
+    own = runs[runs.folder.isin(teachers(finished, runs).values())]
+    both = pd.concat([own.assign(row=f"teacher {teacher}"), finished])
     there = [key for key in COLUMNS if key in both and both[key].notna().any()]
     lines, unknown = [], []
     for name, group in both.groupby("row", sort=False):
@@ -64,11 +65,8 @@ def _numbers(mine: pd.DataFrame, runs: pd.DataFrame, teacher: str) -> tuple[list
             unknown.append(name)
         else:
             lines.append([(name, None), *(_cell(group[key].dropna(), key) for key in there)])
-    said = []
-    if unknown:
-        said = [
-            f"Not in this table, because they were trained before kdexp recorded calibration and fidelity: {labels.listed(unknown)}."
-        ]
+    why = "they were trained before kdexp recorded calibration and fidelity"
+    said = [f"Not in this table, because {why}: {labels.listed(unknown)}."] if unknown else []
     return ["", *(COLUMNS[key] for key in there)], lines, said
 
 

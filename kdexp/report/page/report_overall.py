@@ -1,5 +1,7 @@
 """The top of the page: which method is best over all pairs, and can it be believed?"""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from kdexp.report.showing import labels, overall
@@ -8,9 +10,9 @@ from kdexp.report.showing.paper import ABSENT, notes, parts, title
 FIRST = ("matrix", "over_pairs", "heat_map")  # the figures over all pairs, in the order they are shown
 
 
-def papers(found: list[pd.DataFrame], drawn: dict[str, str]) -> list[dict]:
+def papers(pages: Sequence[pd.DataFrame], drawn: dict[str, str]) -> list[dict]:
     """The data for report.html about each paper with more than one pair. drawn: figures as data URIs by name."""
-    return [_paper(page, number, drawn) for number, page in enumerate(found) if overall.many(page)]
+    return [_paper(page, number, drawn) for number, page in enumerate(pages) if overall.many(page)]
 
 
 def _paper(page: pd.DataFrame, number: int, drawn: dict[str, str]) -> dict:

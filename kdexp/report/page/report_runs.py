@@ -9,39 +9,14 @@ import pandas as pd
 from kdexp.record.config import blocks as config_blocks
 
 COLUMNS = (
-    "dataset",
-    "teacher",
-    "student",
-    "method",
-    "seed",
-    "status",
-    "test_acc",
-    "best_test_acc",
-    "seconds",
-    "device",
-    "precision",
-    "variant",
+    *("dataset", "teacher", "student", "method", "seed", "status"),
+    *("test_acc", "best_test_acc", "seconds", "device", "precision", "variant"),
 )
 NUMERIC = ("seed", "test_acc", "best_test_acc", "seconds")
 FACTS = (
-    "started",
-    "host",
-    "device",
-    "precision",
-    "deterministic",
-    "compile",
-    "threads",
-    "group_size",
-    "seconds",
-    "images_per_second",
-    "peak_memory_mb",
-    "params",
-    "teacher_seed",
-    "teacher_test_acc",
-    "fingerprint",
-    "student_sha256",
-    "teacher_checkpoint_sha256",
-    "git",
+    *("started", "host", "device", "precision", "deterministic", "compile", "threads"),
+    *("group_size", "seconds", "images_per_second", "peak_memory_mb", "params"),
+    *("teacher_seed", "teacher_test_acc", "fingerprint", "student_sha256", "teacher_checkpoint_sha256", "git"),
 )
 POINTS = 60
 

@@ -14,21 +14,21 @@ def opened(outputs: list[str]) -> Iterator[tuple[list[str], Callable[[str], str]
     the zip's. Raises ValueError if a path does not exist, UsageError if a zip does not hold records."""
     with tempfile.TemporaryDirectory() as temporary:
         folders, names = [], {}
-        for number, given in enumerate(outputs):
-            folder = Path(given)
+        for number, typed in enumerate(outputs):
+            folder = Path(typed)
             if folder.is_file():
                 folder = Path(temporary, f"{number}.zip")
-                unpack(Path(given), folder)
-                names[str(folder)] = given
+                unpack(Path(typed), folder)
+                names[str(folder)] = typed
             elif not folder.is_dir():
                 raise ValueError(
-                    f"{given}: there is no such folder. Records are made by: python run.py sweep=quickstart"
+                    f"{typed}: there is no such folder. Records are made by: python run.py sweep=quickstart"
                 )
             folders.append(str(folder))
 
         def shown(text: str) -> str:
-            for folder, given in names.items():
-                text = text.replace(folder, given)
+            for folder, typed in names.items():
+                text = text.replace(folder, typed)
             return text
 
         yield folders, shown

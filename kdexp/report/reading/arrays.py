@@ -6,6 +6,7 @@ import io
 import math
 import os
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -46,10 +47,10 @@ def right(
     classes = _array(folder, "predictions.npy", sums)
     if classes is None or not len(classes):
         return None
-    found = _unpacked(bits, len(classes))
-    if found is None and labels is not None and len(classes) <= len(labels):
-        found = classes == labels[: len(classes)]  # dataset.limit_test scores the first N
-    return found if found is not None and abs(found.sum() - accuracy / 100 * len(found)) < 0.5 else None
+    correct = _unpacked(bits, len(classes))
+    if correct is None and labels is not None and len(classes) <= len(labels):
+        correct = classes == labels[: len(classes)]  # dataset.limit_test scores the first N
+    return correct if correct is not None and abs(correct.sum() - accuracy / 100 * len(correct)) < 0.5 else None
 
 
 def _unpacked(bits: np.ndarray | None, count: int) -> np.ndarray | None:
@@ -74,7 +75,7 @@ def _array(folder: str | os.PathLike, name: str, sums: dict[str, str]) -> np.nda
 
 
 @functools.cache
-def _layout(header: bytes) -> tuple[tuple[int, ...], np.dtype, str, int]:
+def _layout(header: bytes) -> tuple[tuple[int, ...], np.dtype, Literal["F", "C"], int]:
     """Shape, type, order and offset of the values, from the header of a .npy file. It is parsed once for thousands of runs:
     this takes longer than reading a file. Raises ValueError."""
     file = io.BytesIO(header)

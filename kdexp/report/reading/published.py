@@ -58,16 +58,7 @@ def as_runs(source: str) -> pd.DataFrame:
     upper = cells.method.where(cells.method == BASELINE, cells.method.str.upper())
     teacher = [alone.get(key, float("nan")) for key in zip(cells.dataset, cells.teacher)]
     return cells.rename(columns={"method": "distill", "top1": "test_acc"}).assign(
-        **{
-            "seed": 1,
-            "status": "done",
-            "label": upper,
-            "note": "",
-            "control": False,
-            "variant": "",
-            "folder": f"({source})",
-            "weights": "",
-            "sha256": [{}] * len(cells),
-        },
+        **{"seed": 1, "status": "done", "label": upper, "note": "", "control": False, "variant": ""},
+        **{"folder": f"({source})", "weights": "", "sha256": [{}] * len(cells)},
         **{"shared_settings": shared, "method_settings": method, "teacher_test_acc": teacher},
     )

@@ -57,13 +57,9 @@ def read(*outputs: str | os.PathLike) -> tuple[pd.DataFrame, list[str]]:
     asked = [row.pop("settings") for row in rows]
     fill_absent(asked, [row.pop("names") for row in rows])
     _resolve(rows, asked)
-    for row, one in zip(rows, asked):
-        shared, method = split(one)
-        row |= {
-            "shared_settings": json.dumps(shared, sort_keys=True),
-            "method_settings": json.dumps(method, sort_keys=True),
-        }
-        row |= {key: value for key, value in one.items() if key not in row}
+    for row, own in zip(rows, asked):
+        row["shared_settings"], row["method_settings"] = (json.dumps(part, sort_keys=True) for part in split(own))
+        row |= {key: value for key, value in own.items() if key not in row}
     return _once(pd.DataFrame(told_apart(rows)), left_out), left_out
 
 
@@ -96,12 +92,12 @@ def _row(folder: str) -> dict:
     # published records have a result but no status.json: they are done, because result.json is written last
     state = _json(folder, "status.json") if os.path.exists(f"{folder}/status.json") else {"status": "done"}
     text = _text(folder, "config.yaml")
-    config, one = parse_config(text)
+    config, asked = parse_config(text)
     result = _json(folder, "result.json") if state["status"] == "done" else {}
     status = "stopped" if state["status"] == "running" and not lease.is_live(state) else str(state["status"])
     made = {**state, **result}
     method, teacher = config["distill"], config["model"]["teacher"]
-    found = {
+    identity = {
         "dataset": config["dataset"]["name"],
         "teacher": teacher and teacher["name"],
         "student": config["model"]["student"]["name"],
@@ -111,12 +107,12 @@ def _row(folder: str) -> dict:
     sealed = result.pop("sha256", {})
     if sealed and seal.sha256(text.encode()) != sealed["config.yaml"]:
         raise ValueError("config.yaml does not match its checksum")
-    if result and any(result[key] != value for key, value in found.items()):
+    if result and any(result[key] != value for key, value in identity.items()):
         raise ValueError("result.json and config.yaml belong to different runs")
-    file = one["teacher_checkpoint"]
-    one["teacher_checkpoint"] = result.get("teacher_checkpoint_sha256") or file
+    file = asked["teacher_checkpoint"]
+    asked["teacher_checkpoint"] = result.get("teacher_checkpoint_sha256") or file
     # the code of a user's own classes is a setting: what differs in it is not averaged
-    one |= {f"{section}.source": digest for section, digest in made.get("sources", {}).items()}
+    asked |= {f"{section}.source": digest for section, digest in made.get("sources", {}).items()}
     weights = result.get("student_sha256")
     sections = {**config, "model.teacher": teacher, "model.student": config["model"]["student"]}
     return {
@@ -126,9 +122,9 @@ def _row(folder: str) -> dict:
             if not key.startswith(("seal", "sources.")) and not isinstance(value, list)
         },
         **_evaluations(folder, weights),
-        **found,
-        "teacher": found["teacher"] or "",
-        "taught_by": _taught_by(made) if found["teacher"] else "",
+        **identity,
+        "teacher": identity["teacher"] or "",
+        "taught_by": _taught_by(made) if identity["teacher"] else "",
         "teacher_file": os.path.basename(file or ""),
         "words": json.dumps(_words(made, Path(folder).resolve().parent.name)),
         "test_acc": _number(result.get("test_acc")),
@@ -140,7 +136,7 @@ def _row(folder: str) -> dict:
         "control": bool(method.get("control")) or config.get("teacher_epoch") is not None,  # older records have neither
         **{key: state.get(key) for key in ("started", "heartbeat", "host", "error")},
         "asked_device": str(config.get("device", "auto")).partition(":")[0],
-        "settings": one,
+        "settings": asked,
         "names": {section: (sections[section] or {}).get("name") for section in SECTIONS},
     }
 
@@ -148,8 +144,8 @@ def _row(folder: str) -> dict:
 def _taught_by(made: dict) -> str:
     """The sha256 of the weights that taught a run, joined by + if there are several; "unknown" in records of earlier
     versions. made: result.json and status.json."""
-    found = [one["sha256"] for one in made.get("teachers", [])] or [made.get("teacher_checkpoint_sha256")]
-    return "+".join(filter(None, found)) or UNKNOWN
+    digests = [teacher["sha256"] for teacher in made.get("teachers", [])] or [made.get("teacher_checkpoint_sha256")]
+    return "+".join(filter(None, digests)) or UNKNOWN
 
 
 def _words(made: dict, variant: str) -> list[str]:
@@ -160,13 +156,13 @@ def _words(made: dict, variant: str) -> list[str]:
 
 def _evaluations(folder: str, weights: str | None) -> dict[str, float]:
     """What `python -m kdexp.evaluate` wrote next to a run, as SET.acc, SET.ece, ...; only if it is for these weights."""
-    found = {}
+    numbers: dict[str, float] = {}
     for name in sorted(fnmatch.filter(os.listdir(folder), "evaluated-*.json")):
         content = _json(folder, name)
         if weights and content.get("student_sha256") == weights:
-            numbers = {key: value for key, value in content.items() if isinstance(value, (int, float))}
-            found |= {f"{content['set']}.{key}": value for key, value in numbers.items()}
-    return found
+            found = {key: value for key, value in content.items() if isinstance(value, (int, float))}
+            numbers |= {f"{content['set']}.{key}": value for key, value in found.items()}
+    return numbers
 
 
 def _number(value) -> float:
@@ -180,18 +176,18 @@ def _resolve(rows: list[dict], asked: list[dict]) -> None:
     averaged with runs in fp32 on a CPU. A run without a result is assumed to resolve as its finished siblings did."""
     known: dict[tuple, dict] = {}
     keys = []
-    for row, one in zip(rows, asked):
-        shared, _ = split({key: value for key, value in one.items() if key not in RESOLVED})
-        request = (one["precision"], one["deterministic"], row["asked_device"], frozenset(shared.items()))
+    for row, own in zip(rows, asked):
+        shared, _ = split({key: value for key, value in own.items() if key not in RESOLVED})
+        request = (own["precision"], own["deterministic"], row["asked_device"], frozenset(shared.items()))
         keys.append((row["dataset"], row["student"], request))
-        kind = str(row.get("device") or row.pop("asked_device")).partition(":")[0].partition(" ")[0]
-        row.pop("asked_device", None)
-        one |= {key: row.get(key, one.get(key)) for key in RESOLVED[:2]} | {"device": kind}
+        asked_device = row.pop("asked_device")
+        kind = str(row.get("device") or asked_device).partition(":")[0].partition(" ")[0]
+        own |= {key: row.get(key, own.get(key)) for key in RESOLVED[:2]} | {"device": kind}
         if row["status"] == "done":
-            known.setdefault(keys[-1], {key: one[key] for key in RESOLVED})
-    for row, one, key in zip(rows, asked, keys):
+            known.setdefault(keys[-1], {key: own[key] for key in RESOLVED})
+    for row, own, key in zip(rows, asked, keys):
         if row["status"] != "done":
-            one |= known.get(key, {})
+            own |= known.get(key, {})
 
 
 def _once(runs: pd.DataFrame, left_out: list[str]) -> pd.DataFrame:
@@ -229,7 +225,5 @@ def epochs(runs: pd.DataFrame) -> pd.DataFrame:
             continue
         texts.setdefault(header, []).extend(f"{index},{line}" for line in lines)
     parts = [pd.read_csv(io.StringIO("\n".join([f"run,{header}", *lines]))) for header, lines in texts.items()]
-    rows = (
-        pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["run", "epoch", "test_acc", "seconds"])
-    )
-    return rows.apply(pd.to_numeric, errors="coerce")
+    none = pd.DataFrame(columns=["run", "epoch", "test_acc", "seconds"])
+    return (pd.concat(parts, ignore_index=True) if parts else none).apply(pd.to_numeric, errors="coerce")

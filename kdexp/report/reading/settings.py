@@ -54,22 +54,22 @@ def fill_absent(all_settings: list[dict], names: list[dict]) -> None:
     a value of its own."""
     for section in SECTIONS:
         members: dict[str, list[dict]] = {}
-        for one, chosen in zip(all_settings, names):
-            members.setdefault(chosen[section], []).append(one)
+        for own, chosen in zip(all_settings, names):
+            members.setdefault(chosen[section], []).append(own)
         for group in members.values():
-            kinds = {tuple(one) for one in group}
+            kinds = {tuple(own) for own in group}
             if len(kinds) == 1:
                 continue
             for key in {key for keys in kinds for key in keys if key.startswith(section + ".")}:
-                values = {one[key] for one in group if key in one}
-                for one in group if len(values) == 1 else ():
-                    one.setdefault(key, *values)
+                values = {own[key] for own in group if key in own}
+                for own in group if len(values) == 1 else ():
+                    own.setdefault(key, *values)
 
 
-def split(one: dict) -> tuple[dict, dict]:
-    """Settings -> (shared_settings, method_settings)."""
-    method = {key: value for key, value in one.items() if key.startswith(OF_THE_METHOD)}
-    return {key: value for key, value in one.items() if key not in method}, method
+def split(own: dict) -> tuple[dict, dict]:
+    """Settings of a run -> (shared_settings, method_settings)."""
+    method = {key: value for key, value in own.items() if key.startswith(OF_THE_METHOD)}
+    return {key: value for key, value in own.items() if key not in method}, method
 
 
 def differing(rows: list[dict]) -> list[str]:
@@ -79,7 +79,8 @@ def differing(rows: list[dict]) -> list[str]:
     """
     keys = dict.fromkeys(key for row in rows for key in row)
     varying = [key for key in keys if len({str(row.get(key)) for row in rows}) > 1]
-    named, groups = [], {(): rows}
+    named: list[str] = []
+    groups: dict[tuple, list[dict]] = {(): rows}
     for key in sorted(varying, key=lambda key: (key.count("."), key in ("epochs", "batch_size"), key)):
         finer: dict[tuple, list[dict]] = {}
         for value, group in groups.items():

@@ -6,34 +6,18 @@ are shown as well.
 
 import json
 
-import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from kdexp.report.comparing.literature import distances
 from kdexp.report.reading.published import load, method
 from kdexp.report.reading.settings import BASELINE
 from kdexp.report.showing import labels
-from kdexp.report.showing.output import WIDTH, screen
+from kdexp.report.showing.output import WIDTH, screen, show
 
 RECIPES = {"RepDistiller README": "crd240", "overhaul-distillation README": "od200"}
 COLUMNS = [
-    "dataset",
-    "teacher",
-    "student",
-    "method",
-    "mean",
-    "n",
-    "gain",
-    "low",
-    "high",
-    "top1",
-    "published_gain",
-    "same_recipe",
-    "runs",
-    "statistic",
-    "source",
-    "note",
+    *("dataset", "teacher", "student", "method", "mean", "n", "gain", "low", "high"),  # ours
+    *("top1", "published_gain", "same_recipe", "runs", "statistic", "source", "note"),  # theirs
 ]
 
 
@@ -43,34 +27,19 @@ def beside(rows: pd.DataFrame) -> pd.DataFrame:
     published, first = load(), rows.iloc[0]
     teacher = labels.teacher_of(rows)
     same = published[published.dataset == first.dataset]
-    ours = [
-        (
-            row.label,
-            BASELINE if row.distill == BASELINE else method(row.label),
-            *row[["mean", "n", "gain", "low", "high"]],
-        )
-        for _, row in rows.iterrows()
-        if row.n
-    ]
-    found = []
-    for label, name, mean, n, gain, low, high in [
-        ("teacher", BASELINE, labels.teacher_accuracy(rows), *[np.nan] * 4),
-        *ours,
-    ]:
-        student = teacher if label == "teacher" else first.student
-        pair = teacher if name != BASELINE else ""
+    numbers = rows[rows.n > 0][["label", "distill", "mean", "n", "gain", "low", "high"]].to_dict("records")
+    of_teacher = {"label": "teacher", "distill": BASELINE, "mean": labels.teacher_accuracy(rows)}
+    cells = []
+    for ours in [of_teacher, *numbers]:
+        alone = ours["distill"] == BASELINE
+        name = BASELINE if alone else method(ours["label"])
+        student = teacher if ours is of_teacher else first.student
+        pair = "" if alone else teacher
         for row in same[(same.student == student) & (same.teacher == pair) & (same.method == name)].to_dict("records"):
-            numbers = {
-                "method": label,
-                "mean": mean,
-                "n": n,
-                "gain": gain,
-                "low": low,
-                "high": high,
-                "same_recipe": RECIPES.get(row["source"], "") == recipe(rows),
-            }
-            found.append({**row, **numbers, "teacher": teacher, "student": student})
-    return pd.DataFrame(found, columns=COLUMNS)
+            same_recipe = RECIPES.get(row["source"], "") == recipe(rows)
+            of_pair = {"teacher": teacher, "student": student, "method": ours["label"], "same_recipe": same_recipe}
+            cells.append({**row, **ours, **of_pair})
+    return pd.DataFrame(cells, columns=COLUMNS)
 
 
 def recipe(rows: pd.DataFrame) -> str | None:
@@ -82,34 +51,41 @@ def recipe(rows: pd.DataFrame) -> str | None:
     return shared.get("recipe") if kept else None
 
 
-def every_pair(table: pd.DataFrame) -> pd.DataFrame:
-    """`beside` for all pairs."""
-    found = [one for rows in labels.pairs(table) if len(one := beside(rows))]
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=COLUMNS)
-
-
 def print_beside(table: pd.DataFrame) -> pd.DataFrame:
     """Print each pair's comparison to stdout, with rows of other recipes in gray; returns all of them."""
     console, parts = Console(highlight=False, soft_wrap=True), []
     for rows in labels.pairs(table):
-        found = beside(rows)
+        cells = beside(rows)
         console.print(f"{labels.heading(rows)}   compared with published numbers", style="bold", markup=False)
-        if found.empty:
+        if cells.empty:
             console.print("  no published numbers for this data set, pair and these methods\n")
             continue
-        parts.append(found)
-        styles = [None if same else "bright_black" for same in found.same_recipe]
-        console.print(screen(text(found), None, styles), width=WIDTH, crop=False)
-        console.print(words_below(found) + "\n", markup=False)
-    found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
-    apart = distances(found)
+        parts.append(cells)
+        styles = [None if same else "bright_black" for same in cells.same_recipe]
+        console.print(screen(text(cells), None, styles), width=WIDTH, crop=False)
+        console.print(words_below(cells) + "\n", markup=False)
+    every = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
+    apart = distances(every)
     if len(apart):
-        console.print(
-            "our gains against theirs: mean absolute difference over the shared pairs", style="bold", markup=False
-        )
-        console.print(screen(distances_text(apart), None), width=WIDTH, crop=False)
-        console.print("")
-    return found
+        heading = "our gains against theirs: mean absolute difference over the shared pairs"
+        console.print(heading, style="bold", markup=False)
+        show(console, distances_text(apart))
+    return every
+
+
+def distances(cells: pd.DataFrame) -> pd.DataFrame:
+    """Summarizes the rows of `beside`, over any number of pairs, into a row for each method and source: pairs (with both
+    gains), distance (mean absolute difference of the gains, points), difference (mean of ours - theirs), same_recipe. If a
+    source has several numbers for one cell, their mean counts."""
+    known = cells[cells.gain.notna() & cells.published_gain.notna()]
+    if known.empty:
+        return pd.DataFrame(columns=["method", "source", "pairs", "distance", "difference", "same_recipe"])
+    means = {"gain": "mean", "published_gain": "mean", "same_recipe": "all"}
+    cells = known.groupby(["method", "source", "dataset", "teacher", "student"], sort=False).agg(means)
+    difference = cells.gain.astype(float) - cells.published_gain
+    cells = cells.assign(pairs=1, distance=difference.abs(), difference=difference)
+    over_pairs = {"pairs": "sum", "distance": "mean", "difference": "mean", "same_recipe": "all"}
+    return cells.groupby(level=["method", "source"], sort=False).agg(over_pairs).reset_index()
 
 
 def distances_text(apart: pd.DataFrame) -> pd.DataFrame:
@@ -117,38 +93,35 @@ def distances_text(apart: pd.DataFrame) -> pd.DataFrame:
         {
             "method": apart.method,
             "pairs": apart.pairs.astype(str),
-            "apart": apart.distance.map(number),
-            "ours - theirs": apart.difference.map(lambda value: number(value, "+")),
+            "apart": apart.distance.map("{:.2f}".format),
+            "ours - theirs": apart.difference.map("{:+.2f}".format),
             "recipe": apart.same_recipe.map({True: "the same", False: "another"}),
             "source": apart.source,
         }
     )
 
 
-def text(found: pd.DataFrame) -> pd.DataFrame:
+def text(cells: pd.DataFrame) -> pd.DataFrame:
     """The comparison as shown: our number and gain, theirs and its gain."""
+    known = lambda column, form: ["" if pd.isna(value) else format(value, form) for value in cells[column]]
     columns = {
-        "method": found.method,
-        "ours": found["mean"].map(number),
-        "gain": found.gain.map(lambda value: number(value, "+")),
-        "published": found.top1.map(number),
-        "their gain": found.published_gain.map(lambda value: number(value, "+")),
-        "runs": found.runs.map(lambda value: "" if pd.isna(value) else f"{value:.0f}"),
-        "statistic": found.statistic,
-        "source": found.source,
+        "method": cells.method,
+        "ours": known("mean", ".2f"),
+        "gain": known("gain", "+.2f"),
+        "published": known("top1", ".2f"),
+        "their gain": known("published_gain", "+.2f"),
+        "runs": known("runs", ".0f"),
+        "statistic": cells.statistic,
+        "source": cells.source,
     }
     return pd.DataFrame(columns)
 
 
-def words_below(found: pd.DataFrame) -> str:
+def words_below(cells: pd.DataFrame) -> str:
     """How many of the rows use the same recipe, and what that means."""
-    count = int(found.same_recipe.sum())
-    grey = " (gray)" if count < len(found) else ""
+    count = int(cells.same_recipe.sum())
+    grey = " (gray)" if count < len(cells) else ""
     return (
-        f"  {count} of {len(found)} rows use the same recipe; the others{grey} differ in more than the code. "
+        f"  {count} of {len(cells)} rows use the same recipe; the others{grey} differ in more than the code. "
         "Compare gains, not levels."
     )
-
-
-def number(value: float, sign: str = "") -> str:
-    return "" if pd.isna(value) else f"{value:{sign}.2f}"

@@ -46,8 +46,8 @@ def _other_weights(rows: pd.DataFrame) -> list[str]:
 
 def untraced(rows: pd.DataFrame) -> list[str]:
     """Which students have records that do not say whose weights taught them."""
-    some = rows[rows.untraced]
-    if some.empty:
+    unknown = rows[rows.untraced]
+    if unknown.empty:
         return []
-    which = "these students" if len(some) == (rows.teacher != "").sum() else listed(labels.names(some, rows))
+    which = "these students" if len(unknown) == (rows.teacher != "").sum() else listed(labels.names(unknown, rows))
     return [f"Whose weights taught {which} is not recorded: their records are from an earlier version."]

@@ -4,7 +4,7 @@ import pandas as pd
 
 from kdexp.report.comparing.table import lower_is_better
 from kdexp.report.reading.settings import BASELINE, KD
-from kdexp.report.showing.labels import amount, name
+from kdexp.report.showing.labels import amount, listed, name
 
 
 def controls(rows: pd.DataFrame) -> list[str]:
@@ -19,12 +19,9 @@ def controls(rows: pd.DataFrame) -> list[str]:
     real = real.loc[(sign * real.gain).idxmax()]
     if sign * real.gain <= 0:
         return []
-    each = [f"{name(row, rows)} {amount(row.gain, metric)}" for _, row in without.iterrows()]
-    listed = each[0] if len(each) == 1 else f"{', '.join(each[:-1])} and {each[-1]}"
-    gains = f"{name(real, rows)} gains {amount(real.gain, metric)} over none."
+    each = listed([f"{name(row, rows)} {amount(row.gain, metric)}" for _, row in without.iterrows()])
+    start = f"{name(real, rows)} gains {amount(real.gain, metric)} over none. Controls, whose teacher says little or nothing"
     if (sign * without.gain <= 0).all():
-        return [f"{gains} Controls, whose teacher says little or nothing about the image, gain nothing: {listed}."]
+        return [f"{start} about the image, gain nothing: {each}."]
     unsure = "" if (without.p < 0.05).any() else " (none of it significant)"
-    return [
-        f"{gains} Controls, whose teacher says little or nothing about the image, change accuracy too: {listed}{unsure}."
-    ]
+    return [f"{start} about the image, change accuracy too: {each}{unsure}."]

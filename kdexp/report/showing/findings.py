@@ -9,10 +9,11 @@ from kdexp import CONF
 from kdexp.report.comparing.multivariate_t import LEVEL, units_needed
 from kdexp.report.comparing.resolution import of_rows
 from kdexp.report.comparing.table import lower_is_better
+from kdexp.report.once import once
 from kdexp.report.reading.settings import BASELINE
-from kdexp.report.showing import noisy_baseline
+from kdexp.report.showing import labels, noisy_baseline
 from kdexp.report.showing.controls import controls
-from kdexp.report.showing.labels import amount, cut, listed, name, names, once, teacher_of
+from kdexp.report.showing.labels import amount, cut, listed, name, names, teacher_of
 from kdexp.spelling import as_typed
 
 
@@ -20,14 +21,13 @@ from kdexp.spelling import as_typed
 def sentences(rows: pd.DataFrame) -> list[str]:
     """Sentences: which methods are better and worse than the baseline, which may be best, what these seeds can resolve, which
     were compared by another test, and what the intervals do not cover."""
-    unit = "teacher draw" if rows.over.iloc[0] == "teacher" else "seed"
-    methods = rows[rows.distill != BASELINE]
+    unit, methods = labels.unit(rows), rows[rows.distill != BASELINE]
     ranked = methods[methods.ranked]
     said = []
     if methods.of.max() < 2:
         said.append(f"One {unit}: nothing can be claimed about differences. Run at least three.")
     elif len(ranked):
-        said += [*_against_baseline(rows, ranked), *_best(rows, ranked), *controls(rows)]
+        said += [*_against_baseline(rows, ranked, unit), *_best(rows, ranked, unit), *controls(rows)]
         said += [*_resolution(rows, ranked, unit), *noisy_baseline.sentences(rows, ranked, unit)]
     apart = names(rows[rows.apart], rows)
     said += _wide(rows, unit)
@@ -45,7 +45,7 @@ def _omitted(rows: pd.DataFrame) -> list[str]:
     omitted = json.loads(json.loads(rows.shared_settings.iloc[0]).get("omit", "[]"))
     if not omitted:
         return []
-    classes = f"{'class' if len(omitted) == 1 else 'classes'} {listed([str(one) for one in omitted])}"
+    classes = f"{'class' if len(omitted) == 1 else 'classes'} {listed(list(map(str, omitted)))}"
     return [f"No student had training images of {classes}. Accuracy on one class: --metric class_acc.{omitted[0]}."]
 
 
@@ -74,8 +74,11 @@ def verdict(rows: pd.DataFrame) -> tuple[pd.Series | None, str]:
         return best, "Nothing can be claimed: too few values, no baseline, or no variation."
     gain = -best.gain if lower_is_better(best.metric) else best.gain
     surely = best.p < LEVEL and gain > 0
-    unit = "teacher draws" if best.over == "teacher" else "seeds"
-    first = f"{title} is better than none" if surely else f"Not certain: {best.n} {unit} cannot tell {title} from none"
+    first = (
+        f"{title} is better than none"
+        if surely
+        else f"Not certain: {best.n} {labels.unit(rows)}s cannot tell {title} from none"
+    )
     if best.p < LEVEL and gain < 0:
         first = f"No: even {title} is worse than none"
     alone = bool(best.best) and not rivals and not ranked.open.any() and len(ranked) > 1
@@ -83,7 +86,7 @@ def verdict(rows: pd.DataFrame) -> tuple[pd.Series | None, str]:
     return best, f"{'Yes: ' if surely and alone else ''}{first}{second}."
 
 
-def _against_baseline(rows: pd.DataFrame, ranked: pd.DataFrame) -> list[str]:
+def _against_baseline(rows: pd.DataFrame, ranked: pd.DataFrame, unit: str) -> list[str]:
     if ranked.low.isna().all():
         count = int((rows.distill == BASELINE).sum())
         why = ("it has not been run", "nothing varies")[count] if count < 2 else "there are several"
@@ -98,9 +101,8 @@ def _against_baseline(rows: pd.DataFrame, ranked: pd.DataFrame) -> list[str]:
     )
     texts = [f"{words}: {listed(names(ranked[which], rows))}." for words, which in groups if which.any()]
     if uneven.any():
-        unit = "teacher draws" if rows.over.iloc[0] == "teacher" else "seeds"
-        apart = [_far(row, rows, unit[:-1]) for _, row in ranked[uneven].iterrows()]
-        texts.append(f"Too uneven over {unit} for a verdict: {listed(apart)}.")
+        apart = [_far(row, rows, unit) for _, row in ranked[uneven].iterrows()]
+        texts.append(f"Too uneven over {unit}s for a verdict: {listed(apart)}.")
     return [" ".join(texts if better.any() else ["No method is significantly better than none.", *texts])]
 
 
@@ -118,12 +120,11 @@ def _far(row, rows: pd.DataFrame, unit: str) -> str:
 
 def _sorted(rows: pd.DataFrame) -> pd.DataFrame:
     """Best first."""
-    return (
-        rows.sort_values("mean", ascending=lower_is_better(rows.metric.iloc[0]), kind="stable") if len(rows) else rows
-    )
+    ascending = len(rows) > 0 and lower_is_better(rows.metric.iloc[0])
+    return rows.sort_values("mean", ascending=ascending, kind="stable")
 
 
-def _best(rows: pd.DataFrame, ranked: pd.DataFrame) -> list[str]:
+def _best(rows: pd.DataFrame, ranked: pd.DataFrame, unit: str) -> list[str]:
     best = names(_sorted(ranked[ranked.best]), rows)
     if not best or len(ranked) < 2:
         return []
@@ -131,9 +132,8 @@ def _best(rows: pd.DataFrame, ranked: pd.DataFrame) -> list[str]:
     if len(best) == 1 and not left:
         return [f"{best[0]} is the best of these methods (95 %)."]
     rivals = f"; {listed(best[1:])} cannot be told apart from it" if len(best) > 1 else ""
-    unit = "teacher draws" if rows.over.iloc[0] == "teacher" else "seeds"
     verb = "is" if ranked.open.sum() == 1 else "are"
-    far = f" {left} {verb} far behind, but too uneven over {unit} to prove it." if left else ""
+    far = f" {left} {verb} far behind, but too uneven over {unit}s to prove it." if left else ""
     return [f"{best[0]} has the best mean{rivals}.{far}"]
 
 
@@ -194,9 +194,9 @@ def commands(rows: pd.DataFrame) -> list[str]:
     if len(taught) and len(taught) == len(rows):
         said.append(f"The baseline is missing: {_command(taught.iloc[0], 'none', taught.wanted.iloc[0])}")
     if rows.over.iloc[0] != "teacher" and rows.lacking.any():
-        for (_, lacking), some in rows[rows.lacking != ""].groupby(["words", "lacking"], sort=False):
-            chosen = ",".join(dict.fromkeys(some.distill))
-            said.append(f"Seeds are missing: {_command(some.iloc[0], chosen, lacking)}")
+        for (_, lacking), incomplete in rows[rows.lacking != ""].groupby(["words", "lacking"], sort=False):
+            chosen = ",".join(dict.fromkeys(incomplete.distill))
+            said.append(f"Seeds are missing: {_command(incomplete.iloc[0], chosen, lacking)}")
     return said
 
 
@@ -208,8 +208,8 @@ def _command(row, chosen: str, seeds: str) -> str:
         parts = [part for part in parts if not part.startswith(("distill.", "teacher_"))]
     named = [("dataset", row.dataset), ("model", row.student), *(("distill", name) for name in chosen.split(","))]
     named += [] if baseline else [("model", row.teacher)]
-    told = row.variant and all((CONF / group / f"{name}.yaml").exists() for group, name in named)
-    if not told or any("=" not in part or part.startswith("teacher_checkpoint") or cut(part) for part in parts):
+    known = row.variant and all((CONF / group / f"{name}.yaml").exists() for group, name in named)
+    if not known or any("=" not in part or part.startswith("teacher_checkpoint") or cut(part) for part in parts):
         return f"distill={chosen} seed={seeds}, with what was typed for the rows above"
     pair = [f"student={row.student}"] if baseline else [f"teacher={row.teacher}", f"student={row.student}"]
     return " ".join(

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,9 @@ import pandas as pd
 from kdexp.report.comparing.images import COLUMNS as IMAGES
 from kdexp.report.comparing.recipes import places
 from kdexp.report.comparing.table import FIRST, HIDDEN, LAST, method_setting_columns, setting_columns
-from kdexp.report.showing import findings, image_findings, labels
-from kdexp.report.showing.cautions import cautions, untraced
-from kdexp.report.showing.output import display, paragraph
+from kdexp.report.showing import findings, labels
+from kdexp.report.showing.cautions import cautions
+from kdexp.report.showing.output import claims, display, paragraph
 from kdexp.report.showing.recipes import Section, sections
 
 
@@ -28,9 +29,9 @@ def _known(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.drop(columns=[name for name in IMAGES if frame[name].isna().all()])
 
 
-def bold(rows: pd.DataFrame, mark: str) -> pd.DataFrame:
-    """A block as text with the names and means of the best in `mark` (a format), not starred."""
-    shown = display(rows).drop(columns=" ", errors="ignore")
+def bold(rows: pd.DataFrame, mark: str, escaped: Callable[[str], str] = str) -> pd.DataFrame:
+    """A block as escaped text with the names and means of the best in `mark` (a format), not starred."""
+    shown = display(rows).drop(columns=" ", errors="ignore").map(escaped)
     for column in ("method", "mean"):
         shown[column] = [mark.format(value) if best else value for value, best in zip(shown[column], rows.best)]
     return shown
@@ -65,9 +66,7 @@ def latex(table: pd.DataFrame) -> str:
     """A booktabs table for each pair, the best in bold, notes below. For \\input in a paper."""
     parts = ["% \\usepackage{booktabs}"]
     for rows in labels.pairs(table):
-        shown = display(rows).drop(columns=" ", errors="ignore").map(escape)
-        for column in ("method", "mean"):
-            shown[column] = [f"\\textbf{{{value}}}" if best else value for value, best in zip(shown[column], rows.best)]
+        shown = bold(rows, "\\textbf{{{}}}", escape)
         for column in shown.columns.intersection(["95 % interval", "seeds and images"]):
             shown[column] = shown[column].str.replace("..", "\\,..\\,")
         shown = shown.dropna(axis="columns", how="all").rename(columns=escape)
@@ -82,18 +81,9 @@ def latex(table: pd.DataFrame) -> str:
 
 LATEX = {
     **{char: "\\" + char for char in "&%$#_{}"},
-    "\\": "\\textbackslash{}",
-    "~": "\\textasciitilde{}",
-    "^": "\\textasciicircum{}",
-}
-LATEX |= {
-    "<": "$<$",
-    ">": "$>$",
-    "†": "$^\\dagger$",
-    "±": "$\\pm$",
-    "·": "$\\cdot$",
-    "->": "$\\rightarrow$",
-    "--": "-{}-",
+    **{"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}"},
+    **{"<": "$<$", ">": "$>$", "†": "$^\\dagger$", "±": "$\\pm$", "·": "$\\cdot$"},
+    **{"->": "$\\rightarrow$", "--": "-{}-"},
 }
 
 
@@ -107,38 +97,33 @@ def escape(text: str) -> str:
     """Escapes any text for LaTeX; minus signs become math, and characters its fonts may lack become question marks."""
     signs = {"+": "$+$", "-": "$-$"}
 
-    def one(match: re.Match) -> str:
-        found = match.group()
-        plain = found.isascii() or (found.isalpha() and ord(found) < 256)
-        return signs[found] if found in signs else LATEX.get(found, found if plain else "?")
+    def escaped(match: re.Match) -> str:
+        sign = match.group()
+        plain = sign.isascii() or (sign.isalpha() and ord(sign) < 256)
+        return signs[sign] if sign in signs else LATEX.get(sign, sign if plain else "?")
 
-    return re.sub(r"(?<![\w,.=+-])[+-](?=\d)|->|--|[^A-Za-z0-9\s]", one, text)
+    return re.sub(r"(?<![\w,.=+-])[+-](?=\d)|->|--|[^A-Za-z0-9\s]", escaped, text)
 
 
 def to_json(table: pd.DataFrame) -> str:
     """A list of blocks: what they are, their rows as plain numbers, and the sentences. The last block of a pair with several
     recipes also says what holds across them (`recipes`)."""
-    found, below = [], {section.block: section for section in sections(table)}
+    described, below = [], {section.block: section for section in sections(table)}
     for rows in labels.blocks(table):
         plain = _known(rows).drop(columns=[name for name in HIDDEN if name not in ("ranked", "wide", "apart")])
         section = below.get(rows.block[0])
-        found.append(
+        described.append(
             {
                 "heading": labels.heading(rows) if (rows.teacher != "").any() else None,
                 "settings": json.loads(rows.shared_settings[0]),
-                "rows": json.loads(plain.to_json(orient="records", double_precision=15)),
-                "findings": [
-                    *cautions(rows),
-                    *findings.sentences(rows),
-                    *image_findings.sentences(rows),
-                    *untraced(rows),
-                ],
+                "rows": _records(plain),
+                "findings": [*cautions(rows), *claims(rows)],
                 "notes": labels.footnotes(rows),
                 "missing": findings.commands(rows),
                 **({"recipes": _numbers(section)} if section else {}),
             }
         )
-    return json.dumps(found, indent=1, ensure_ascii=False)
+    return json.dumps(described, indent=1, ensure_ascii=False)
 
 
 def _numbers(section: Section) -> dict:
@@ -146,9 +131,13 @@ def _numbers(section: Section) -> dict:
     frames = {"changes": section.changes, "order": section.order, "pairs": places(section.order)}
     return {
         "recipes": section.recipes,
-        **{name: json.loads(frame.to_json(orient="records", double_precision=15)) for name, frame in frames.items()},
+        **{name: _records(frame) for name, frame in frames.items()},
         "findings": [section.answer, *section.reasons],
     }
+
+
+def _records(frame: pd.DataFrame) -> list[dict]:
+    return json.loads(frame.to_json(orient="records", double_precision=15))
 
 
 def write(table: pd.DataFrame, out: Path) -> list[Path]:

@@ -2,8 +2,9 @@
 
 import pandas as pd
 
+from kdexp.report.once import once
 from kdexp.report.reading.settings import BASELINE
-from kdexp.report.showing.labels import amount, listed, names, once
+from kdexp.report.showing.labels import amount, listed, names
 
 
 @once

@@ -2,10 +2,8 @@
 
 import functools
 import json
-import pickle
 import re
 import textwrap
-from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -18,16 +16,6 @@ def blocks(table: pd.DataFrame):
     """The rows of each block, as frames indexed from 0."""
     for _, rows in table.groupby("block", sort=False):
         yield rows.reset_index(drop=True)
-
-
-def once(function: Callable) -> Callable:
-    """Compute what a frame says only once, for the screen and for the files."""
-
-    @functools.cache
-    def known(rows: bytes) -> bytes:
-        return pickle.dumps(function(pickle.loads(rows)))
-
-    return functools.wraps(function)(lambda rows: pickle.loads(known(pickle.dumps(rows))))
 
 
 def pairs(table: pd.DataFrame) -> list[pd.DataFrame]:
@@ -110,10 +98,13 @@ def name(row, rows: pd.DataFrame) -> str:
     return " ".join([label, *(f"{key}={row[key]}" for key in method_setting_columns(rows) if pd.notna(row[key]))])
 
 
-def names(some: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
-    if rows.label.is_unique:
-        return [textwrap.shorten(label, 40) for label in some.label]
-    return [name(row, rows) for _, row in some.iterrows()]
+def names(chosen: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
+    return [name(row, rows) for _, row in chosen.iterrows()]
+
+
+def unit(rows: pd.DataFrame) -> str:
+    """What the means are over, in the singular."""
+    return "teacher draw" if rows.over.iloc[0] == "teacher" else "seed"
 
 
 def listed(words: list[str]) -> str:
@@ -141,6 +132,16 @@ def number(value, metric: str, sign: str = "") -> str:
     if metric == "errors":
         return f"{round(value, 1) + 0.0:{sign}.1f}"
     return f"{round(value, 2) + 0.0:{sign}.2f}" if is_percent(metric) else f"{value:{sign}.4g}"
+
+
+def points(value: float, metric: str, sign: str = "") -> str:
+    """As `number`, with the unit if it is a percentage: +0.53 points."""
+    return f"{number(value, metric, sign)}{' points' * is_percent(metric)}"
+
+
+def interval(low: float, high: float, metric: str) -> str:
+    """+0.93 .. +3.27"""
+    return f"{number(low, metric, '+')} .. {number(high, metric, '+')}"
 
 
 def probability(p: float) -> str:

@@ -9,10 +9,10 @@ from kdexp.report.showing.labels import amount, number
 
 def sentences(rows: pd.DataFrame, ranked: pd.DataFrame, unit: str) -> list[str]:
     """Sentences: how noisy the baseline is, what its further seeds contribute, when more of them would help most."""
-    control = rows[rows.distill == BASELINE]
-    if len(control) != 1:
+    baseline = rows[rows.distill == BASELINE]
+    if len(baseline) != 1:
         return []
-    none, metric, said = control.iloc[0], rows.metric.iloc[0], []
+    none, metric, said = baseline.iloc[0], rows.metric.iloc[0], []
     if none.noisy:
         own, usual = (number(sigma, metric) for sigma in (none.sigma, ranked.sigma.iloc[0]))
         said.append(

@@ -10,9 +10,10 @@ from rich.text import Text
 
 from kdexp.report.comparing.block import natural
 from kdexp.report.comparing.table import method_setting_columns, setting_columns
+from kdexp.report.once import once
 from kdexp.report.showing import findings, image_findings, labels
 from kdexp.report.showing.cautions import cautions, untraced
-from kdexp.report.showing.labels import number, probability
+from kdexp.report.showing.labels import interval, number, probability
 from kdexp.report.showing.recipes import sections
 
 LEGEND = "may be the best (Hsu's MCB, 95 %).   Interval, p and † (differs from KD): Dunnett, 95 %."
@@ -20,7 +21,7 @@ OPEN = "far behind the best mean, but too uneven to be ruled out."
 WIDTH = 1000  # a table is as wide as it needs: a narrow terminal wraps it, and nothing is cut off
 
 
-@labels.once
+@once
 def display(rows: pd.DataFrame) -> pd.DataFrame:
     """A block as text, with the columns that a paper shows; every format but CSV and JSON uses it."""
     metric = rows.metric.iloc[0]
@@ -44,9 +45,9 @@ def display(rows: pd.DataFrame) -> pd.DataFrame:
         text["images alone"] = [f"±{number(value, metric)}" if pd.notna(value) else "" for value in rows.images_alone]
     if rows.over_kd.notna().any():
         sure = (rows.over_kd_low > 0) | (rows.over_kd_high < 0)
-        text["over KD"] = [number(value, metric, "+") + " †" * one for value, one in zip(rows.over_kd, sure)]
+        text["over KD"] = [number(value, metric, "+") + " †" * differs for value, differs in zip(rows.over_kd, sure)]
     if rows.best.any():
-        text[" "] = marks(rows)
+        text[" "] = [mark(row) for row in rows.itertuples()]
     return text
 
 
@@ -54,14 +55,14 @@ def _intervals(rows: pd.DataFrame, lows: pd.Series, highs: pd.Series) -> list[st
     metric = rows.metric.iloc[0]
     uneven = findings.uneven_and_far(rows) & (lows < 0) & (highs > 0)
     return [
-        "too uneven" if silly else f"{number(low, metric, '+')} .. {number(high, metric, '+')}" if pd.notna(low) else ""
+        "too uneven" if silly else interval(low, high, metric) if pd.notna(low) else ""
         for low, high, silly in zip(lows, highs, uneven)
     ]
 
 
-def marks(rows: pd.DataFrame) -> list[str]:
+def mark(row) -> str:
     """* may be the best, ? far behind but too uneven to be ruled out."""
-    return ["*" if best else "?" if left else "" for best, left in zip(rows.best, rows.open)]
+    return "*" if row.best else "?" if row.open else ""
 
 
 def grids(table: pd.DataFrame, by: str) -> list[tuple[str, pd.DataFrame]]:
@@ -80,7 +81,7 @@ def grids(table: pd.DataFrame, by: str) -> list[tuple[str, pd.DataFrame]]:
         + (f"\n±{number(row['std'], metric)}" if pd.notna(row["std"]) else "")
         for _, row in rows.iterrows()
     ]
-    found = []
+    tables = []
     for values, group in rows.groupby(keys, sort=False, dropna=False):
         shown = [f"{key}={value}" for key, value in zip(keys, values) if pd.notna(value)]
         cells: dict = {}
@@ -91,8 +92,8 @@ def grids(table: pd.DataFrame, by: str) -> list[tuple[str, pd.DataFrame]]:
             for value, line in sorted(cells.items(), key=lambda item: (item[0] != "", natural(item[0])))
         ]
         grid = pd.DataFrame(lines, columns=[by, *dict.fromkeys(group.label)]).fillna("")
-        found.append(("   ".join([*shown, labels.measured(metric)]), grid))
-    return found
+        tables.append(("   ".join([*shown, labels.measured(metric)]), grid))
+    return tables
 
 
 def screen(text: pd.DataFrame, title: str | None, styles: list[str | None] | None = None) -> Table:
@@ -110,6 +111,18 @@ def screen(text: pd.DataFrame, title: str | None, styles: list[str | None] | Non
     return shown
 
 
+def show(console: Console, text: pd.DataFrame, styles: list[str | None] | None = None) -> None:
+    """Print a table and an empty line."""
+    console.print(screen(text, None, styles), width=WIDTH, crop=False)
+    console.print("")
+
+
+def say(console: Console, lines: list[str]) -> None:
+    """Print sentences, wrapped and indented."""
+    for line in lines:
+        console.print(textwrap.fill(line, console.width, initial_indent="  ", subsequent_indent="  "), markup=False)
+
+
 def print_table(table: pd.DataFrame, runs: pd.DataFrame, by: str = "distill") -> None:
     """Print every pair to stdout: its rows, the findings, footnotes, and what is missing with the command that runs it; then
     what holds across recipes."""
@@ -123,12 +136,8 @@ def print_table(table: pd.DataFrame, runs: pd.DataFrame, by: str = "distill") ->
         console.print(labels.circumstances(rows), markup=False)
         for line in cautions(rows):
             console.print(line, style="bold", markup=False)
-        console.print(
-            screen(display(rows), None, ["bold" if best else None for best in rows.best]), width=WIDTH, crop=False
-        )
-        console.print("")
-        for line in remarks(rows):
-            console.print(textwrap.fill(line, console.width, initial_indent="  ", subsequent_indent="  "), markup=False)
+        show(console, display(rows), ["bold" if best else None for best in rows.best])
+        say(console, remarks(rows))
         for line in findings.commands(rows):  # on one line, so that it can be pasted
             console.print(f"  {line}", markup=False)
         console.print("")
@@ -148,10 +157,8 @@ def print_sections(table: pd.DataFrame, console: Console) -> None:
     for section in sections(table):
         console.print(section.heading, style="bold", markup=False)
         for text in filter(len, (section.gains, section.changed)):
-            console.print(screen(text, None), width=WIDTH, crop=False)
-            console.print("")
-        for line in (section.answer, *section.reasons):
-            console.print(textwrap.fill(line, console.width, initial_indent="  ", subsequent_indent="  "), markup=False)
+            show(console, text)
+        say(console, [section.answer, *section.reasons])
         console.print("")
 
 
@@ -159,10 +166,14 @@ def remarks(rows: pd.DataFrame) -> list[str]:
     """The lines below a block, except for the commands that run what is missing."""
     legend = [f"*  {LEGEND}"] if rows.best.any() else []
     legend += [f"?  {OPEN}"] if rows.open.any() else []
-    found = [*findings.sentences(rows), *image_findings.sentences(rows), *untraced(rows)]
-    return [*legend, *found, *labels.footnotes(rows)]
+    return [*legend, *claims(rows), *labels.footnotes(rows)]
+
+
+def claims(rows: pd.DataFrame) -> list[str]:
+    """What a block shows, whatever the format."""
+    return [*findings.sentences(rows), *image_findings.sentences(rows), *untraced(rows)]
 
 
 def paragraph(rows: pd.DataFrame) -> list[str]:
-    """The same, with what belongs in front of the numbers on the screen."""
+    """The remarks, with what belongs in front of the numbers on the screen."""
     return [*cautions(rows), *remarks(rows)]

@@ -7,8 +7,7 @@ import pandas as pd
 
 from kdexp.report.comparing.across import FEW, LEVEL, against, pairs_needed, smallest_p
 from kdexp.report.comparing.paper import baseline, every_two_of, gains, shared
-from kdexp.report.comparing.table import is_percent
-from kdexp.report.showing.labels import amount, listed, number, probability
+from kdexp.report.showing.labels import amount, interval, listed, number, points, probability
 from kdexp.screen import counted
 
 
@@ -40,18 +39,15 @@ def leader_against(paper: pd.DataFrame) -> pd.DataFrame:
 def text(found: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
     """Comparisons as a table of text: `first` against `second`."""
     metric, found = paper.metric.iloc[0], found[found.pairs > 0]
-    known = found.low.notna()
-    intervals = [
-        f"{number(low, metric, '+')} .. {number(high, metric, '+')}" for low, high in zip(found.low, found.high)
-    ]
+    rows = list(found.itertuples())
     share = lambda values: ["" if pd.isna(value) else f"{value:.2f}" for value in values]
     return pd.DataFrame(
         {
             "method": list(found["first"]),
             "pairs": found.pairs.astype(str).to_list(),
             "difference": [number(value, metric, "+") for value in found.difference],
-            "95 % interval": [text if one else "" for text, one in zip(intervals, known)],
-            "w-t-l": [f"{row.wins}-{row.ties}-{row.losses}" for row in found.itertuples()],
+            "95 % interval": [interval(row.low, row.high, metric) if pd.notna(row.low) else "" for row in rows],
+            "w-t-l": [f"{row.wins}-{row.ties}-{row.losses}" for row in rows],
             "p": [probability(p) for p in found.p],
             "p, Holm": [probability(p) for p in found.holm],
             "P(+ = -)": [" ".join(line) for line in zip(*map(share, (found.better, found.equal, found.worse)))],
@@ -67,30 +63,24 @@ def verdict(paper: pd.DataFrame) -> tuple[str, list[str]]:
     rivals = against(found, best).sort_values("difference", ascending=False, kind="stable")
     rivals = rivals[(rivals["first"] != baseline(paper)) & (rivals.pairs > 0)]
     proven = rivals.holm < LEVEL
-    gain = f"{number(over.difference, metric, '+')}{' points' * is_percent(metric)} over {int(over.pairs)} pairs"
-    up = over.difference > 0
-    answer = (
-        f"{best} has the highest mean gain over none: {gain}"
-        if up
-        else f"No method gains on average; {best} loses least: {gain}"
+    gains_most = over.difference > 0
+    start = (
+        f"{best} has the highest mean gain over none"
+        if gains_most
+        else f"No method gains on average; {best} loses least"
     )
-    sure = over.holm < LEVEL
-    word = (
-        "The gain and the ranking are significant"
-        if sure and (proven | (rivals.pairs < over.pairs)).all()
-        else "The gain is significant, the ranking is not"
-        if sure
-        else "This is not significant"
-    )
-    probable = (
-        []
-        if np.isnan(over.better)
-        else [
+    answer = f"{start}: {points(over.difference, metric, '+')} over {int(over.pairs)} pairs"
+    sure, word = over.holm < LEVEL, "This is not significant"
+    if sure:
+        ranking = (proven | (rivals.pairs < over.pairs)).all()
+        word = "The gain and the ranking are significant" if ranking else "The gain is significant, the ranking is not"
+    reasons = [_against_none(paper, over, sure)]
+    if not np.isnan(over.better):
+        reasons.append(
             f"{best} is better than none by more than {amount(paper.rope.iloc[0], metric)} with a probability of {over.better:.2f}, "
             f"worse with {over.worse:.2f} (Bayesian signed-rank test)."
-        ]
-    )
-    return f"{answer}. {word}.", [_against_none(paper, over, sure), *probable, *_against_rivals(rivals, proven, metric)]
+        )
+    return f"{answer}. {word}.", [*reasons, *_against_rivals(rivals, proven, metric)]
 
 
 def _against_none(paper: pd.DataFrame, over: pd.Series, sure: bool) -> str:

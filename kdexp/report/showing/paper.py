@@ -11,7 +11,7 @@ from kdexp.report.reading.settings import BASELINE
 from kdexp.report.showing import labels
 from kdexp.report.showing.cautions import cautions
 from kdexp.report.showing.labels import number
-from kdexp.report.showing.output import LEGEND, OPEN
+from kdexp.report.showing.output import LEGEND, OPEN, mark
 
 ABSENT = "–"
 
@@ -39,17 +39,14 @@ def _part(title: str, rows: pd.DataFrame, paper: pd.DataFrame) -> Part:
     accuracy = {pair: labels.teacher_accuracy(some) for pair, some in rows.groupby("pair")}
     heads = [(row.of_teacher, _known(accuracy[row.pair]), row.student) for row in first.itertuples()]
     usual = rows.n.max()
-    cell = {
-        (row.method, row.pair): (_cell(row, usual), "*" if row.best else "?" if row.open else "")
-        for row in rows.itertuples()
-    }
+    cell = {(row.method, row.pair): (_cell(row, usual), mark(row)) for row in rows.itertuples()}
     gained = gains(paper)[list(first.pair)] * (-1 if lower_is_better(metric) else 1)
-    control, lines = baseline(paper), []
+    none, lines = baseline(paper), []
     for name in paper.sort_values("place").method.unique():
         cells = [cell.get((name, pair), (ABSENT, "")) for pair in first.pair]
         known = gained.loc[name].dropna() if name in gained.index else pd.Series(dtype=float)
         few = f" ({len(known)} of {len(heads)})" if 0 < len(known) < len(heads) else ""
-        mean = "" if name == control else (number(known.mean(), metric, "+") + few if len(known) else ABSENT)
+        mean = "" if name == none else (number(known.mean(), metric, "+") + few if len(known) else ABSENT)
         if any(text != ABSENT for text, _ in cells):
             lines.append((name, cells, mean))
     return Part(title, heads, lines)
@@ -69,9 +66,8 @@ def _cell(row, usual: int) -> str:
 
 def title(paper: pd.DataFrame) -> str:
     """digits   test accuracy, last epoch, %: mean ± std over 3 seeds"""
-    unit = "teacher draws" if paper.over.iloc[0] == "teacher" else "seeds"
-    count = int(paper.n.max())
-    what = f": mean ± std over {count} {unit}" if count > 1 else f", one {unit[:-1]} each"
+    count, unit = int(paper.n.max()), labels.unit(paper)
+    what = f": mean ± std over {count} {unit}s" if count > 1 else f", one {unit} each"
     return f"{paper.dataset.iloc[0]}   {labels.measured(paper.metric.iloc[0])}{what}"
 
 

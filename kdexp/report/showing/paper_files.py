@@ -20,9 +20,8 @@ def markdown(table: pd.DataFrame) -> str:
         lines += [f"*{part.title}*"] * bool(part.title)
         lines.append(frame.to_markdown(index=False, disable_numparse=True, colalign=align))
     lines += [line.replace("*  may", "Bold: may") for line in paper.notes(table)]
-    lines += (
-        [overall.against_baseline(table).to_markdown(index=False, disable_numparse=True)] if overall.many(table) else []
-    )
+    if overall.many(table):
+        lines.append(overall.against_baseline(table).to_markdown(index=False, disable_numparse=True))
     lines += overall.sentences(table)
     return "\n\n".join(line.replace("_", "\\_") for line in lines) + "\n"
 
@@ -34,49 +33,47 @@ def _bold(cell: tuple[str, str]) -> str:
 
 def latex(table: pd.DataFrame) -> str:
     """A booktabs table* with two header lines, as in RepDistiller's table; bold: may be the best."""
-    found = ["% \\usepackage{booktabs}"]
+    tables = ["% \\usepackage{booktabs}"]
     for part in paper.parts(table):
         columns = len(part.heads)
-        head = [
-            " & ".join([word, *(escape(one[place]) for one in part.heads), last]) + r" \\"
-            for word, place, last in (("Teacher", 0, ""), ("Student", 2, "mean gain"))
-        ]
-        accuracies = [one[1] for one in part.heads]
-        teacher = [" & ".join(["Teacher", *accuracies, ""]) + r" \\"] if any(accuracies) else []
+        teachers, accuracies, students = zip(*part.heads)
+        head = [_line("Teacher", *map(escape, teachers), ""), _line("Student", *map(escape, students), "mean gain")]
+        teacher = [_line("Teacher", *accuracies, "")] if any(accuracies) else []
         lines = [
-            " & ".join([escape(name), *map(_textbf, cells), escape(gain.replace(paper.ABSENT, "--"))]) + r" \\"
+            _line(escape(name), *map(_textbf, cells), escape(gain.replace(paper.ABSENT, "--")))
             for name, cells, gain in part.rows
         ]
         body = [r"\toprule", *head, r"\midrule", *teacher, lines[0], r"\midrule", *lines[1:], r"\bottomrule"]
         caption = f"{paper.title(table)}{'; ' * bool(part.title)}{part.title}"
         notes = [labels.circumstances(table), *paper.notes(table)]
         below = " \\\\\n".join(prose(line.replace(paper.ABSENT, "--")) for line in notes)
-        found.append(
+        tables.append(
             f"\\begin{{table*}}\n\\centering\n\\caption{{{prose(caption)}}}\n\\small\n"
             f"\\begin{{tabular}}{{l{'r' * columns}r}}\n" + "\n".join(body) + "\n\\end{tabular}\n"
             f"\\par\\smallskip\\parbox{{\\linewidth}}{{\\footnotesize\\raggedright {below}}}\n\\end{{table*}}\n"
         )
-    return "\n".join(found)
+    return "\n".join(tables)
+
+
+def _line(*cells: str) -> str:
+    return " & ".join(cells) + r" \\"
 
 
 def _textbf(cell: tuple[str, str]) -> str:
     text, mark = cell
-    shown = (
-        text.replace(" ± ", " $\\pm$ ").replace(paper.ABSENT, "--") if "±" in text else escape(text).replace("?", "--")
-    )
+    shown = text.replace(" ± ", " $\\pm$ ") if "±" in text else escape(text).replace("?", "--")
     return f"\\textbf{{{shown}}}" if mark == "*" else f"{shown} {escape(mark)}".strip()
 
 
 def csv(table: pd.DataFrame) -> str:
     """A row for each method: mean, std, n and whether it may be the best for each pair, unrounded, and the mean gain."""
-    found = pd.DataFrame(index=table.sort_values("place").method.unique())
+    frame = pd.DataFrame(index=table.sort_values("place").method.unique())
     for _, rows in table.sort_values("pair").groupby("pair"):
         head = f"{rows.of_teacher.iloc[0]}->{rows.student.iloc[0]}"
-        some = rows.set_index("method")[["mean", "std", "n", "best"]].add_prefix(f"{head} ")
-        found = found.join(some)
+        frame = frame.join(rows.set_index("method")[["mean", "std", "n", "best"]].add_prefix(f"{head} "))
     gained = gains(table)
-    found = found.assign(mean_gain=gained.mean(axis=1), pairs=gained.notna().sum(axis=1))
-    return found.rename_axis("method").to_csv()
+    frame = frame.assign(mean_gain=gained.mean(axis=1), pairs=gained.notna().sum(axis=1))
+    return frame.rename_axis("method").to_csv()
 
 
 def write(tables: list[pd.DataFrame], out: Path) -> list[Path]:

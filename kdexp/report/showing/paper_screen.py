@@ -1,14 +1,12 @@
 """A paper-style table on the screen, split into pieces if the terminal is too narrow, and what holds across its pairs."""
 
-import textwrap
-
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from kdexp.report.showing import labels, overall
-from kdexp.report.showing.output import WIDTH, screen
+from kdexp.report.showing.output import WIDTH, say, show
 from kdexp.report.showing.paper import Part, notes, parts, title
 
 
@@ -19,25 +17,18 @@ def print_papers(papers: list[pd.DataFrame]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for paper in papers:
         _print_table(paper, console)
-        lines = notes(paper)
+        say(console, notes(paper))
         if overall.many(paper):
-            _say(console, lines)
-            for heading, text in (
-                (f"over {paper.pair.nunique()} pairs, against none", overall.against_baseline(paper)),
-                (f"over {paper.pair.nunique()} pairs, against {overall.leader(paper)}", overall.leader_against(paper)),
+            console.print("")
+            for rival, text in (
+                ("none", overall.against_baseline(paper)),
+                (overall.leader(paper), overall.leader_against(paper)),
             ):
                 if len(text):
-                    console.print(heading, style="bold", markup=False)
-                    console.print(screen(text, None), width=WIDTH, crop=False)
-                    console.print("")
-            lines = []
-        _say(console, [*lines, *overall.sentences(paper)])
-
-
-def _say(console: Console, lines: list[str]) -> None:
-    for line in lines:
-        console.print(textwrap.fill(line, console.width, initial_indent="  ", subsequent_indent="  "), markup=False)
-    console.print("")
+                    console.print(f"over {paper.pair.nunique()} pairs, against {rival}", style="bold", markup=False)
+                    show(console, text)
+        say(console, overall.sentences(paper))
+        console.print("")
 
 
 def _print_table(paper: pd.DataFrame, console: Console) -> None:
@@ -63,14 +54,15 @@ def _pieces(part: Part, width: int) -> list[list[int]]:
     """The columns of each piece: at least one, leaving room for the mean gain in the last."""
     names = max(len(name) for name, _, _ in part.rows) + 2
     last = max(len("mean gain"), *(len(gain) for _, _, gain in part.rows))
-    found, room = [[]], width - names
+    pieces: list[list[int]] = [[]]
+    room = width - names
     for column, wide in enumerate(_widths(part)):
         needed = wide + 2 + (last if column == len(part.heads) - 1 else 0)
-        if found[-1] and room < needed:
-            found, room = [*found, []], width - names
-        found[-1].append(column)
+        if pieces[-1] and room < needed:
+            pieces, room = [*pieces, []], width - names
+        pieces[-1].append(column)
         room -= wide + 2
-    return found
+    return pieces
 
 
 def _screen(part: Part, chosen: list[int]) -> Table:

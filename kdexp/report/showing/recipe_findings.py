@@ -5,9 +5,8 @@ import json
 import pandas as pd
 
 from kdexp.report.comparing.recipes import compared, places, recipes
-from kdexp.report.comparing.table import is_percent
 from kdexp.report.reading.settings import BASELINE
-from kdexp.report.showing.labels import listed, number, probability, teacher_of
+from kdexp.report.showing.labels import interval, listed, points, probability, teacher_of
 
 MANY = 6  # at most this many pairs of methods are listed in a sentence
 
@@ -51,21 +50,13 @@ def _why(family: pd.DataFrame) -> str:
     return "that takes two seeds of the baseline and of one method, under two recipes"
 
 
-def _points(value: float, metric: str, sign: str = "") -> str:
-    return f"{number(value, metric, sign)}{' points' * is_percent(metric)}"
-
-
-def _interval(low: float, high: float, metric: str) -> str:
-    return f"{number(low, metric, '+')} .. {number(high, metric, '+')}"
-
-
 def _change(row: pd.Series, metric: str) -> str:
     """RKD's gain is 2.10 points higher under cutmix300 than under crd240 (+0.93 .. +3.27)"""
     names, ends = (row.under, row.other), (row.low, row.high)
     if row.difference < 0:
         names, ends = names[::-1], (-row.high, -row.low)
-    size = _points(abs(row.difference), metric)
-    return f"{row.method}'s gain is {size} higher under {names[0]} than under {names[1]} ({_interval(*ends, metric)})"
+    size = points(abs(row.difference), metric)
+    return f"{row.method}'s gain is {size} higher under {names[0]} than under {names[1]} ({interval(*ends, metric)})"
 
 
 def _moved(changes: pd.DataFrame, metric: str) -> list[str]:
@@ -80,18 +71,18 @@ def _moved(changes: pd.DataFrame, metric: str) -> list[str]:
 
 def _swapped(order: pd.DataFrame, metric: str) -> list[str]:
     """The pairs of methods that swap places significantly, the clearest first."""
-    found = []
+    swaps = []
     for (first, second), rows in order.groupby(["first", "second"], sort=False):
         better, worse = (_clearest(rows[rows.better == sign]) for sign in (1, -1))
         if better is not None and worse is not None:
             texts = [f"under {row.under} ({_difference(row, metric)})" for row in (better, worse)]
             sure = min(abs(row.difference) / (row.high - row.low) for row in (better, worse))
-            found.append((-sure, f"{first} is better than {second} {texts[0]} and worse {texts[1]}"))
-    return [text for _, text in sorted(found)]
+            swaps.append((-sure, f"{first} is better than {second} {texts[0]} and worse {texts[1]}"))
+    return [text for _, text in sorted(swaps)]
 
 
 def _difference(row: pd.Series, metric: str) -> str:
-    return f"{_points(row.difference, metric, '+')}, {_interval(row.low, row.high, metric)}"
+    return f"{points(row.difference, metric, '+')}, {interval(row.low, row.high, metric)}"
 
 
 def _clearest(rows: pd.DataFrame) -> pd.Series | None:
@@ -121,24 +112,19 @@ def _left_out(family: pd.DataFrame) -> list[str]:
     rows, texts = compared(family), []
     without = [name for name in recipes(family) if name not in set(rows.under)]
     for method in dict.fromkeys(family.sort_values("place").method):
-        mine = family[family.method == method].set_index("under")
+        by_recipe = family[family.method == method].set_index("under")
         gone = set(rows.under) - set(rows.under[rows.method == method])
-        texts += [f"{method} under {name} ({_reason(mine, name)})" for name in recipes(family) if name in gone]
+        texts += [f"{method} under {name} ({_reason(by_recipe, name)})" for name in recipes(family) if name in gone]
     reasons = [f"{name} ({_no_claim(family[family.under == name])})" for name in without]
     wide = [f"{row.method} under {row.under}" for row in rows[rows.wide.astype(bool)].itertuples()]
     noisy = rows.under[rows.noisy.astype(bool) & (rows.distill == BASELINE)].to_list()
-    return [
-        *(
-            [
-                f"none varies more over seeds than the methods do under {listed(noisy)}, so gains have wider intervals there."
-            ]
-            if noisy
-            else []
-        ),
-        *([f"Vary far more over seeds than the others, so their intervals are wide: {listed(wide)}."] if wide else []),
-        *([f"Nothing is claimed under {listed(reasons)}."] if without else []),
-        *([f"Not compared under every recipe, so not in the order: {listed(texts)}."] if texts else []),
-    ]
+    sentences = (
+        ("none varies more over seeds than the methods do under {}, so gains have wider intervals there.", noisy),
+        ("Vary far more over seeds than the others, so their intervals are wide: {}.", wide),
+        ("Nothing is claimed under {}.", reasons),
+        ("Not compared under every recipe, so not in the order: {}.", texts),
+    )
+    return [sentence.format(listed(names)) for sentence, names in sentences if names]
 
 
 def _no_claim(rows: pd.DataFrame) -> str:
@@ -148,18 +134,17 @@ def _no_claim(rows: pd.DataFrame) -> str:
     return "no method shares its seeds with the baseline" if whole else "runs of the baseline are missing"
 
 
-def _reason(mine: pd.DataFrame, name: str) -> str:
-    if name not in mine.index:
+def _reason(by_recipe: pd.DataFrame, name: str) -> str:
+    if name not in by_recipe.index:
         return "not run"
-    return "no seeds in common with the baseline" if mine.ranked[name] else f"{mine.state[name]} runs"
+    return "no seeds in common with the baseline" if by_recipe.ranked[name] else f"{by_recipe.state[name]} runs"
 
 
 def _scope(family: pd.DataFrame) -> list[str]:
     """How it was tested and what it does not cover."""
-    given = {json.loads(text).get("teacher_checkpoint") for text in family.method_settings[family.teacher != ""]}
-    teacher = teacher_of(family)
-    one = len(given) == 1 and None not in given
-    whose = f"One {teacher} taught under all recipes" if one else f"Each recipe has its own {teacher}, trained once"
+    files = {json.loads(text).get("teacher_checkpoint") for text in family.method_settings[family.teacher != ""]}
+    teacher, same = teacher_of(family), len(files) == 1 and None not in files
+    whose = f"One {teacher} taught under all recipes" if same else f"Each recipe has its own {teacher}, trained once"
     return [
         "All intervals of changes hold jointly at 95 %, and so do the comparisons behind the order, those with the baseline "
         "among them. Within a recipe, methods share seeds and batches; nothing is paired between recipes.",

@@ -6,8 +6,9 @@ import pandas as pd
 
 from kdexp.report.comparing import recipes
 from kdexp.report.comparing.table import lower_is_better
+from kdexp.report.once import once
 from kdexp.report.reading.settings import BASELINE
-from kdexp.report.showing.labels import measured, number, once, probability, teacher_of
+from kdexp.report.showing.labels import interval, measured, number, probability, teacher_of
 from kdexp.report.showing.recipe_findings import answer
 
 FEW = 3  # up to this many recipes, every two are shown; above, only each method's most certain change
@@ -50,16 +51,14 @@ def _gains(family: pd.DataFrame) -> pd.DataFrame:
     metric, whole, names = family.metric.iloc[0], family[family.ranked], recipes.recipes(family)
     everywhere = whole.groupby("method").pair.transform("nunique") == len(names)
     ranks = whole[everywhere].groupby("pair")["mean"].rank(method="min", ascending=lower_is_better(metric))
-    found: dict[str, dict[str, str]] = {}
+    cells: dict[str, dict[str, str]] = {}
     for index, row in family.sort_values("place").iterrows():
-        control = row.distill == BASELINE
-        value = number(row["mean"], metric) if control else number(row.gain, metric, "+")
-        cells = found.setdefault(f"{row.method} (mean)" if control else row.method, {})
-        cells[row.under] = f"{value} ({ranks[index]:.0f})" if index in ranks.index else value
-    lines = [
-        {"gain over none (rank)": name} | {one: cells.get(one, "") for one in names} for name, cells in found.items()
-    ]
-    return pd.DataFrame(lines)
+        baseline = row.distill == BASELINE
+        value = number(row["mean"], metric) if baseline else number(row.gain, metric, "+")
+        line = cells.setdefault(f"{row.method} (mean)" if baseline else row.method, {})
+        line[row.under] = f"{value} ({ranks[index]:.0f})" if index in ranks.index else value
+    head = "gain over none (rank)"
+    return pd.DataFrame([{head: name, **line} for name, line in cells.items()], columns=[head, *names]).fillna("")
 
 
 def _changed(changes: pd.DataFrame, family: pd.DataFrame) -> pd.DataFrame:
@@ -73,7 +72,7 @@ def _changed(changes: pd.DataFrame, family: pd.DataFrame) -> pd.DataFrame:
             "method": changes.method.to_list(),
             "gain under": [f"{row.under} minus {row.other}" for row in rows],
             "change": [number(row.difference, metric, "+") for row in rows],
-            "95 % interval": [f"{number(row.low, metric, '+')} .. {number(row.high, metric, '+')}" for row in rows],
+            "95 % interval": [interval(row.low, row.high, metric) for row in rows],
             "p": [probability(row.p) for row in rows],
         }
     )

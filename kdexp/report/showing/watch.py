@@ -22,24 +22,23 @@ COLUMNS = ["name", "status", "epoch", "epochs", "test_acc", "left", "error", "fo
 def snapshot(runs: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """A row per unfinished run: name, status, epoch, epochs, test_acc (percent), left (seconds, from its last five epochs),
     error, folder."""
-    found, rows_of = [], dict([*rows.groupby("run")])
+    states, rows_of = [], dict([*rows.groupby("run")])
     for run in runs[runs.status != "done"].itertuples():
-        mine = rows_of.get(run.Index, rows.iloc[:0])
-        epoch = int(mine.epoch.max()) if len(mine) else 0
-        pace = mine.seconds.tail(5).mean() if len(mine) else float("nan")
-        found.append(
+        past = rows_of.get(run.Index, rows.iloc[:0])
+        epoch = int(past.epoch.max()) if len(past) else 0
+        states.append(
             {
                 "name": f"{run.teacher + ' -> ' if run.teacher else ''}{run.student} {run.label} seed {run.seed}",
                 "status": run.status,
                 "epoch": epoch,
                 "epochs": int(run.epochs),
-                "test_acc": mine.test_acc.iloc[-1] if len(mine) else float("nan"),
-                "left": (int(run.epochs) - epoch) * pace,
+                "test_acc": past.test_acc.iloc[-1] if len(past) else float("nan"),
+                "left": (int(run.epochs) - epoch) * past.seconds.tail(5).mean(),
                 "error": run.error if isinstance(run.error, str) else "",
                 "folder": run.folder,
             }
         )
-    return pd.DataFrame(found, columns=COLUMNS)
+    return pd.DataFrame(states, columns=COLUMNS)
 
 
 def render(runs: pd.DataFrame, state: pd.DataFrame, lines: int = 30) -> Group:
@@ -56,13 +55,10 @@ def render(runs: pd.DataFrame, state: pd.DataFrame, lines: int = 30) -> Group:
         left = duration(row.left) if np.isfinite(row.left) else ""
         shown.add_row(Text(row.name), f"{row.epoch}/{row.epochs}", accuracy, left)
     more = [Text(f"... and {len(running) - lines} more")] if len(running) > lines else []
-    bad = [
-        Text(
-            f"{row.status}: {row.name}   {row.error}\n    {row.folder}/run.log",
-            style="yellow" if row.status == "stopped" else "red",
-        )
-        for row in failed.head(lines).itertuples()
-    ]
+    bad = []
+    for row in failed.head(lines).itertuples():
+        text = f"{row.status}: {row.name}   {row.error}\n    {row.folder}/run.log"
+        bad.append(Text(text, style="yellow" if row.status == "stopped" else "red"))
     return Group(Text(head or "no runs yet"), *([shown] if len(running) else []), *more, *bad)
 
 
@@ -72,11 +68,9 @@ def watch(outputs: list[str], every: float = 2.0, sleep=time.sleep) -> None:
     with Live(console=console, auto_refresh=False, transient=False) if console.is_terminal else console as screen:
         while quiet < QUIET:
             runs, _ = read(*outputs)
-            if runs.empty:
-                state, drawing = pd.DataFrame(columns=COLUMNS), Text("no runs yet")
-            else:
-                unfinished = runs[runs.status != "done"]
-                state = snapshot(runs, epochs(unfinished))
+            state, drawing = pd.DataFrame(columns=COLUMNS), Group("no runs yet")
+            if len(runs):
+                state = snapshot(runs, epochs(runs[runs.status != "done"]))
                 drawing = render(runs, state)
             known = (len(runs), state.drop(columns="left").to_csv())
             if isinstance(screen, Live):
