@@ -22,7 +22,7 @@ FLOORS = [
     ("config",),
     ("compute", "distill"),
     ("storage", "models", "augment"),
-    ("screen", "spelling", "garbage"),
+    ("screen", "spelling"),
     ("errors", "places"),
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -17,7 +17,6 @@ from kdexp.config.resolve import baseline_of
 from kdexp.config.targets import construct
 from kdexp.engines.dispatch import check_data
 from kdexp.experiment.objects import build_optimizer
-from kdexp.garbage import uncollected
 from kdexp.jobs.changes import weights_changed
 from kdexp.jobs.groups import grouped
 from kdexp.jobs.job import Job
@@ -29,8 +28,7 @@ def run_jobs(configs) -> list[Job]:
     if configs[0].describe:
         describe(configs)
         return []
-    with uncollected():
-        jobs = plan(configs)
+    jobs = plan(configs)
     if jobs[0].config["prepare"]:
         check_data(jobs)
         screen.say(

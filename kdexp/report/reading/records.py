@@ -18,7 +18,6 @@ import yaml
 
 from kdexp.config.schema import flatten, label
 from kdexp.errors import first_line
-from kdexp.garbage import uncollected
 from kdexp.record.config import block, blocks, parse
 from kdexp.record.runs import folders
 from kdexp.report.reading.settings import DEFAULTS, SECTIONS, fill_absent, settings, split
@@ -38,7 +37,6 @@ def load(*outputs: str | os.PathLike) -> pd.DataFrame:
     return runs
 
 
-@uncollected()
 def read(*outputs: str | os.PathLike) -> tuple[pd.DataFrame, list[str]]:
     """(runs, what was left out and why).
 

@@ -44,7 +44,8 @@ def markdown(table: pd.DataFrame) -> str:
     for rows in labels.pairs(table):
         place = {"dataset": rows.dataset, "teacher": labels.teacher_of(rows), "student": rows.student}
         place |= {column: rows[column] for column in settings if column not in method_setting_columns(rows)}
-        parts.append(pd.concat([pd.DataFrame(place), bold(rows, "**{}**")], axis=1))
+        shown = bold(rows, "**{}**").rename(columns={"teacher": "teacher, %"})  # its name has a column, too
+        parts.append(pd.concat([pd.DataFrame(place), shown], axis=1))
         text += [f"**{labels.heading(rows)}**", labels.circumstances(rows), *paragraph(rows)]
     frame = pd.concat(parts, ignore_index=True) if parts else columns(table)[FIRST]
     frame = frame.dropna(axis="columns", how="all").astype(object).fillna("").astype(str)

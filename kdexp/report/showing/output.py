@@ -74,7 +74,10 @@ def grids(table: pd.DataFrame, by: str) -> list[tuple[str, pd.DataFrame]]:
     allowed = ["dataset", "teacher", "student", *settings]
     if by not in allowed:
         raise ValueError(f"--by {by}: the rows do not differ in that. Choose one of: distill, {', '.join(allowed)}")
-    rows = pd.concat([rows.assign(teacher=labels.teacher_of(rows)) for rows in labels.pairs(table)])
+    pairs = labels.pairs(table)
+    if not pairs:
+        raise ValueError(f"--by {by}: none of these runs has a teacher, so there is nothing to compare")
+    rows = pd.concat([rows.assign(teacher=labels.teacher_of(rows)) for rows in pairs])
     metric, keys = rows.metric.iloc[0], [key for key in allowed if key != by]
     rows["cell"] = [
         f"{number(row['mean'], metric)}{'*' if row.best else ''}"
