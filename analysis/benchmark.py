@@ -83,10 +83,10 @@ def main() -> None:
     workers = min(4, torch.get_num_threads())
     texts = [Textbook(config, data, teacher, where.device, workers) for config in configs]
     rounds, count = (3, 2) if asked.quick else (7, 10)
-    one, all_of_them = (Ours(some, data, teacher, where) for some in (configs[-1:], configs))
+    single, together = (Ours(runs, data, teacher, where) for runs in (configs[-1:], configs))
     rows = [
-        compare(f"one run: {configs[-1]['distill']['label']}", texts[-1:], [one], rounds, count, where.device),
-        compare(f"one seed: {len(names)} methods", texts, [all_of_them], rounds, count, where.device),
+        compare(f"one run: {configs[-1]['distill']['label']}", texts[-1:], [single], rounds, count, where.device),
+        compare(f"one seed: {len(names)} methods", texts, [together], rounds, count, where.device),
     ]
     if asked.seeds > 1:
         question, ours = f"{asked.seeds} seeds at a time: {len(names)} methods", SeedsAtATime(configs, asked.seeds)

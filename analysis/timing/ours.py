@@ -58,10 +58,10 @@ class SeedsAtATime:
         context, self.ends = multiprocessing.get_context("spawn"), []
         threads = max(1, torch.get_num_threads() // workers)
         for seed in range(1, workers + 1):
-            mine, its = context.Pipe()
-            work = ([config | {"seed": seed, "threads": threads} for config in configs], its)
+            here, there = context.Pipe()
+            work = ([config | {"seed": seed, "threads": threads} for config in configs], there)
             context.Process(target=_work, args=work, daemon=True).start()
-            self.ends.append(mine)
+            self.ends.append(here)
         for end in self.ends:
             end.recv()
 
