@@ -37,7 +37,7 @@ from kdexp.distill.vid import vid_loss
 from kdexp.errors import UsageError
 from kdexp.experiment.networks import build_network
 from kdexp.experiment.objects import build_method, check_objects
-from kdexp.models import Output, Tap, Taps
+from kdexp.models import Output, SignedTap, Tap, Taps
 from kdexp.teachers import teacher_view
 
 draws = settings(max_examples=15, deadline=None)
@@ -416,7 +416,7 @@ def test_batch_statistics_view():
 )
 @pytest.mark.parametrize("signed", [False, True])
 def test_fn_regressor_has_a_relu_only_for_hints_that_are_never_negative(student, teacher, expected, signed):
-    teacher = teacher._replace(signed=signed)
+    teacher = SignedTap(*teacher) if signed else teacher
     method = FN({"stage2": student}, {"stage2": teacher})
     assert type(method.regressor.conv) is expected and method.regressor.relu is not signed
     assert method.regressor(torch.randn(2, 4, student.size, student.size)).shape == (2, 8, 8, 8)

@@ -20,13 +20,24 @@ class Tap(NamedTuple):
     """One tap of a network, known before any batch.
 
     channels: channels of the feature map. size: its height and width, 1 for the embedding. norm: the last BatchNorm
-    before a `*_pre` tap. signed: whether the values may be negative, as before a ReLU.
+    before a `*_pre` tap. `signed` is True if the values may be negative, as before a ReLU: see SignedTap.
     """
 
     channels: int
     size: int
     norm: nn.BatchNorm2d | None = None
-    signed: bool = False
+
+    @property
+    def signed(self) -> bool:
+        return False
+
+
+class SignedTap(Tap):
+    """A tap whose values may be negative."""
+
+    @property
+    def signed(self) -> bool:
+        return True
 
 
 def initialise(network: nn.Module) -> None:
@@ -119,8 +130,8 @@ def _tap(tap: str, name: str, module: nn.Module, outputs: dict[str, tuple[Tensor
     if output._version != version:
         raise ValueError(f"taps.{tap}={name}: a later module changes its output in place. Choose another one")
     size = 1 if tap == "embedding" or output.dim() == 2 else output.shape[-1]
-    norm = module if type(module) is nn.BatchNorm2d else None
-    return Tap(output.shape[1], size, norm, signed=not isinstance(module, (nn.ReLU, nn.ReLU6)))
+    kind = Tap if isinstance(module, (nn.ReLU, nn.ReLU6)) else SignedTap
+    return kind(output.shape[1], size, module if type(module) is nn.BatchNorm2d else None)
 
 
 @torch.no_grad()

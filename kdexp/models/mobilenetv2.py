@@ -12,7 +12,7 @@ follows these, so each stage is its own *_pre.
 
 from torch import Tensor, nn
 
-from kdexp.models import Output, Tap, initialise
+from kdexp.models import Output, SignedTap, Tap, initialise
 
 # (expansion, channels in the paper, blocks, stride, the stage that the group ends)
 GROUPS = (
@@ -86,8 +86,8 @@ class MobileNetV2(nn.Module):
         for group, (_, channels, _, stride, stage) in zip(self.groups, GROUPS):
             size = (size + stride - 1) // stride
             if stage:
-                taps[f"stage{stage}"] = Tap(channels // 2, size, signed=True)
-                taps[f"stage{stage}_pre"] = Tap(channels // 2, size, group[-1].layers[-1], signed=True)
+                taps[f"stage{stage}"] = SignedTap(channels // 2, size)
+                taps[f"stage{stage}_pre"] = SignedTap(channels // 2, size, norm=group[-1].layers[-1])
         return taps | {"embedding": Tap(1280, 1)}
 
     def forward(self, images: Tensor) -> Output:

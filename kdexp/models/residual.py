@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdexp.models import Output, Tap
+from kdexp.models import Output, SignedTap, Tap
 
 
 class ResidualNetwork(nn.Module):
@@ -64,7 +64,7 @@ class ResidualNetwork(nn.Module):
         for number, (width, stride, stage) in enumerate(zip(self.widths[1:], self.strides, self.stages), start=1):
             size = (size + stride - 1) // stride
             taps[f"stage{number}"] = Tap(width, size)
-            taps[f"stage{number}_pre"] = Tap(width, size, getattr(stage[-1], self.last_norm), signed=True)
+            taps[f"stage{number}_pre"] = SignedTap(width, size, norm=getattr(stage[-1], self.last_norm))
         return taps | {"embedding": Tap(self.widths[-1], 1)}
 
     def forward(self, images: Tensor) -> Output:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdexp.models import Output, Tap
+from kdexp.models import Output, SignedTap, Tap
 from kdexp.models.shufflenetv1 import shuffled
 
 WIDTHS = (24, 116, 232, 464)  # stem and three stages
@@ -93,7 +93,7 @@ class ShuffleNetV2(nn.Module):
         taps = {"stem": Tap(WIDTHS[0], size)}
         for number, width in enumerate(WIDTHS[1:], start=1):
             size = (size + 1) // 2
-            taps[f"stage{number}"], taps[f"stage{number}_pre"] = Tap(width, size), Tap(width, size, signed=True)
+            taps[f"stage{number}"], taps[f"stage{number}_pre"] = Tap(width, size), SignedTap(width, size)
         return taps | {"embedding": Tap(EMBEDDING, 1)}
 
     def forward(self, images: Tensor) -> Output:

@@ -12,7 +12,7 @@ layer and the last stage its feat[-2].
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdexp.models import Output, Tap, initialise
+from kdexp.models import Output, SignedTap, Tap, initialise
 
 WIDTHS = (64, 128, 256, 512, 512)
 CONVOLUTIONS = {  # depth -> convolutions in each block
@@ -64,7 +64,7 @@ class VGG(nn.Module):
         for number in (1, 2, 3, 4):
             size = size // 2 if number in self.pooled else size
             taps[f"stage{number}"] = Tap(WIDTHS[number], size)
-            taps[f"stage{number}_pre"] = Tap(WIDTHS[number], size, self.blocks[number][-1], signed=True)
+            taps[f"stage{number}_pre"] = SignedTap(WIDTHS[number], size, norm=self.blocks[number][-1])
         return taps | {"embedding": Tap(WIDTHS[-1], 1)}
 
     def forward(self, images: Tensor) -> Output:

@@ -4,7 +4,7 @@ paper."""
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdexp.models import Output, Tap, initialise
+from kdexp.models import Output, SignedTap, Tap, initialise
 
 
 class PreActivationBlock(nn.Module):
@@ -86,10 +86,10 @@ class WideResNet(nn.Module):
     @property
     def taps(self) -> dict[str, Tap]:
         size = self.image_size
-        taps = {"stem": Tap(16, size, signed=True)}
+        taps = {"stem": SignedTap(16, size)}
         for number, (width, norm) in enumerate(zip(self.widths[1:], self._norms_behind()), start=1):
-            taps[f"stage{number}"] = Tap(width, size, signed=True)
-            taps[f"stage{number}_pre"] = Tap(width, size, norm, signed=True)
+            taps[f"stage{number}"] = SignedTap(width, size)
+            taps[f"stage{number}_pre"] = SignedTap(width, size, norm=norm)
             size = (size + 1) // 2
         return taps | {"embedding": Tap(self.widths[3], 1)}
 
