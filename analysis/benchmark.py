@@ -79,21 +79,21 @@ def main() -> None:
         configs = [plain(compose("config", [f"distill={name}", *asked.overrides])) for name in names]
         if asked.device:
             return device.main(configs, asked.device, asked.minutes, asked.quick)
-    data, source, teacher, where = prepared(configs)
+    data, source, teacher, hardware = prepared(configs)
     workers = min(4, torch.get_num_threads())
-    texts = [Textbook(config, data, teacher, where.device, workers) for config in configs]
+    texts = [Textbook(config, data, teacher, hardware.device, workers) for config in configs]
     rounds, count = (3, 2) if asked.quick else (7, 10)
-    one, all_of_them = (Ours(some, data, teacher, where) for some in (configs[-1:], configs))
+    single, together = (Ours(runs, data, teacher, hardware) for runs in (configs[-1:], configs))
     rows = [
-        compare(f"one run: {configs[-1]['distill']['label']}", texts[-1:], [one], rounds, count, where.device),
-        compare(f"one seed: {len(names)} methods", texts, [all_of_them], rounds, count, where.device),
+        compare(f"one run: {configs[-1]['distill']['label']}", texts[-1:], [single], rounds, count, hardware.device),
+        compare(f"one seed: {len(names)} methods", texts, [together], rounds, count, hardware.device),
     ]
     if asked.seeds > 1:
         question, ours = f"{asked.seeds} seeds at a time: {len(names)} methods", SeedsAtATime(configs, asked.seeds)
-        rows.append(compare(question, texts, [ours], rounds, count * asked.seeds, where.device))
+        rows.append(compare(question, texts, [ours], rounds, count * asked.seeds, hardware.device))
     what = " -> ".join(configs[-1]["model"][role]["name"] for role in ("teacher", "student"))
     what += f", batch {configs[-1]['batch_size']}, {source}"
-    print(f"{what}; {where.device}, {platform.machine()}, torch {torch.__version__}; ours: {where}")
+    print(f"{what}; {hardware.device}, {platform.machine()}, torch {torch.__version__}; ours: {hardware}")
     report(rows, f"median (min .. max) of {rounds} blocks of {count} steps a seed")
     with open(asked.out, "w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))

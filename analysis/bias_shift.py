@@ -42,7 +42,7 @@ def best_amount(logits: Tensor, labels: Tensor, classes: list[int]) -> float:
     inside[classes] = True
     best = [logits.double().masked_fill(out, -torch.inf).max(1) for out in (~inside, inside)]
     margins, order = (best[1].values - best[0].values).sort()
-    wrong_in, wrong_out = ((one.indices != labels)[order].long() for one in best)
+    wrong_in, wrong_out = ((side.indices != labels)[order].long() for side in best)
     none = torch.zeros(1, dtype=torch.int64)
     # with k images inside: the errors of the first k there, and of the others elsewhere
     errors = torch.cat([none, wrong_in.cumsum(0)]) + torch.cat([wrong_out.flip(0).cumsum(0).flip(0), none])
@@ -81,15 +81,15 @@ def row_of(folder: Path, data: Data) -> dict:
     row |= errors_of(logits["test"].argmax(1), labels["test"], omit)
     for name in ("held-out", "test"):
         amount = best_amount(logits[name], labels[name], omit)
-        found = errors_of(shifted(logits["test"], omit, amount), labels["test"], omit)
-        row |= {f"{name}: {key}": value for key, value in ({"amount": round(amount, 3)} | found).items()}
+        errors = errors_of(shifted(logits["test"], omit, amount), labels["test"], omit)
+        row |= {f"{name}: {key}": value for key, value in ({"amount": round(amount, 3)} | errors).items()}
     return row
 
 
 def table(outputs: list[str], data: str | None) -> pd.DataFrame:
     """A row for each finished run with omitted classes. Raises UsageError if there is none."""
-    found = [run for run in runs.find(outputs) if run.state == "done" and run.config.get("omit")]
-    whole = [run.folder for run in found if (run.folder / "student.pt").exists()]
+    finished = [run for run in runs.find(outputs) if run.state == "done" and run.config.get("omit")]
+    whole = [run.folder for run in finished if (run.folder / "student.pt").exists()]
     if not whole:
         raise UsageError(f"{', '.join(outputs)}: no finished run with omitted classes and weights here")
     images = Data(Path(data) if data else None)

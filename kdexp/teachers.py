@@ -14,7 +14,7 @@ from torch import nn
 from kdexp import screen
 from kdexp.compute.graph import ForwardGraph
 from kdexp.compute.interrupt import wait_for
-from kdexp.compute.machine import Machine, device_of, forward_of, place
+from kdexp.compute.machine import Machine, device_of, forward_of, to_device
 from kdexp.config.naming import file_sha256
 from kdexp.config.sources import source
 from kdexp.errors import UsageError
@@ -54,10 +54,10 @@ def teacher_view(teacher: nn.Module, mode: str) -> nn.Module:
     return view
 
 
-def teacher_forward(teacher: nn.Module, mode: str, where: Machine, batch_size: int) -> Callable:
+def teacher_forward(teacher: nn.Module, mode: str, hardware: Machine, batch_size: int) -> Callable:
     """What to call for the teacher's forward pass in one mode: compiled or captured as a graph if the machine is to do so."""
-    forward = forward_of(teacher_view(teacher, mode), where, batch_size)
-    return ForwardGraph(forward, batch_size) if where.graph else forward
+    forward = forward_of(teacher_view(teacher, mode), hardware, batch_size)
+    return ForwardGraph(forward, batch_size) if hardware.graph else forward
 
 
 def load_network(run_folder: Path) -> nn.Module:
@@ -116,7 +116,7 @@ class Teachers:
 
     def _ready(self, job: Job, network: nn.Module, name: str, file: str | Path, run: Job | None = None) -> Teacher:
         """A network that can teach this job. run: the job that trained it, None for a file of weights."""
-        network = place(network, device_of(job.config)).eval()
+        network = to_device(network, device_of(job.config)).eval()
         data = self.data_of(job)
         score = evaluate(network, data.test, data.pixels)
         fingerprint = run.fingerprint if run else None

@@ -84,8 +84,8 @@ def test_a_part_of_the_report_fails_alone_and_none_starts_late(tmp_path):
 def test_a_learner_that_fails_is_not_timed(tiny):
     """The others would pass for the whole seed."""
     configs = [tiny(f"distill={name}", "dataset=cifar100", "teacher=wrn16_1") for name in ("none", "kd")]
-    data, _, teacher, where = prepared(configs)
-    side = Ours(configs, data, teacher, where)
+    data, _, teacher, hardware = prepared(configs)
+    side = Ours(configs, data, teacher, hardware)
     side.steps(2)
     side.learners[1].forward = lambda images: 1 / 0
     with pytest.raises(RuntimeError, match="ZeroDivisionError"):

@@ -26,7 +26,7 @@ MODES = {
 
 
 @pytest.fixture(params=MODES)
-def where(request):
+def hardware(request):
     half, deterministic, compiled, *graph = MODES[request.param]
     machine = Machine(torch.device("cuda"), half, deterministic, compiled, torch.get_num_threads(), *graph)
     prepare_torch(machine)
@@ -34,36 +34,36 @@ def where(request):
     prepare_torch(Machine(torch.device("cpu"), None, True, False, torch.get_num_threads()))
 
 
-def trained(configs, teacher, epochs, where):
+def trained(configs, teacher, epochs, hardware):
     """(rows, weights) of each learner, none of which has failed."""
-    trial = Trial(configs, teacher, epochs, where)
+    trial = Trial(configs, teacher, epochs, hardware)
     rows, weights = trial.train()
     assert not [learner.failure for learner in trial.learners if learner.failure]
     assert len(rows) == len(weights) == len(configs)
     return rows, weights
 
 
-def test_a_group_equals_its_single_runs_on_cuda(tiny, where):
+def test_a_group_equals_its_single_runs_on_cuda(tiny, hardware):
     torch.manual_seed(0)
-    teacher = WideResNet(16, 1, 10, 8).eval().to(where.device)
+    teacher = WideResNet(16, 1, 10, 8).eval().to(hardware.device)
     configs = [tiny(f"distill={name}", "device=cuda", "recipe.lr=0.02") for name in ("none", "kd", "nst", "od")]
-    rows, weights = trained(configs, teacher, 2, where)
+    rows, weights = trained(configs, teacher, 2, hardware)
     for config, together, weight in zip(configs, rows, weights):
-        (alone,), (weight_alone,) = trained([config], teacher, 2, where)
-        if where.deterministic:
+        (alone,), (weight_alone,) = trained([config], teacher, 2, hardware)
+        if hardware.deterministic:
             assert alone == together and equal(weight_alone, weight)
         assert alone[0]["train_loss"] == pytest.approx(together[0]["train_loss"], rel=0.02)
 
 
-def test_cuda_agrees_with_the_cpu(tiny, where):
+def test_cuda_agrees_with_the_cpu(tiny, hardware):
     """The first epoch's loss, from the same weights and batches."""
     losses = []
-    for machine in (Machine(torch.device("cpu"), None, True, False, 1), where):
+    for machine in (Machine(torch.device("cpu"), None, True, False, 1), hardware):
         torch.manual_seed(0)
         teacher = WideResNet(16, 1, 10, 8).eval().to(machine.device)
         (rows,), _ = trained([tiny("distill=sp", f"device={machine.device}", "optimizer.lr=1e-6")], teacher, 1, machine)
         losses.append(rows[0]["train_loss"])
-    assert losses[0] == pytest.approx(losses[1], rel=1e-3 if where.half is None else 0.05)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3 if hardware.half is None else 0.05)
 
 
 @pytest.mark.parametrize("name", DISTILL)
@@ -74,9 +74,9 @@ def test_a_captured_run_equals_a_usual_one_on_cuda(tiny, name, deterministic):
     usual = Machine(torch.device("cuda"), None, deterministic, False, torch.get_num_threads())
     teacher = WideResNet(16, 1, 10, 8).eval().to(usual.device)
     config, runs = tiny(f"distill={name}", "device=cuda", "batch_size=10", "recipe.lr=0.02"), []
-    for where in (usual, usual._replace(graph=True)):
-        prepare_torch(where)
-        (rows,), (weights,) = trained([config], teacher, 2, where)
+    for hardware in (usual, usual._replace(graph=True)):
+        prepare_torch(hardware)
+        (rows,), (weights,) = trained([config], teacher, 2, hardware)
         runs.append((rows, weights))
     (rows, weights), (again, weights_again) = runs
     assert not deterministic or (again == rows and equal(weights_again, weights))
@@ -86,10 +86,10 @@ def test_a_captured_run_equals_a_usual_one_on_cuda(tiny, name, deterministic):
 def test_the_students_of_a_group_are_captured_on_cuda(tiny, capsys):
     """The seven methods and the baseline, and none of them goes on without its graph."""
     torch.manual_seed(0)
-    where = Machine(torch.device("cuda"), None, False, False, torch.get_num_threads(), True)
-    teacher = WideResNet(16, 1, 10, 8).eval().to(where.device)
+    hardware = Machine(torch.device("cuda"), None, False, False, torch.get_num_threads(), True)
+    teacher = WideResNet(16, 1, 10, 8).eval().to(hardware.device)
     names = ("none", "kd", "fn", "nst", "at", "rkd", "sp", "od")
-    trial = Trial([tiny(f"distill={name}", "device=cuda", "batch_size=10") for name in names], teacher, 2, where)
+    trial = Trial([tiny(f"distill={name}", "device=cuda", "batch_size=10") for name in names], teacher, 2, hardware)
     trial.train()
     assert all(learner.graph and learner.graph.captured for learner in trial.learners), capsys.readouterr().err
 
@@ -126,9 +126,9 @@ def test_a_capture_that_fails_leaves_no_trace():
 
 
 def test_adamw_is_captured_on_cuda(tiny, capsys):
-    where = Machine(torch.device("cuda"), None, False, False, torch.get_num_threads(), True)
-    prepare_torch(where)
-    teacher = WideResNet(16, 1, 10, 8).eval().to(where.device)
-    trial = Trial([tiny("distill=kd", "device=cuda", "batch_size=10", "optimizer=adamw")], teacher, 2, where)
+    hardware = Machine(torch.device("cuda"), None, False, False, torch.get_num_threads(), True)
+    prepare_torch(hardware)
+    teacher = WideResNet(16, 1, 10, 8).eval().to(hardware.device)
+    trial = Trial([tiny("distill=kd", "device=cuda", "batch_size=10", "optimizer=adamw")], teacher, 2, hardware)
     trial.train()
     assert trial.learners[0].graph and trial.learners[0].graph.captured, capsys.readouterr().err

@@ -73,7 +73,7 @@ def captured(configs, teacher, tapes, epochs=2):
     """A Trial whose steps are recorded on tapes."""
     trial = Trial(configs, teacher, epochs)
     size = trial.config["batch_size"]
-    trial.views = {mode: ForwardGraph(view, size, tapes) for mode, view in trial.views.items()}
+    trial.passes = {mode: ForwardGraph(view, size, tapes) for mode, view in trial.passes.items()}
     for learner in trial.learners:
         learner.graph = StepGraph(learner, size, tapes)
     return trial
@@ -107,7 +107,7 @@ def test_the_seven_methods_and_the_baseline_are_captured_in_a_group(tiny, teache
     assert again == rows and all(map(equal, weights_again, weights))
     assert len(tapes) == 2 + 2 * len(names) and "not captured" not in capsys.readouterr().err
     assert all(learner.graph.seen == 12 > 2 * WARMUP for learner in trial.learners)
-    output = tree_leaves(trial.views["eval"].captured.output)  # is read where it is, not copied for each student
+    output = tree_leaves(trial.passes["eval"].captured.output)  # is read where it is, not copied for each student
     read = trial.learners[names.index("kd")].graph.captured.inputs
     assert all(any(one is other for other in read) for one in output)
 
@@ -220,7 +220,7 @@ def test_it_is_asked_for_and_needs_cuda(hydra, monkeypatch):
     with pytest.raises(UsageError, match="compile=graph: CUDA graphs need a CUDA device, and this run is on cpu"):
         machine(hydra("device=cpu", "compile=graph"), 100)
     monkeypatch.setattr("kdexp.compute.machine.device_of", lambda config: torch.device(config["device"]))
-    where = machine(hydra("device=cuda", "compile=graph"), 50_000)
-    assert where.graph and not where.compile and where.execution == "graph"
+    hardware = machine(hydra("device=cuda", "compile=graph"), 50_000)
+    assert hardware.graph and not hardware.compile and hardware.execution == "graph"
     assert not machine(hydra("device=cuda", "deterministic=true"), 50_000).graph and CPU.execution == "eager"
     assert Machine(torch.device("cpu"), None, True, True, 1, True).execution == "compiled graph"

@@ -53,8 +53,8 @@ def test_it_is_the_methods_weight_and_leaves_the_kd_term(tiny, teacher, words): 
 def test_a_method_that_has_stopped_asks_the_teacher_nothing(tiny, teacher):  # noqa: F811
     def passes(*more):
         trial, seen = Trial([tiny("distill=sp", "epochs=4", *more)], teacher, 4), []
-        network = trial.views["eval"]
-        trial.views["eval"] = lambda images: seen.append(1) or network(images)
+        network = trial.passes["eval"]
+        trial.passes["eval"] = lambda images: seen.append(1) or network(images)
         list(trial.rows())
         return len(seen)
 

@@ -8,7 +8,7 @@ import torch
 from conftest import NETWORKS
 from torch import nn
 
-from kdexp.compute.machine import place
+from kdexp.compute.machine import to_device
 from kdexp.config.targets import ShapesOnly
 from kdexp.experiment.networks import build_network
 from kdexp.models import Wrapped, count_parameters
@@ -118,7 +118,7 @@ def test_placed_on_a_device_a_network_is_the_same_function(channels):
     layers = nn.Sequential(nn.Conv2d(channels, 8, 1, 2), nn.Conv2d(8, 6, 1, (2, 1), groups=2), nn.Conv2d(6, 4, 3, 2))
     images = torch.randn(2, channels, 18, 18)
     expected = copy.deepcopy(layers)(images)
-    placed = place(place(layers, torch.device("cpu")), torch.device("cpu"))
+    placed = to_device(to_device(layers, torch.device("cpu")), torch.device("cpu"))
     for network in (placed, copy.deepcopy(placed), pickle.loads(pickle.dumps(placed))):
         torch.testing.assert_close(network(images.to(memory_format=torch.channels_last)), expected)
     strided = [one for one in layers if one.kernel_size == (1, 1) and one.stride != (1, 1)]

@@ -30,7 +30,7 @@ from kdexp.report import load, summarize
 from kdexp.report.showing import labels
 from kdexp.teachers import guesses
 from kdexp.training.fits import check_batches
-from kdexp.training.learner import Learner, Weights
+from kdexp.training.learner import Learner, LossWeights
 
 
 def test_a_sweep_over_a_method_s_settings_trains_one_baseline(run, tmp_path):
@@ -182,7 +182,7 @@ def test_layers_that_would_never_be_trained(kind, name):
     with pytest.raises(
         ValueError, match=f"{kind.__name__}: .*{name}.* would never be trained. Make layers in the constructor"
     ):
-        Learner(student, optimizer, method, Weights(method=1.0)).learn(images, batch, output)
+        Learner(student, optimizer, method, LossWeights(method=1.0)).learn(images, batch, output)
 
 
 @pytest.mark.parametrize(

@@ -37,19 +37,20 @@ def teacher():
 class Trial:
     """Learners of some configurations on 64 digits, as Group makes them, without records."""
 
-    def __init__(self, configs, teacher, epochs=2, where=CPU):
+    def __init__(self, configs, teacher, epochs=2, hardware=CPU):
         self.config, self.epochs = configs[0], epochs
-        self.data = load_data(self.config, where.device)
+        self.data = load_data(self.config, hardware.device)
         labels = self.data.train.labels
-        self.learners = [build_learner(config, where, teacher, labels) for config in configs]
-        self.views = {
-            mode: teacher_forward(teacher, mode, where, self.config["batch_size"]) for mode in ("eval", "batch_stats")
+        self.learners = [build_learner(config, hardware, teacher, labels) for config in configs]
+        self.passes = {
+            mode: teacher_forward(teacher, mode, hardware, self.config["batch_size"])
+            for mode in ("eval", "batch_stats")
         }
         for learner in self.learners:
             if learner.method is not None and (plan := learner.method.pretraining()):
                 batches = train_batches(self.config, self.data, "pretraining")
                 before = Pretrainer(learner, plan)
-                rows = fit([before], batches, self.views, lambda epoch: 1.0, plan.epochs, None)
+                rows = fit([before], batches, self.passes, lambda epoch: 1.0, plan.epochs, None)
                 learner.pretraining_losses = [row["train_loss"] for (row,) in rows]
                 assert not before.failure, before.failure
 
@@ -58,7 +59,7 @@ class Trial:
         return fit(
             self.learners,
             train_batches(self.config, self.data),
-            self.views,
+            self.passes,
             schedule(self.config),
             self.epochs,
             test,

@@ -43,16 +43,16 @@ def kernels(side, count: int, milliseconds: float, device: torch.device) -> dict
     activity = ProfilerActivity.CUDA if device.type == "cuda" else ProfilerActivity.CPU
     with profile(activities=[activity]) as seen:
         block([side], count, device)
-    on_device = [one for one in seen.events() if one.device_type == torch.autograd.DeviceType.CUDA]
-    ran = [one for one in on_device if not one.is_user_annotation]  # Optimizer.step is a range, not a kernel
-    spans = sorted((one.time_range.start, one.time_range.end) for one in ran)
+    on_device = [event for event in seen.events() if event.device_type == torch.autograd.DeviceType.CUDA]
+    ran = [event for event in on_device if not event.is_user_annotation]  # Optimizer.step is a range, not a kernel
+    spans = sorted((event.time_range.start, event.time_range.end) for event in ran)
     totals: dict[str, float] = {}
-    for one in ran:
-        totals[one.name] = totals.get(one.name, 0.0) + one.time_range.elapsed_us() / count / 1000
+    for event in ran:
+        totals[event.name] = totals.get(event.name, 0.0) + event.time_range.elapsed_us() / count / 1000
     most = dict(sorted(totals.items(), key=lambda pair: -pair[1])[:12])
     busy_ms = covered(spans) / count / 1000
-    found = {"kernels": len(ran) / count, "kernel_ms": sum(totals.values()), "busy_ms": busy_ms, "most_ms": most}
-    return found | {"idle_percent": 100 * max(0.0, 1 - busy_ms / milliseconds) if ran else None}
+    shares = {"kernels": len(ran) / count, "kernel_ms": sum(totals.values()), "busy_ms": busy_ms, "most_ms": most}
+    return shares | {"idle_percent": 100 * max(0.0, 1 - busy_ms / milliseconds) if ran else None}
 
 
 def covered(spans: list[tuple[float, float]]) -> float:

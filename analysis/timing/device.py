@@ -38,39 +38,39 @@ class Report:
         self.path, self.until = path, time.monotonic() + 60 * minutes
         self.parts: dict[str, dict] = {}
 
-    def part(self, name: str, measure: Callable[..., dict], *given) -> None:
+    def part(self, name: str, measure: Callable[..., dict], *arguments) -> None:
         """Measure one part, and keep it or its error."""
         began = time.perf_counter()
         try:
             if time.monotonic() > self.until:
                 raise TimeoutError("no time was left")
-            found = measure(*given)
+            result = measure(*arguments)
         except Exception as error:  # whatever it is, the other parts are still worth having
-            found = {"error": f"{type(error).__name__}: {first_line(error)}", "trace": traceback.format_exc()}
-        self.parts[name] = found | {"part_seconds": round(time.perf_counter() - began, 1)}
+            result = {"error": f"{type(error).__name__}: {first_line(error)}", "trace": traceback.format_exc()}
+        self.parts[name] = result | {"part_seconds": round(time.perf_counter() - began, 1)}
         self.path.write_text(json.dumps(self.parts, indent=1))
-        print(f"{name}: {found.get('error') or 'measured'} ({self.parts[name]['part_seconds']} s)", file=sys.stderr)
+        print(f"{name}: {result.get('error') or 'measured'} ({self.parts[name]['part_seconds']} s)", file=sys.stderr)
 
 
 def main(configs: list[dict], out: str, minutes: float, quick: bool) -> None:
     """configs: the runs of one seed; the last one is also the single run. What matters most comes first. compile=false
     leaves out the compiled ways, which take minutes."""
-    report, (data, source, teacher, where) = Report(Path(out), minutes), prepared(configs)
+    report, (data, source, teacher, hardware) = Report(Path(out), minutes), prepared(configs)
     pair = " -> ".join(configs[-1]["model"][role]["name"] for role in ("teacher", "student"))
     count, what = 3 if quick else 50, {"pair": pair, "batch": configs[-1]["batch_size"], "data": source}
-    report.part("machine", environment, where.device, what)
-    report.part("ceilings", ceilings, where.device, 256 if quick else 8192)
+    report.part("machine", environment, hardware.device, what)
+    report.part("ceilings", ceilings, hardware.device, 256 if quick else 8192)
     subjects = {
         f"one seed: {len(configs)} methods": configs,
         f"one run: {configs[-1]['distill']['label']}": configs[-1:],
     }
     for subject, chosen in subjects.items():
-        report.part(f"{subject}, textbook fp32", textbook, chosen, data, teacher, where, max(2, count // 3))
+        report.part(f"{subject}, textbook fp32", textbook, chosen, data, teacher, hardware, max(2, count // 3))
     for compiled in (False,) if configs[0]["compile"] is False else (False, True):
         for subject, chosen in subjects.items():
             for precision, half in HALVES.items():
                 for graph in (False, True):
-                    how = where._replace(half=half, compile=compiled, graph=graph)
+                    how = hardware._replace(half=half, compile=compiled, graph=graph)
                     report.part(f"{subject}, {how.execution} {precision}", ours, chosen, data, teacher, how, count)
         if not compiled:
             report.part("tests", cuda_tests, 60 if quick else 240)
@@ -79,17 +79,13 @@ def main(configs: list[dict], out: str, minutes: float, quick: bool) -> None:
 
 def environment(device: torch.device, what: dict) -> dict:
     """Versions and the device, after `what`."""
-    found = what | {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "cpus": os.cpu_count(),
-        "device": str(device),
-    }
+    facts = what | {"python": platform.python_version(), "torch": torch.__version__}
+    facts |= {"cpus": os.cpu_count(), "device": str(device)}
     if device.type == "cuda":
         seen = torch.cuda.get_device_properties(device)
-        found |= {"gpu": seen.name, "memory_gb": round(seen.total_memory / 1e9, 1), "cuda": torch.version.cuda}
-        found |= {"multiprocessors": seen.multi_processor_count, "cudnn": torch.backends.cudnn.version()}
-    return found
+        facts |= {"gpu": seen.name, "memory_gb": round(seen.total_memory / 1e9, 1), "cuda": torch.version.cuda}
+        facts |= {"multiprocessors": seen.multi_processor_count, "cudnn": torch.backends.cudnn.version()}
+    return facts
 
 
 def ceilings(device: torch.device, size: int) -> dict:
@@ -110,16 +106,16 @@ def cuda_tests(seconds: int) -> dict:
         except subprocess.TimeoutExpired:
             print(f"stopped after {seconds} seconds", file=output, flush=True)
         output.seek(0)
-        told = output.read().splitlines()
-    return {"summary": told[-1], "output": told[-400:]}
+        lines = output.read().splitlines()
+    return {"summary": lines[-1], "output": lines[-400:]}
 
 
-def textbook(configs: list[dict], data, teacher, where: Machine, count: int) -> dict:
+def textbook(configs: list[dict], data, teacher, hardware: Machine, count: int) -> dict:
     """The textbook loop's step, with TF32 in convolutions: torch's default, which public toolkits leave as it is."""
-    sides = [Textbook(config, data, teacher, where.device, min(8, os.cpu_count() or 1)) for config in configs]
+    sides = [Textbook(config, data, teacher, hardware.device, min(8, os.cpu_count() or 1)) for config in configs]
     before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, True
     try:
-        return step(sides, count, where.device)
+        return step(sides, count, hardware.device)
     finally:
         torch.backends.cudnn.allow_tf32 = before
 
@@ -131,26 +127,26 @@ def ours(configs: list[dict], data, teacher, how: Machine, count: int) -> dict:
     side = Ours(configs, data, teacher, how)
     if how.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(how.device)
-    found = step([side], count, how.device)
+    measured = step([side], count, how.device)
     if how.device.type == "cuda":
-        found["peak_mb"] = torch.cuda.max_memory_allocated(how.device) / 1e6
-    found["not_captured"] = sum(how.graph and one.graph.refused for one in side.learners)
-    return found | kernels(side, 3, found["ms"], how.device)
+        measured["peak_mb"] = torch.cuda.max_memory_allocated(how.device) / 1e6
+    measured["not_captured"] = sum(how.graph and learner.graph.refused for learner in side.learners)
+    return measured | kernels(side, 3, measured["ms"], how.device)
 
 
 def table(parts: dict[str, dict]) -> str:
     """Everything that is a step, as Markdown; the factor is against the textbook loop of the same runs."""
     rows = []
-    for name, one in parts.items():
+    for name, part in parts.items():
         against = parts.get(f"{name.partition(',')[0]}, textbook fp32", {}).get("ms")
         if not name.startswith("one "):
             continue
-        if "error" in one:
-            rows.append([name, one["error"][:60]])
+        if "error" in part:
+            rows.append([name, part["error"][:60]])
             continue
-        factor = f"{against / one['ms']:.1f}" if against else ""
-        cells = [f"{one['ms']:.2f} ({one['least']:.2f} to {one['most']:.2f})", factor]
-        cells += [f"{one[key]:.{digits}f}" if one.get(key) is not None else "" for key, digits in COLUMNS.items()]
+        factor = f"{against / part['ms']:.1f}" if against else ""
+        cells = [f"{part['ms']:.2f} ({part['least']:.2f} to {part['most']:.2f})", factor]
+        cells += [f"{part[key]:.{digits}f}" if part.get(key) is not None else "" for key, digits in COLUMNS.items()]
         rows.append([name, *cells])
     heads = ["", "ms per step", "factor", "kernels", "kernels, ms", "idle, %", "peak MB"]
     return tabulate(rows, heads, "github", disable_numparse=True)

@@ -77,8 +77,8 @@ print(time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss
 def measured(words: list[str]) -> list[str]:
     """Run `python ...`: wall seconds, CPU seconds, peak MB. Raises CalledProcessError."""
     command = [sys.executable, "-c", MEASURED, *words]
-    told = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    clock, processor, memory = map(float, told.stdout.split())
+    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    clock, processor, memory = map(float, done.stdout.split())
     return [f"{clock:.1f}", f"{processor:.1f}", f"{memory:.0f}"]
 
 
@@ -87,20 +87,16 @@ def written(outputs: Path) -> Iterator[None]:
     cli.register()
     pairs, methods = PAIRS.split(","), METHODS.split(",")
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-        chosen = [_composed(f"pair={pair}", f"distill={name}") for pair in pairs for name in methods]
-        chosen = [config | {"paths": config["paths"] | {"outputs": str(outputs)}} for config in chosen]
+        words = [[f"pair={pair}", f"distill={name}", f"paths.outputs={outputs}"] for pair in pairs for name in methods]
+        chosen = [plain(compose("config", without_pair(line))) for line in words]
         texts = [OmegaConf.to_yaml(OmegaConf.create(config)) for config in chosen]  # slow, so only once for each choice
         sizes = itertools.count(chosen[0]["batch_size"])
-        runs = ((size, *one) for size in sizes for one in itertools.product(zip(chosen, texts), SEEDS))
+        runs = ((size, *run) for size in sizes for run in itertools.product(zip(chosen, texts), SEEDS))
         for number, (size, (config, text), seed) in enumerate(runs):
             own = {"seed": seed, "batch_size": size}
             for key, value in own.items():
                 text = text.replace(f"\n{key}: {config[key]}\n", f"\n{key}: {value}\n")
             yield _write(config | own, text, number)
-
-
-def _composed(*words: str) -> dict:
-    return plain(compose("config", without_pair(list(words))))
 
 
 def _write(config: dict, text: str, number: int) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kdexp.compute.machine import Machine, device_of, machine, place, prepare_torch
+from kdexp.compute.machine import Machine, device_of, machine, prepare_torch, to_device
 from kdexp.datasets import Images
 from kdexp.datasets.batches import Pixels
 from kdexp.errors import UsageError
@@ -26,11 +26,11 @@ class Enough(Exception):
 class Ours:
     """Any number of methods side by side, as a sweep trains them."""
 
-    def __init__(self, configs: list[dict], data, teacher, where: Machine):
-        self.config, self.data, self.where = configs[0], data, where
-        self.learners = [build_learner(config, where, teacher, data.train.labels) for config in configs]
+    def __init__(self, configs: list[dict], data, teacher, hardware: Machine):
+        self.config, self.data, self.hardware = configs[0], data, hardware
+        self.learners = [build_learner(config, hardware, teacher, data.train.labels) for config in configs]
         modes = {learner.teacher_mode for learner in self.learners} - {None}
-        self.teachers = {mode: teacher_forward(teacher, mode, where, self.config["batch_size"]) for mode in modes}
+        self.teachers = {mode: teacher_forward(teacher, mode, hardware, self.config["batch_size"]) for mode in modes}
 
     def steps(self, count: int) -> None:
         def enough():
@@ -58,10 +58,10 @@ class SeedsAtATime:
         context, self.ends = multiprocessing.get_context("spawn"), []
         threads = max(1, torch.get_num_threads() // workers)
         for seed in range(1, workers + 1):
-            mine, its = context.Pipe()
-            work = ([config | {"seed": seed, "threads": threads} for config in configs], its)
+            here, there = context.Pipe()
+            work = ([config | {"seed": seed, "threads": threads} for config in configs], there)
             context.Process(target=_work, args=work, daemon=True).start()
-            self.ends.append(mine)
+            self.ends.append(here)
         for end in self.ends:
             end.recv()
 
@@ -74,8 +74,8 @@ class SeedsAtATime:
 
 
 def _work(configs: list[dict], end) -> None:
-    data, _, teacher, where = prepared(configs)
-    ours = Ours(configs, data, teacher, where)
+    data, _, teacher, hardware = prepared(configs)
+    ours = Ours(configs, data, teacher, hardware)
     with contextlib.suppress(EOFError):  # the benchmark is over
         while True:
             end.send("ready")
@@ -85,10 +85,10 @@ def _work(configs: list[dict], end) -> None:
 def prepared(configs: list[dict]) -> tuple:
     """(data, its description, teacher, machine) of these runs; the teacher is untrained, which takes just as long."""
     data, source = _dataset(configs[0], device_of(configs[0]))
-    where = machine(configs[0], len(data.train.labels))
-    prepare_torch(where)
+    hardware = machine(configs[0], len(data.train.labels))
+    prepare_torch(hardware)
     teacher = build_network(configs[-1]["model"]["teacher"])
-    return data, source, place(teacher, where.device), where
+    return data, source, to_device(teacher, hardware.device), hardware
 
 
 def _dataset(config: dict, device: torch.device):

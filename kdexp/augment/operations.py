@@ -112,6 +112,6 @@ def apply(images: Tensor, which: Tensor, amounts: Tensor) -> Tensor:
     for number, operation in enumerate(OPERATIONS.values()):
         chosen = (which == number).nonzero().squeeze(1)
         if len(chosen):
-            place, amount = (one.to(images.device, non_blocking=True) for one in (chosen, amounts[chosen]))
+            place, amount = (x.to(images.device, non_blocking=True) for x in (chosen, amounts[chosen]))
             result[place] = operation(images[place], amount)
     return result

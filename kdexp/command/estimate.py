@@ -17,10 +17,10 @@ class Pace:
     Of all records of the pair on this kind of machine, those with the closest group size count.
     """
 
-    def __init__(self, outputs: str | Path, where: Machine):
+    def __init__(self, outputs: str | Path, hardware: Machine):
         self.outputs = Path(outputs)
-        self.setup = str(where.device).partition(":")[0], "bf16" if where.half else "fp32"
-        self.threads = where.threads
+        self.setup = str(hardware.device).partition(":")[0], "bf16" if hardware.half else "fp32"
+        self.threads = hardware.threads
 
     @cached_property
     def records(self) -> list[dict]:

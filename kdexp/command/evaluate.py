@@ -13,7 +13,7 @@ import torch
 import kdexp
 from kdexp import screen
 from kdexp.command.record import SELECT, split
-from kdexp.compute.machine import device_of, place
+from kdexp.compute.machine import device_of, to_device
 from kdexp.datasets import DatasetError, Images
 from kdexp.datasets.batches import Pixels
 from kdexp.errors import UsageError
@@ -96,7 +96,7 @@ def measure(network: torch.nn.Module, config: dict, images: Images) -> tuple[dic
             f"the network expects {data['image_size']}, {len(data['mean'])} and {network.num_classes}"
         )
     pixels = Pixels(config["dataset"]["mean"], config["dataset"]["std"], device)
-    score = evaluate(place(network, device), images.to(device), pixels)
+    score = evaluate(to_device(network, device), images.to(device), pixels)
     more = calibration(score.logits.cpu(), images.labels)
     numbers = {"images": len(images.labels), "acc": score.acc, "top5": score.top5, "loss": score.loss}
     return numbers | {key: more[key] for key in ("ece", "brier")}, score.predictions.cpu().numpy()

@@ -97,11 +97,11 @@ def _pace(todo: list[Job]) -> Pace | None:
         return None
     config = todo[0].config
     try:
-        where = machine(config | {"compile": False}, images=1)
+        hardware = machine(config | {"compile": False}, images=1)
     except UsageError as error:  # a device this machine does not have
         screen.say(f"no estimate: {error}")
         return None
-    return Pace(config["paths"]["outputs"], where)
+    return Pace(config["paths"]["outputs"], hardware)
 
 
 def _time(pace: Pace | None, members: list[Job]) -> str:

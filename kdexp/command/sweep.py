@@ -76,7 +76,7 @@ def train(jobs: list[Job]) -> None:
         job.inspect()
 
 
-def announce(jobs: list[Job], todo: list[Job], where: list[str]) -> None:
+def announce(jobs: list[Job], todo: list[Job], hardware: list[str]) -> None:
     """Say what is about to happen: one line, and for a sweep its plan."""
 
     def words(values):
@@ -87,7 +87,7 @@ def announce(jobs: list[Job], todo: list[Job], where: list[str]) -> None:
         datasets, pairs = words(job.config["dataset"]["name"] for job in todo), words(job.pair for job in taught)
         methods, seeds = words(job.method for job in todo), words(job.config["seed"] for job in todo)
         screen.say(
-            f"{datasets} · {pairs} · {methods} seed {seeds} · {words(job.recipe for job in todo)} · {words(where)}"
+            f"{datasets} · {pairs} · {methods} seed {seeds} · {words(job.recipe for job in todo)} · {words(hardware)}"
         )
     if len(jobs) > 1:
         done, groups = len(jobs) - len(todo), len(grouped(todo))

@@ -89,26 +89,26 @@ def can_compile(device: str) -> bool:
     return True
 
 
-def prepare_torch(where: Machine) -> None:
+def prepare_torch(hardware: Machine) -> None:
     """Set torch's global switches for this machine."""
-    torch.set_num_threads(where.threads)
-    torch.use_deterministic_algorithms(where.deterministic)
+    torch.set_num_threads(hardware.threads)
+    torch.use_deterministic_algorithms(hardware.deterministic)
     torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs time
-    torch.backends.cudnn.benchmark = not where.deterministic
+    torch.backends.cudnn.benchmark = not hardware.deterministic
     torch.backends.cudnn.allow_tf32 = False  # fp32 is float32; by default convolutions round to 10 bits of mantissa
 
 
-def forward_of(network: nn.Module, where: Machine, batch_size: int):
+def forward_of(network: nn.Module, hardware: Machine, batch_size: int):
     """What to call for a network's forward pass: the network, or a compiled version for full batches (the last,
     smaller one of an epoch is not worth compiling for). Networks of the same architecture share the compiled code."""
-    if not where.compile:
+    if not hardware.compile:
         return network
     torch._dynamo.config.recompile_limit = 64  # a sweep may have many architectures of one class
     compiled = torch.compile(network, dynamic=False)
     return lambda images: compiled(images) if len(images) == batch_size else network(images)
 
 
-def place(network: nn.Module, device: torch.device) -> nn.Module:
+def to_device(network: nn.Module, device: torch.device) -> nn.Module:
     """The network on the device, in channels_last memory format, in which convolutions are fastest.
 
     A strided 1x1 convolution with few channels is replaced by taking every n-th pixel and a 1x1 convolution of stride

@@ -1,5 +1,6 @@
 """Checks that the types of a configuration cannot express: required keys, ranges, choices."""
 
+import dataclasses
 import functools
 import json
 import math
@@ -46,7 +47,7 @@ DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
 def check_keys(config: dict) -> None:
     """Reject a configuration that lacks a key (`~seed`) or has a value where a section belongs. Raises UsageError."""
     sections = {"": Config, "dataset": Dataset, "recipe": Recipe, "model": Models, "paths": Paths}
-    expected = {name: list(schema.__dataclass_fields__) for name, schema in sections.items()}
+    expected = {name: [field.name for field in dataclasses.fields(schema)] for name, schema in sections.items()}
     expected |= {"distill": list(DISTILL), "augment": list(AUGMENT)}
     for section, keys in expected.items():
         node = config[section] if section else config

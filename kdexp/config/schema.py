@@ -63,7 +63,7 @@ class Paths:
     outputs: str = "outputs"
 
 
-# What every method has besides its own parameters (its constructor's): see Weights in kdexp/training/learner.py.
+# What every method has besides its own parameters (its constructor's): see LossWeights in kdexp/training/learner.py.
 DISTILL = {
     "name": MISSING,
     "_target_": None,

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import Timeout
 
 from kdexp import screen
 from kdexp.datasets import Images
 from kdexp.datasets.decoding import SPLITS, Listing, check_classes, decoded
+from kdexp.datasets.waiting import alone
 from kdexp.storage import lease, seal
 from kdexp.storage.files import writing
 
@@ -68,24 +68,20 @@ def statistics(images: torch.Tensor) -> dict[str, list[float]]:
     mean = (counts * values).sum(1) / counts.sum(1)
     std = np.sqrt((counts * (values - mean[:, None]) ** 2).sum(1) / counts.sum(1))
     # a constant channel is not scaled
-    return {"mean": [round(one, 4) for one in mean.tolist()], "std": [round(one, 4) or 1.0 for one in std.tolist()]}
+    return {
+        "mean": [round(value, 4) for value in mean.tolist()],
+        "std": [round(value, 4) or 1.0 for value in std.tolist()],
+    }
 
 
 @contextlib.contextmanager
 def locked(place: Path) -> Iterator[None]:
     """Lock: inside, only this process writes this folder."""
-    with writing(place, CURE):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        lock = lease.of(place)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            screen.say(f"waiting for another process that is decoding the same images into {place}")
-            lock.acquire()
-    try:
+    with contextlib.ExitStack() as held:
+        with writing(place, CURE):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(alone(lease.of(place), f"decoding the same images into {place}"))
         yield
-    finally:
-        lock.release()
 
 
 def make(place: Path, source: Path, size: int, listing: Listing) -> dict:
@@ -112,24 +108,20 @@ def make(place: Path, source: Path, size: int, listing: Listing) -> dict:
 
 
 def _fill(place: Path, source: Path, size: int, listing: Listing) -> dict:
-    index: dict[str, Any] = {
-        "root": str(source),
-        "size": size,
-        "classes": listing.classes,
-        "num_classes": len(listing.classes),
-    }
-    unreadable, index["images"] = [], {}
+    index: dict[str, Any] = {"root": str(source), "size": size, "classes": listing.classes}
+    index |= {"num_classes": len(listing.classes), "images": {}}
+    unreadable: list[str] = []
     changed: Counter[str] = Counter()
     for split in SPLITS:
         labels, here = [], []
         with open(place / f"{split}.images", "wb") as file:
-            for images, files in decoded(listing.files[split], size, f"decoding {split}/"):
-                good = [(one, label) for one, (_, label) in zip(images, files) if one.pixels is not None]
-                file.writelines(one.pixels.tobytes() for one, _ in good)
-                labels += [label for _, label in good]
-                bad = [(path, one.why) for one, (path, _) in zip(images, files) if one.pixels is None]
-                here += [f"{os.path.relpath(path, source)} ({why})" for path, why in bad]
-                changed.update(key for one, _ in good for key in ("turned", "transparent") if getattr(one, key))
+            for image, (path, label) in decoded(listing.files[split], size, f"decoding {split}/"):
+                if image.pixels is None:
+                    here.append(f"{os.path.relpath(path, source)} ({image.why})")
+                    continue
+                file.write(image.pixels.tobytes())
+                labels.append(label)
+                changed.update(key for key in ("turned", "transparent") if getattr(image, key))
             file.flush()
             os.fsync(file.fileno())
         check_classes(source / split, listing.classes, labels, sorted(here))

@@ -54,16 +54,16 @@ def list_images(root: Path) -> Listing:
     others: Counter[str] = Counter()
     files = {}
     for split in SPLITS:
-        found = []
+        labeled = []
         for number, name in enumerate(classes[split]):
             paths = _files(root, root / split / name, skipped)
             images = [path for path in paths if has_file_allowed_extension(path, IMG_EXTENSIONS)]
             others.update(os.path.splitext(path)[1] for path in {*paths} - {*images})
-            found += [(path, number) for path in images]
-        check_classes(root / split, classes["train"], [label for _, label in found])
+            labeled += [(path, number) for path in images]
+        check_classes(root / split, classes["train"], [label for _, label in labeled])
         # they are found class by class, so the first N (dataset.limit) would all have one class
-        order = torch.randperm(len(found), generator=torch.Generator().manual_seed(0))
-        files[split] = [found[position] for position in order]
+        order = torch.randperm(len(labeled), generator=torch.Generator().manual_seed(0))
+        files[split] = [labeled[position] for position in order]
     if len(both) == 1:
         raise DatasetError(_one_class(root, classes["train"][0]))
     return Listing(classes["train"], files, dict(others), sorted(os.path.relpath(path, root) for path in skipped))
@@ -74,10 +74,9 @@ def _classes(root: Path, split: str, skipped: list[str]) -> list[str]:
         within = [path for path in sorted(root.iterdir()) if all((path / split).is_dir() for split in SPLITS)]
         meant = f"Did you mean dataset.root={within[0]}? " if within else ""
         raise DatasetError(f"{root} has no folder {split}/. {meant}{LAYOUT}")
-    if found := _shown(
-        str(root / split), [entry.name for entry in os.scandir(root / split) if entry.is_dir()], skipped
-    ):
-        return sorted(found)
+    names = [entry.name for entry in os.scandir(root / split) if entry.is_dir()]
+    if classes := _shown(str(root / split), names, skipped):
+        return sorted(classes)
     raise DatasetError(f"{root / split} has no folder for each class. {LAYOUT}")
 
 
@@ -91,15 +90,15 @@ def _shown(top: str, names: list[str], skipped: list[str]) -> list[str]:
 def _files(root: Path, top: Path, skipped: list[str]) -> list[str]:
     """The files in a class's folder and those below it. Linked folders are followed, but not back into `root`: they would
     give a class the images of another, or go in circles."""
-    found, images = [], root.resolve()
+    files, images = [], root.resolve()
     for folder, inside, names in os.walk(top, followlinks=True):
         shown = _shown(folder, inside, skipped)
         links = {name: Path(folder, name).resolve() for name in shown if os.path.islink(os.path.join(folder, name))}
         back = [name for name, at in links.items() if at.is_relative_to(images) or images.is_relative_to(at)]
         skipped += [os.path.join(folder, name) for name in back]
         inside[:] = [name for name in shown if name not in back]
-        found.append((folder, sorted(name for name in names if not name.startswith("."))))
-    return [os.path.join(folder, name) for folder, names in sorted(found) for name in names]
+        files.append((folder, sorted(name for name in names if not name.startswith("."))))
+    return [os.path.join(folder, name) for folder, names in sorted(files) for name in names]
 
 
 def _one_class(root: Path, name: str) -> str:
@@ -159,11 +158,9 @@ def decode(path: str, size: int) -> Decoded:
         return Decoded(None, "not an image" if unknown else str(error) or type(error).__name__)
 
 
-def decoded(
-    files: list[tuple[str, int]], size: int, title: str
-) -> Iterator[tuple[list[Decoded], list[tuple[str, int]]]]:
-    """Yields the files in chunks: each one decoded, and the files."""
+def decoded(files: list[tuple[str, int]], size: int, title: str) -> Iterator[tuple[Decoded, tuple[str, int]]]:
+    """Yields each file, (path, class), as (decoded, the file)."""
     with ThreadPoolExecutor() as pool:  # PIL decodes and resizes without holding the GIL
         for start in screen.track(range(0, len(files), CHUNK), title):
             part = files[start : start + CHUNK]
-            yield list(pool.map(lambda file: decode(file[0], size), part)), part
+            yield from zip(pool.map(lambda file: decode(file[0], size), part), part)

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from torchvision.datasets.utils import check_integrity
 
-from kdexp import screen
 from kdexp.datasets import DatasetError
+from kdexp.datasets.waiting import alone
 
 
 def get(root: Path, url: str, files: dict[Path, str], fetch: Callable[[], object], offline: bool = False) -> None:
@@ -68,16 +68,8 @@ def _alone(root: Path, url: str, action: Callable[[], object]) -> None:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=root):
             pass
-        lock = FileLock(root / ".download.lock")
-        try:
-            lock.acquire(timeout=0.1)
-        except Timeout:
-            screen.say(f"waiting for another process that is downloading into {root.resolve()}")
-            lock.acquire()
-        try:
+        with alone(FileLock(root / ".download.lock"), f"downloading into {root.resolve()}"):
             action()
-        finally:
-            lock.release()
     except (OSError, RuntimeError) as error:
         raise DatasetError(
             f"could not be downloaded into {root.resolve()}: {error}. You can put {url} there yourself"

@@ -77,10 +77,9 @@ def _remarks(place: Path, index: dict, mapped_mb: float) -> list[str]:
     remarks, unreadable, others = [], index["unreadable"], index["others"]
     if unreadable:
         files = f"{screen.counted(len(unreadable), 'file')} below {index['root']}"
-        remarks.append(f"{files} cannot be read and {'is' if len(unreadable) == 1 else 'are'} skipped: ")
-        remarks[-1] += first_of(unreadable)
-        if len(unreadable) > 10:
-            remarks[-1] += f" (all: {place / 'index.json'})"
+        verb = "is" if len(unreadable) == 1 else "are"
+        where = f" (all: {place / 'index.json'})" if len(unreadable) > 10 else ""
+        remarks.append(f"{files} cannot be read and {verb} skipped: {first_of(unreadable)}{where}")
     if others:
         endings = ", ".join(f"{count:,} {ending or 'without an extension'}" for ending, count in sorted(others.items()))
         remarks.append(f"files without an image extension are skipped: {endings}")

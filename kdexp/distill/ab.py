@@ -53,9 +53,7 @@ class AB(DistillMethod):
     ):
         super().__init__(student_taps, teacher_taps)
         self.margin, self.pretrain_epochs, self.pretrain_lr = margin, pretrain_epochs, pretrain_lr
-        self.connectors = nn.ModuleList(
-            connector(student_taps[ours], teacher_taps[theirs]) for ours, theirs in self.pairs
-        )
+        self.connectors = nn.ModuleList(connector(student, teacher) for student, teacher in self.taps)
 
     def pretraining(self) -> Pretraining:
         return Pretraining(self.pretrain_epochs, self.pretrain_lr, self)

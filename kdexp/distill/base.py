@@ -58,7 +58,8 @@ class DistillMethod(nn.Module):
     hard_labels: whether it needs one class per image, which mixed images (augment=mixup, cutmix) do not have; they are
     then rejected before any training. A method that reads `labels` or `indices` of a batch must set this.
     remarks: what the method does about maps of different shapes, one sentence each; printed once at the start of a run.
-    pairs: the taps that `reads` selects from these two networks, as (student's, teacher's).
+    pairs: the names of the taps that `reads` selects from these two networks, as (student's, teacher's). taps: these
+    taps themselves.
     """
 
     version = 1
@@ -71,10 +72,10 @@ class DistillMethod(nn.Module):
         super().__init__()
         self.remarks: list[str] = []
         self.pairs = [pair for entry in self.reads for pair in _pairs(entry, student_taps, teacher_taps)]
-        for ours, theirs in self.pairs:
-            student, teacher = student_taps[ours], teacher_taps[theirs]
-            if self.pools:
-                self._remark_pooling(ours, student, teacher)
+        self.taps = [(student_taps[ours], teacher_taps[theirs]) for ours, theirs in self.pairs]
+        if self.pools:
+            for (name, _), (student, teacher) in zip(self.pairs, self.taps):
+                self._remark_pooling(name, student, teacher)
 
     def forward(self, student: Output, teacher: Output) -> Tensor:
         """The loss of the two outputs, a scalar, before its weight."""
@@ -126,7 +127,7 @@ def full_precision(loss):
 
     def cast(value):
         if isinstance(value, (list, tuple)):
-            return [cast(one) for one in value]
+            return [cast(item) for item in value]
         half = isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16)
         return value.float() if half else value
 

@@ -78,7 +78,7 @@ class FN(DistillMethod):
         self.stages, self.pretrain_epochs, self.pretrain_lr = stages, pretrain_epochs, pretrain_lr
         if relu not in ("auto", True, False):
             raise ValueError(f"relu={relu}: must be auto, true or false")
-        student, teacher = student_taps["stage2"], teacher_taps["stage2"]
+        ((student, teacher),) = self.taps
         self.regressor = Regressor(student, teacher, relu=not teacher.signed if relu == "auto" else bool(relu))
         if student.size != teacher.size:
             self.remarks.append(

@@ -24,9 +24,9 @@ from kdexp.models import Output, Tap
 def flow(maps: Sequence[Tensor]) -> list[Tensor]:
     """G for each pair of neighboring maps (batch, C, H, W): (batch, C of the second, C of the first)."""
     matrices = []
-    for one, following in zip(maps, maps[1:]):
-        one, following = (x.flatten(2) for x in same_size(one, following))
-        matrices.append(following @ one.transpose(1, 2) / one.shape[2])
+    for first, second in zip(maps, maps[1:]):
+        first, second = (x.flatten(2) for x in same_size(first, second))
+        matrices.append(second @ first.transpose(1, 2) / first.shape[2])
     return matrices
 
 
@@ -51,8 +51,7 @@ class FSP(DistillMethod):
         pretrain_lr: float = 0.05,
     ):
         super().__init__(student_taps, teacher_taps)
-        taps = zip(*((student_taps[ours], teacher_taps[theirs]) for ours, theirs in self.pairs))
-        check_widths(*([tap.channels for tap in one] for one in taps))
+        check_widths(*([tap.channels for tap in taps] for taps in zip(*self.taps)))
         self.pretrain_epochs, self.pretrain_lr = pretrain_epochs, pretrain_lr
 
     def pretraining(self) -> Pretraining:

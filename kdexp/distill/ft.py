@@ -51,8 +51,8 @@ class FT(DistillMethod):
         pretrain_lr: float = 0.01,
     ):
         super().__init__(student_taps, teacher_taps)
-        ((ours, theirs),) = self.pairs
-        wide, wider = student_taps[ours].channels, teacher_taps[theirs].channels
+        ((student, teacher),) = self.taps
+        wide, wider = student.channels, teacher.channels
         factor = max(wider // 2, 1)
         self.encoder = coder([wider, wider, factor, factor], nn.Conv2d, norm=False)
         self.decoder = coder([factor, factor, wider, wider], nn.ConvTranspose2d, norm=False)

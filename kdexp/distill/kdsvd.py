@@ -73,7 +73,7 @@ def svd_loss(student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor]) -> 
         pair = vector_like(s, target), target
         if before is not None:
             s_kernel, t_kernel = (
-                torch.exp(-(one[:, :, None] - other[:, None]).square() / 8) for one, other in zip(pair, before)
+                torch.exp(-(v[:, :, None] - earlier[:, None]).square() / 8) for v, earlier in zip(pair, before)
             )
             total = total + (s_kernel - t_kernel).square().sum()
         before = pair
@@ -87,8 +87,7 @@ class KDSVD(DistillMethod):
 
     def __init__(self, student_taps: dict[str, Tap], teacher_taps: dict[str, Tap]):
         super().__init__(student_taps, teacher_taps)
-        taps = zip(*((student_taps[ours], teacher_taps[theirs]) for ours, theirs in self.pairs))
-        check_widths(*([tap.channels for tap in one] for one in taps))
+        check_widths(*([tap.channels for tap in taps] for taps in zip(*self.taps)))
 
     def forward(self, student: Output, teacher: Output) -> Tensor:
         return svd_loss(*zip(*self.maps(student, teacher)))

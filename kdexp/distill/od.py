@@ -67,16 +67,12 @@ class OD(DistillMethod):
         if teacher_mode not in ("eval", "batch_stats"):
             raise ValueError(f"teacher_mode={teacher_mode}: must be eval or batch_stats")
         self.teacher_mode = teacher_mode
-        self.connectors = nn.ModuleList(
-            connector(student_taps[ours], teacher_taps[theirs]) for ours, theirs in self.pairs
-        )
-        for number, (_, theirs) in enumerate(self.pairs):
-            norm = teacher_taps[theirs].norm
-            if norm is None:
-                raise ValueError(f"the teacher's {theirs} has no BatchNorm, which OD computes its margin from")
-            self.register_buffer(
-                f"margin{number}", od_margin(norm.weight, norm.bias).view(1, -1, 1, 1), persistent=False
-            )
+        self.connectors = nn.ModuleList(connector(student, teacher) for student, teacher in self.taps)
+        for number, ((_, name), (_, tap)) in enumerate(zip(self.pairs, self.taps)):
+            if tap.norm is None:
+                raise ValueError(f"the teacher's {name} has no BatchNorm, which OD computes its margin from")
+            margin = od_margin(tap.norm.weight, tap.norm.bias).view(1, -1, 1, 1)
+            self.register_buffer(f"margin{number}", margin, persistent=False)
 
     def forward(self, student: Output, teacher: Output) -> Tensor:
         total = 0.0

@@ -76,8 +76,7 @@ class ReviewKD(DistillMethod):
         super().__init__(student_taps, teacher_taps)
         self.warmup, inside = warmup, min(WIDEST, student_taps["embedding"].channels)
         self.fusions = nn.ModuleList()  # the deepest first
-        for ours, theirs in reversed(self.pairs):
-            s, t = student_taps[ours], teacher_taps[theirs]
+        for s, t in reversed(self.taps):
             self.fusions.append(ABF(s.channels, inside, t.channels, t.size, fuses=len(self.fusions) > 0))
 
     def forward(self, student: Output, teacher: Output) -> Tensor:

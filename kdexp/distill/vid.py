@@ -63,9 +63,7 @@ class VID(DistillMethod):
         super().__init__(student_taps, teacher_taps)
         if not variance > EPS:
             raise ValueError(f"variance={variance}: must be greater than {EPS}")
-        self.regressors = nn.ModuleList(
-            Regressor(student_taps[ours], teacher_taps[theirs], variance) for ours, theirs in self.pairs
-        )
+        self.regressors = nn.ModuleList(Regressor(student, teacher, variance) for student, teacher in self.taps)
 
     def forward(self, student: Output, teacher: Output) -> Tensor:
         maps = self.maps(student, teacher)

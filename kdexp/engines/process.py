@@ -16,12 +16,12 @@ class Process:
 
     def check(self, jobs: list[Job]) -> list[str]:
         """Read the jobs' data; returns what they run on. Raises UsageError for missing data or devices."""
-        where = []
+        hardware = []
         for job in jobs:
             images = len(self.teachers.data_of(job).train.labels)
             check_batches(job.config, images)
-            where.append(str(machine(job.config, images)))
-        return where
+            hardware.append(str(machine(job.config, images)))
+        return hardware
 
     def run(self, groups: list[list[Job]], interrupted) -> None:
         """Train the free runs first, then wait one by one for those that other processes are training. A missing

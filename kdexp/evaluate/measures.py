@@ -32,7 +32,7 @@ def class_accuracies(logits: Tensor, labels: Tensor) -> dict[str, float]:
     """Accuracy on the images of each class, percent, from logits (N, classes) and labels (N,); only of classes that have
     images. Keys are text, as in JSON."""
     right = (logits.argmax(1) == labels).double()
-    return {str(one): 100 * right[labels == one].mean().item() for one in labels.unique().tolist()}
+    return {str(label): 100 * right[labels == label].mean().item() for label in labels.unique().tolist()}
 
 
 def fidelity(student: Tensor, teacher: Tensor, labels: Tensor) -> dict[str, float | None]:

@@ -33,18 +33,18 @@ def cifar100_c(root: Path) -> dict[str, Images]:
 
 def svhn(root: Path) -> dict[str, Images]:
     """26,032 house numbers, classes 0 to 9 (Netzer et al. 2011), test_32x32.mat as torchvision reads it."""
-    found = _torchvision(torchvision.datasets.SVHN, root)
-    return {"svhn": Images(torch.from_numpy(found.data), torch.from_numpy(found.labels).long())}
+    split = _torchvision(torchvision.datasets.SVHN, root)
+    return {"svhn": Images(torch.from_numpy(split.data), torch.from_numpy(split.labels).long())}
 
 
 def stl10(root: Path) -> dict[str, Images]:
     """STL-10's test images (Coates et al. 2011) at 32x32, averaged over 3x3 pixels; the nine classes of CIFAR-10."""
-    found = _torchvision(torchvision.datasets.STL10, root)
-    labels = torch.from_numpy(np.asarray(found.labels)).long() + 1
+    split = _torchvision(torchvision.datasets.STL10, root)
+    labels = torch.from_numpy(np.asarray(split.labels)).long() + 1
     kept = torch.isin(labels, torch.tensor([*STL_CLASSES]))
     to_cifar = torch.zeros(11, dtype=torch.int64)
     to_cifar[[*STL_CLASSES]] = torch.tensor([*STL_CLASSES.values()])
-    images = torch.from_numpy(found.data)[kept].float()
+    images = torch.from_numpy(split.data)[kept].float()
     return {"stl10": Images(F.avg_pool2d(images, 3).round().byte(), to_cifar[labels[kept]])}
 
 

@@ -48,8 +48,8 @@ class MLflow:
         mlflow.set_tracking_uri(self.tracking)
         experiment, self.client = mlflow.set_experiment(self.experiment).experiment_id, mlflow.MlflowClient()
         tagged = f"tags.kdexp_id = '{self.id}'"
-        if goes_on and (found := self.client.search_runs([experiment], tagged, order_by=["start_time DESC"])):
-            self.run = found[0].info.run_id
+        if goes_on and (earlier := self.client.search_runs([experiment], tagged, order_by=["start_time DESC"])):
+            self.run = earlier[0].info.run_id
             self.client.update_run(self.run, status="RUNNING")
             return
         tags = {"folder": self.folder, "kdexp_id": self.id}

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdexp.models import Output, SignedTap, Tap, initialise
-from kdexp.models.resnet import ResNet, ShortcutB
+from kdexp.models import initialise
+from kdexp.models.residual import ResidualNetwork
+from kdexp.models.resnet import ShortcutB
 
 
 class Bottleneck(nn.Module):
@@ -40,7 +41,7 @@ class Bottleneck(nn.Module):
         return self.bn3(self.conv3(out)) + self.shortcut(x)
 
 
-class BottleneckResNet(nn.Module):
+class BottleneckResNet(ResidualNetwork):
     """ResNet50: four stages of bottleneck blocks.
 
     num_classes: size of the logits. image_size: height and width of the images, for the sizes of the taps. blocks:
@@ -48,7 +49,7 @@ class BottleneckResNet(nn.Module):
     """
 
     # the names in RepDistiller and mdistiller (mdistiller/models/cifar/resnetv2.py), which compute the same function
-    names_elsewhere = (*ResNet.names_elsewhere, (r"^layer4\.", "stages.3."))
+    names_elsewhere = (*ResidualNetwork.names_elsewhere, (r"^layer4\.", "stages.3."))
 
     def __init__(
         self,
@@ -57,34 +58,5 @@ class BottleneckResNet(nn.Module):
         blocks: Sequence[int] = (3, 4, 6, 3),
         in_channels: int = 3,
     ):
-        super().__init__()
-        self.num_classes, self.image_size, self.widths = num_classes, image_size, (64, 256, 512, 1024, 2048)
-        self.conv = nn.Conv2d(in_channels, 64, 3, padding=1, bias=False)
-        self.bn = nn.BatchNorm2d(64)
-        self.stages = nn.ModuleList(
-            nn.Sequential(*[Bottleneck(width if i else before, width, 1 if i else stride) for i in range(count)])
-            for before, width, stride, count in zip(self.widths, self.widths[1:], (1, 2, 2, 2), blocks)
-        )
-        self.fc = nn.Linear(self.widths[-1], num_classes)
+        super().__init__(num_classes, image_size, in_channels, Bottleneck, (64, 256, 512, 1024, 2048), blocks)
         initialise(self)
-
-    @property
-    def taps(self) -> dict[str, Tap]:
-        size = self.image_size
-        taps = {"stem": Tap(self.widths[0], size)}
-        for number, (width, stage) in enumerate(zip(self.widths[1:], self.stages), start=1):
-            taps[f"stage{number}"] = Tap(width, size)
-            taps[f"stage{number}_pre"] = SignedTap(width, size, norm=stage[-1].bn3)
-            size = (size + 1) // 2
-        return taps | {"embedding": Tap(self.widths[-1], 1)}
-
-    def forward(self, images: Tensor) -> Output:
-        x = F.relu(self.bn(self.conv(images)))
-        features = {"stem": x}
-        for number, stage in enumerate(self.stages, start=1):
-            for block in stage:
-                before_relu = block(x)
-                x = F.relu(before_relu)
-            features[f"stage{number}_pre"], features[f"stage{number}"] = before_relu, x
-        features["embedding"] = x.mean((2, 3))
-        return Output(self.fc(features["embedding"]), features)

@@ -86,9 +86,9 @@ def _misfit(state: dict[str, Tensor], network: nn.Module) -> str:
     for name in [*keys, *own]:
         if name not in keys and name.endswith(".num_batches_tracked"):  # torch before 0.4.1 did not have these
             continue
-        given = state[keys[name]] if name in keys else None
-        if given is None or name not in own or given.shape != own[name].shape:
-            return f"{keys.get(name, name)} is {_size(given)} in the file, {_size(own.get(name))} in the network"
+        layer = state[keys[name]] if name in keys else None
+        if layer is None or name not in own or layer.shape != own[name].shape:
+            return f"{keys.get(name, name)} is {_size(layer)} in the file, {_size(own.get(name))} in the network"
     return ""
 
 

@@ -5,11 +5,13 @@ RepDistiller and the attention-transfer code; the paper's CIFAR networks use typ
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdexp.models import Output, SignedTap, Tap, initialise
+from kdexp.models import initialise
+from kdexp.models.residual import ResidualNetwork
 
 
 class ShortcutA(nn.Module):
@@ -54,7 +56,7 @@ class BasicBlock(nn.Module):
         return self.bn2(self.conv2(out)) + self.shortcut(x)
 
 
-class ResNet(nn.Module):
+class ResNet(ResidualNetwork):
     """ResNet-(6n+2) of basic blocks.
 
     depth: 6n+2, so 8, 14, 20, ... num_classes: size of the logits. widths: channels of the stem and of the three stages
@@ -63,17 +65,8 @@ class ResNet(nn.Module):
     Raises ValueError for any other depth, number of widths or shortcut.
     """
 
-    # the names in RepDistiller (models/resnet.py), mdistiller (mdistiller/models/cifar/resnet.py) and, with shortcuts A,
-    # akamaster/pytorch_resnet_cifar10 (resnet.py), which compute the same function
-    names_elsewhere = (
-        (r"^conv1\.", "conv."),
-        (r"^bn1\.", "bn."),
-        (r"^layer1\.", "stages.0."),
-        (r"^layer2\.", "stages.1."),
-        (r"^layer3\.", "stages.2."),
-        (r"\.downsample\.", ".shortcut."),
-        (r"^linear\.", "fc."),
-    )
+    strides = (1, 2, 2)
+    last_norm = "bn2"
 
     def __init__(
         self,
@@ -84,7 +77,6 @@ class ResNet(nn.Module):
         shortcut: str = "B",
         in_channels: int = 3,
     ):
-        super().__init__()
         blocks, rest = divmod(depth - 2, 6)
         if rest or blocks < 1:
             near = [6 * n + 2 for n in (max(blocks, 1), max(blocks, 1) + 1)]
@@ -95,38 +87,7 @@ class ResNet(nn.Module):
             raise ValueError(f"widths={list(widths)}: four positive numbers, the stem's and the three stages' channels")
         if shortcut not in SHORTCUTS:
             raise ValueError(f"shortcut={shortcut}: must be A or B")
-        self.depth, self.num_classes, self.widths, self.image_size = depth, num_classes, tuple(widths), image_size
-        self.conv = nn.Conv2d(in_channels, widths[0], 3, padding=1, bias=False)
-        self.bn = nn.BatchNorm2d(widths[0])
-        self.stages = nn.ModuleList(
-            nn.Sequential(
-                *[
-                    BasicBlock(before if i == 0 else width, width, stride if i == 0 else 1, SHORTCUTS[shortcut])
-                    for i in range(blocks)
-                ]
-            )
-            for before, width, stride in zip(widths, widths[1:], (1, 2, 2))
-        )
-        self.fc = nn.Linear(widths[3], num_classes)
+        block = partial(BasicBlock, shortcut=SHORTCUTS[shortcut])
+        super().__init__(num_classes, image_size, in_channels, block, widths, [blocks] * 3)
+        self.depth = depth
         initialise(self)
-
-    @property
-    def taps(self) -> dict[str, Tap]:
-        size = self.image_size
-        taps = {"stem": Tap(self.widths[0], size)}
-        for number, (width, stage) in enumerate(zip(self.widths[1:], self.stages), start=1):
-            taps[f"stage{number}"] = Tap(width, size)
-            taps[f"stage{number}_pre"] = SignedTap(width, size, norm=stage[-1].bn2)
-            size = (size + 1) // 2
-        return taps | {"embedding": Tap(self.widths[3], 1)}
-
-    def forward(self, images: Tensor) -> Output:
-        x = F.relu(self.bn(self.conv(images)))
-        features = {"stem": x}
-        for number, stage in enumerate(self.stages, start=1):
-            for block in stage:
-                before_relu = block(x)
-                x = F.relu(before_relu)
-            features[f"stage{number}_pre"], features[f"stage{number}"] = before_relu, x
-        features["embedding"] = x.mean((2, 3))
-        return Output(self.fc(features["embedding"]), features)

@@ -10,11 +10,13 @@ stage its feat[-2]. RepDistiller names no BatchNorm before the ReLUs, so there t
 Here it is the last unit's BatchNorm; the tap is its output plus the shortcut, as in a ResNet.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdexp.models import Output, SignedTap, Tap
+from kdexp.models.residual import ResidualNetwork
 
 WIDTHS = (24, 240, 480, 960)  # stem and three stages
 UNITS = (4, 8, 4)
@@ -32,11 +34,12 @@ class Unit(nn.Module):
     """Grouped 1x1 convolution, shuffle, depthwise 3x3 convolution, grouped 1x1 convolution; plus the input or, with
     stride 2, concatenated with the averaged input. Returns the result before its ReLU.
 
-    channels: channels of the result. groups: groups of the first convolution.
+    channels: channels of the result.
     """
 
-    def __init__(self, in_channels: int, channels: int, stride: int, groups: int):
+    def __init__(self, in_channels: int, channels: int, stride: int):
         super().__init__()
+        groups = CONV_GROUPS if in_channels > WIDTHS[0] else 1  # not grouped after the stem, which has few channels
         own = channels if stride == 1 else channels - in_channels
         inner = own // 4
         self.groups, self.stride = groups, stride
@@ -55,52 +58,17 @@ class Unit(nn.Module):
         return torch.cat([out, F.avg_pool2d(x, 3, self.stride, padding=1)], 1)
 
 
-def stage(in_channels: int, channels: int, units: int) -> nn.Sequential:
-    """The first unit halves the map. Its first convolution is not grouped after the stem, which has few channels."""
-    groups = CONV_GROUPS if in_channels > WIDTHS[0] else 1
-    rest = [Unit(channels, channels, 1, CONV_GROUPS) for _ in range(units - 1)]
-    return nn.Sequential(Unit(in_channels, channels, 2, groups), *rest)
-
-
-class ShuffleNetV1(nn.Module):
+class ShuffleNetV1(ResidualNetwork):
     """num_classes: size of the logits. image_size: height and width of the images, for the sizes of the taps.
     in_channels: of the images. Uses torch's default initialization, as in RepDistiller."""
 
-    # the names in RepDistiller and mdistiller (mdistiller/models/cifar/ShuffleNetv1.py), which compute the same function
-    names_elsewhere = (
-        (r"^conv1\.", "conv."),
-        (r"^bn1\.", "bn."),
-        (r"^layer1\.", "stages.0."),
-        (r"^layer2\.", "stages.1."),
-        (r"^layer3\.", "stages.2."),
-        (r"^linear\.", "fc."),
-    )
+    stem = 1
+    strides = (2, 2, 2)
 
     def __init__(self, num_classes: int = 100, image_size: int = 32, in_channels: int = 3):
-        super().__init__()
-        self.num_classes, self.image_size = num_classes, image_size
-        self.conv = nn.Conv2d(in_channels, WIDTHS[0], 1, bias=False)
-        self.bn = nn.BatchNorm2d(WIDTHS[0])
-        self.stages = nn.ModuleList(map(stage, WIDTHS, WIDTHS[1:], UNITS))
-        self.fc = nn.Linear(WIDTHS[-1], num_classes)
+        super().__init__(num_classes, image_size, in_channels, Unit, WIDTHS, UNITS)
 
-    @property
-    def taps(self) -> dict[str, Tap]:
-        size = self.image_size
-        taps = {"stem": Tap(WIDTHS[0], size)}
-        for number, units in enumerate(self.stages, start=1):
-            size = (size + 1) // 2
-            taps[f"stage{number}"] = Tap(WIDTHS[number], size)
-            taps[f"stage{number}_pre"] = SignedTap(WIDTHS[number], size, norm=units[-1].bn3)
-        return taps | {"embedding": Tap(WIDTHS[-1], 1)}
-
-    def forward(self, images: Tensor) -> Output:
-        x = F.relu(self.bn(self.conv(images)))
-        features = {"stem": x}
-        for number, units in enumerate(self.stages, start=1):
-            for unit in units:
-                before_relu = unit(x)
-                x = F.relu(before_relu)
-            features[f"stage{number}_pre"], features[f"stage{number}"] = before_relu, x
-        features["embedding"] = x.mean((2, 3))
-        return Output(self.fc(features["embedding"]), features)
+    @staticmethod
+    def stage(block: Callable, in_channels: int, channels: int, stride: int, count: int) -> nn.Sequential:
+        rest = [block(channels, channels, 1) for _ in range(count - 1)]  # first, or a seed gives other weights
+        return nn.Sequential(block(in_channels, channels, stride), *rest)

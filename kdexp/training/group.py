@@ -44,12 +44,14 @@ class Group:
     def _train(self) -> None:
         first = self.jobs[0]
         self.data = self.teachers.data_of(first)
-        self.where = machine(first.config, len(self.data.train.labels))
-        prepare_torch(self.where)
-        self.teacher, self.views = self._teacher(), {}
+        self.hardware = machine(first.config, len(self.data.train.labels))
+        prepare_torch(self.hardware)
+        self.teacher, self.passes = self._teacher(), {}
         if self.teacher is not None:
             for mode in ("eval", "batch_stats"):
-                self.views[mode] = teacher_forward(self.teacher.network, mode, self.where, first.config["batch_size"])
+                self.passes[mode] = teacher_forward(
+                    self.teacher.network, mode, self.hardware, first.config["batch_size"]
+                )
         for job in self.jobs:
             job.begin(self._origins(job))
         cap = self._cap()
@@ -59,7 +61,7 @@ class Group:
     def _cap(self) -> int:
         """How many jobs fit in free memory at a time; prints a line if that is not all of them."""
         count = len(self.jobs)
-        fits = min((how_many(job.config, free_bytes(self.where.device)) or count for job in self.jobs), default=1)
+        fits = min((how_many(job.config, free_bytes(self.hardware.device)) or count for job in self.jobs), default=1)
         if fits < count:
             screen.say(f"{self.title}: only {fits} of {count} students fit in free memory at a time")
         return max(1, min(fits, count))
@@ -98,14 +100,14 @@ class Group:
             members = standing.pop(next(iter(standing)))
             jobs, first = list(members), next(iter(members))
             title = first.title if len(members) == 1 and first.teacher_keys else self.title
-            recorded = RecordedFit(members, {job: rows[job] for job in members}, self.data, self.where, self.teacher)
+            recorded = RecordedFit(members, {job: rows[job] for job in members}, self.data, self.hardware, self.teacher)
             try:
-                recorded.train(self.views, self.interrupted, title, halves)
+                recorded.train(self.passes, self.interrupted, title, halves)
                 continue
             except OutOfMemory:
                 del recorded, members
             gc.collect()
-            if self.where.device.type == "cuda":
+            if self.hardware.device.type == "cuda":
                 torch.cuda.empty_cache()
             screen.say(f"{title}: {len(jobs)} students do not fit in memory; they go on in two halves")
             left = [job for job in jobs if job.record.status["status"] == "running"]
@@ -115,7 +117,7 @@ class Group:
     def _learner(self, job: Job, rows: dict[Job, list[dict]]) -> Learner | None:
         """The job's learner, resumed if it was stopped before, with its rows in `rows`; None if it cannot be built."""
         try:
-            state = job.record.checkpoint(self.where.device)
+            state = job.record.checkpoint(self.hardware.device)
             if state is not None and (why := changes.not_resumable(job, state)):
                 if job.config["rerun"] != "changed":
                     note_failure(job, "failed", why, "")
@@ -124,7 +126,7 @@ class Group:
                 job.begin(job.origins)
                 state = None
             teacher = self.teacher.network if job.teacher_keys else None
-            learner = build_learner(job.config, self.where, teacher, self.data.train.labels)
+            learner = build_learner(job.config, self.hardware, teacher, self.data.train.labels)
             self._remark(job, learner)
             rows[job] = self._resume(job, learner, state)
         except (UsageError, Stopped):
@@ -138,8 +140,11 @@ class Group:
     def _resume(self, job: Job, learner: Learner, state: dict | None) -> list[dict]:
         """Restore the learner from its checkpoint, or first do its pretraining if there is one; returns the rows so
         far."""
-        if state is not None and state["made"] != made_with(self.where):
-            then, now = " ".join(map(str, state["made"].values())), " ".join(map(str, made_with(self.where).values()))
+        if state is not None and state["made"] != made_with(self.hardware):
+            then, now = (
+                " ".join(map(str, state["made"].values())),
+                " ".join(map(str, made_with(self.hardware).values())),
+            )
             screen.say(
                 f"{job.title}   began with {then}, goes on with {now}: its numbers are no longer bitwise the same"
             )
@@ -148,7 +153,7 @@ class Group:
             screen.say(f"{job.title} goes on at epoch {learner.epoch + 1}   {job.record.folder}")
             return state["rows"]
         if learner.method is not None and (plan := learner.method.pretraining()):
-            PretrainingRun(job, learner, plan, self.data, self.where).pretrain(state, self.views, self.interrupted)
+            PretrainingRun(job, learner, plan, self.data, self.hardware).pretrain(state, self.passes, self.interrupted)
         return []
 
     def _remark(self, job: Job, learner: Learner) -> None:

@@ -17,7 +17,7 @@ from kdexp.training.schedules import method_weight
 from kdexp.training.untrained import check_trained
 
 
-class Weights(NamedTuple):
+class LossWeights(NamedTuple):
     """loss = ce * cross_entropy + method * method(student, teacher) + kd * KD(kd_temperature).
 
     smoothing: the share of each label that is spread over all classes, in the cross entropy alone. until, fade, rise:
@@ -33,7 +33,7 @@ class Weights(NamedTuple):
     fade: float = 0.0
     rise: float = 0.0
 
-    def at(self, epoch: int, epochs: int) -> "Weights":
+    def at(self, epoch: int, epochs: int) -> "LossWeights":
         """The weights in one epoch (from 0)."""
         return self._replace(method=self.method * method_weight(epoch, epochs, self.until, self.fade, self.rise))
 
@@ -63,7 +63,7 @@ class Learner:
         student: nn.Module,
         optimizer: torch.optim.Optimizer,
         method: DistillMethod | None = None,
-        weights: Weights = Weights(),
+        weights: LossWeights = LossWeights(),
         forward: Callable | None = None,
         half: torch.dtype | None = None,
         seed: Hashable = 1,
@@ -86,7 +86,7 @@ class Learner:
         self.pretraining_rows: list[dict] = []  # of the pretraining, if there is one
         self.weigh(weights)
 
-    def weigh(self, weights: Weights) -> None:
+    def weigh(self, weights: LossWeights) -> None:
         """Use these from now on. If no term needs the teacher, the teacher skips the batches."""
         self.now, method = weights, self.method
         self.teacher_mode = method.teacher_mode if method is not None and (weights.method or weights.kd) else None

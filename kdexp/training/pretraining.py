@@ -10,7 +10,7 @@ from kdexp.experiment.data import Data, train_batches
 from kdexp.jobs.job import Job
 from kdexp.models import Output
 from kdexp.record import PRETRAINING_COLUMNS
-from kdexp.training.learner import Learner, Weights
+from kdexp.training.learner import Learner, LossWeights
 from kdexp.training.loop import fit
 from kdexp.training.recorded_fit import RecordedFit
 
@@ -32,7 +32,7 @@ class Pretrainer(Learner):
         )
         self.plan, self.pretraining_rows = plan, learner.pretraining_rows
 
-    def weigh(self, weights: Weights) -> None:
+    def weigh(self, weights: LossWeights) -> None:
         """The plan's loss has no weight."""
         self.teacher_mode = self.method.teacher_mode if self.method is not None else None
 
@@ -49,11 +49,11 @@ class PretrainingRun(RecordedFit):
     """One job during its pretraining. learner: what is trained afterwards; a failure here is a failure of that
     learner."""
 
-    def __init__(self, job: Job, learner: Learner, plan: Pretraining, data: Data, where: Machine):
+    def __init__(self, job: Job, learner: Learner, plan: Pretraining, data: Data, hardware: Machine):
         self.job, self.learner, self.plan = job, learner, plan
-        super().__init__({job: Pretrainer(learner, plan)}, {job: learner.pretraining_rows}, data, where)
+        super().__init__({job: Pretrainer(learner, plan)}, {job: learner.pretraining_rows}, data, hardware)
 
-    def pretrain(self, state: dict | None, views: dict, interrupted) -> None:
+    def pretrain(self, state: dict | None, passes: dict, interrupted) -> None:
         """Pretrain to the end, from the checkpoint `state` if there is one. Raises Stopped."""
         (learner,) = self.members.values()
         if state is not None:
@@ -65,7 +65,7 @@ class PretrainingRun(RecordedFit):
         self.bar = screen.Bar(f"{self.job.title} pretraining", self.plan.epochs, len(batches), done)
         after_step = lambda: self._after_step(interrupted)
         constant = lambda epoch: 1.0
-        self._follow(fit([learner], batches, views, constant, self.plan.epochs, None, after_step=after_step))
+        self._follow(fit([learner], batches, passes, constant, self.plan.epochs, None, after_step=after_step))
         if learner.failure:
             self.learner.fail(*learner.failure)
 

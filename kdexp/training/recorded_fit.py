@@ -32,7 +32,7 @@ QUICKER = "epochs=2 dataset.limit=5000, dataset=digits, or a GPU"
 class RecordedFit:
     """One training of jobs that are at the same epoch and step.
 
-    members: job -> learner. rows: job -> the rows of earlier epochs. views: teacher mode -> forward. interrupted:
+    members: job -> learner. rows: job -> the rows of earlier epochs. passes: teacher mode -> the forward pass of the teacher. interrupted:
     called between steps; raises Stopped after a signal.
     """
 
@@ -41,18 +41,18 @@ class RecordedFit:
         members: dict[Job, Learner],
         rows: dict[Job, list[dict]],
         data: Data,
-        where: Machine,
+        hardware: Machine,
         teacher: Teacher | None = None,
     ):
-        self.members, self.rows, self.data, self.where, self.teacher = members, rows, data, where, teacher
+        self.members, self.rows, self.data, self.hardware, self.teacher = members, rows, data, hardware, teacher
         self.saved = self.beaten = time.monotonic()
         self.loggers: dict[Job, Any] = {}
 
-    def train(self, views: dict, interrupted, title: str, may_split: bool) -> None:
+    def train(self, passes: dict, interrupted, title: str, may_split: bool) -> None:
         """Train all members to the end. Raises Stopped, and OutOfMemory if `may_split`."""
         (first, learner), data = next(iter(self.members.items())), self.data
-        if self.where.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.where.device)
+        if self.hardware.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.hardware.device)
         self.loggers = {job: build_logger(job.config, job.record.folder, job.title) for job in self.members}
         batches = train_batches(first.config, data)
         steps = learner.epoch * len(batches) + learner.step
@@ -60,7 +60,7 @@ class RecordedFit:
         training = fit(
             list(self.members.values()),
             batches,
-            views,
+            passes,
             schedule(first.config),
             first.config["epochs"],
             test=lambda student: evaluate(student, data.test, data.pixels),
@@ -117,7 +117,7 @@ class RecordedFit:
         self._save_state(job, {"learner": learner.state_dict(), "rows": self.rows[job]})
 
     def _save_state(self, job: Job, state: dict) -> None:
-        made = {"made": made_with(self.where), "sources": job.sources, "teachers": job.origins}
+        made = {"made": made_with(self.hardware), "sources": job.sources, "teachers": job.origins}
         job.record.save_checkpoint(state | made)
 
     def _after_epoch(self, rows: dict[Job, dict | None]) -> None:
@@ -174,7 +174,7 @@ class RecordedFit:
         if teacher is not None:
             measured |= measures.fidelity(logits, teacher.score.logits.cpu(), labels)
         images, size = len(self.data.train.labels), len(self.members)
-        result = result_of(job, learner, self.where, size, self.rows[job], images, weights) | measured
+        result = result_of(job, learner, self.hardware, size, self.rows[job], images, weights) | measured
         job.record.save_rows(self.rows[job])
         if keeps_logits(job.config, logits):
             job.record.save_logits(logits.numpy())
@@ -211,12 +211,12 @@ def note_failure(job: Job, state: str, line: str, trace: str) -> None:
         raise Stopped("stopped at the first failure (on_error=stop); all other runs stopped", 1)
 
 
-def made_with(where: Machine) -> dict:
+def made_with(hardware: Machine) -> dict:
     """What must stay the same for a resumed run to be bitwise equal to an uninterrupted one."""
-    threads = where.threads if where.device.type == "cpu" else 0
+    threads = hardware.threads if hardware.device.type == "cpu" else 0
     return {
-        "device": where.device.type,
-        "compile": where.execution,
+        "device": hardware.device.type,
+        "compile": hardware.execution,
         "torch": f"torch {torch.__version__}",
         "threads": threads,
     }

@@ -2,20 +2,20 @@
 
 from torch import Tensor, nn
 
-from kdexp.compute.machine import Machine, forward_of, place
+from kdexp.compute.machine import Machine, forward_of, to_device
 from kdexp.compute.randomness import seeded
 from kdexp.experiment.networks import build_student
 from kdexp.experiment.objects import build_method, build_optimizer
-from kdexp.training.learner import Learner, Weights
+from kdexp.training.learner import Learner, LossWeights
 from kdexp.training.step_graph import StepGraph
 
 
-def build_learner(config: dict, where: Machine, teacher: nn.Module | None, labels: Tensor) -> Learner:
+def build_learner(config: dict, hardware: Machine, teacher: nn.Module | None, labels: Tensor) -> Learner:
     """Student, method and optimizer on the device. labels: of all training images."""
-    student = place(build_student(config), where.device)
+    student = to_device(build_student(config), hardware.device)
     method = build_method(config, student, teacher)
     if method is not None:
-        place(method, where.device)
+        to_device(method, hardware.device)
         with seeded(config["seed"], "begin"):
             method.begin(labels)
     trained = [*student.parameters(), *(method.parameters() if method is not None else ())]
@@ -23,7 +23,7 @@ def build_learner(config: dict, where: Machine, teacher: nn.Module | None, label
     node = config["distill"]
     weight = node["weight"] if method is not None else 0.0
     recipe = config["recipe"]
-    weights = Weights(
+    weights = LossWeights(
         node["ce_weight"],
         weight,
         node["kd_weight"],
@@ -31,9 +31,9 @@ def build_learner(config: dict, where: Machine, teacher: nn.Module | None, label
         recipe["smoothing"],
         **{key: node[key] for key in ("until", "fade", "rise")},
     )
-    forward = forward_of(student, where, config["batch_size"])
+    forward = forward_of(student, hardware, config["batch_size"])
     own = (config["seed"], recipe["clip"], recipe["ema"])
-    learner = Learner(student, optimizer, method, weights, forward, where.half, *own)
-    if where.graph:
+    learner = Learner(student, optimizer, method, weights, forward, hardware.half, *own)
+    if hardware.graph:
         learner.graph = StepGraph(learner, config["batch_size"])
     return learner
