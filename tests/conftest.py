@@ -9,15 +9,12 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # each worker gets its share of t
     os.environ["OMP_NUM_THREADS"] = str(max(1, os.cpu_count() // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])))
 
 import pytest
-from hydra import compose, initialize_config_dir
+from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
 
 from kdexp import CONF, ROOT
-from kdexp._hydra.hydra_plugins.kdexp_plugins import ReadOnce
 from kdexp.command import cli
-from kdexp.config import plugins, resolve
-from kdexp.config.compose import Composer
+from kdexp.config import compose, plugins, resolve
 
 # Hydra copies the whole store for every file it looks for, 0.05 s each time; here it copies to itself, as it never changes
 ConfigStore.__deepcopy__ = lambda store, memo: store
@@ -57,9 +54,7 @@ def hydra():
     cli.register(PACKAGES)
     packages = f"plugins=[{','.join(PACKAGES)}]"
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-        loader = GlobalHydra.instance().config_loader()
-        loader.repository = ReadOnce(loader.repository)
-        composer = Composer(lambda words: compose("config", words), lambda key: bool(loader.get_group_options(key)))
+        composer = compose.composer()
         yield lambda *overrides: resolve.plain(composer([packages, *overrides]))
 
 

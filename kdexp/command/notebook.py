@@ -3,7 +3,6 @@
 import json
 
 import pandas as pd
-from hydra import compose
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -13,7 +12,7 @@ from kdexp import report
 from kdexp.command import cli
 from kdexp.command.sweep import run_jobs
 from kdexp.config import plugins
-from kdexp.config.compose import Composer, initialised, without_pair
+from kdexp.config.compose import composer, initialised, without_pair
 from kdexp.errors import UsageError
 from kdexp.jobs.job import Job
 
@@ -43,5 +42,5 @@ def composed(words: list[str]) -> list[DictConfig]:
     loader = GlobalHydra.instance().config_loader()
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(words)
     (combinations,) = BasicSweeper.split_arguments(overrides, None)
-    one = Composer(lambda chosen: compose("config", chosen), lambda key: bool(loader.get_group_options(key)))
-    return [one(without_pair(list(combination))) for combination in combinations]
+    compose = composer()
+    return [compose(without_pair(list(combination))) for combination in combinations]

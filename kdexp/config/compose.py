@@ -7,7 +7,8 @@ import functools
 import pickle
 from collections.abc import Callable
 
-from hydra import initialize_config_dir
+from hydra import compose, initialize_config_dir
+from hydra._internal.config_repository import ConfigRepository
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -24,6 +25,21 @@ def initialised():
     ready = GlobalHydra.instance().is_initialized()
     with contextlib.nullcontext() if ready else initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
         yield
+
+
+class ReadOnce(ConfigRepository):
+    """A cache of Hydra's configuration files for all jobs of a sweep; Hydra reads each file again for every job."""
+
+    def __init__(self, hydras: ConfigRepository):
+        self.sources = hydras.sources
+        read = super().load_config
+        self._read = functools.cache(lambda path: pickle.dumps(read(path)))
+
+    def load_config(self, config_path):
+        return pickle.loads(self._read(config_path))  # a copy: Hydra merges other files into what it gets
+
+    def __deepcopy__(self, memo):
+        return self  # Hydra copies its repository for every job, and would copy the cache with it
 
 
 class Composer:
@@ -73,6 +89,13 @@ class Composer:
         plain = not (override.is_add() or override.is_force_add() or override.is_delete())
         key = override.key_or_group
         return plain and override.package is None and not key.startswith("hydra") and not self.is_group(key)
+
+
+def composer() -> Composer:
+    """For code outside of Hydra's own application, inside `initialised`."""
+    loader = GlobalHydra.instance().config_loader()
+    loader.repository = ReadOnce(loader.repository)
+    return Composer(lambda words: compose("config", words), lambda key: bool(loader.get_group_options(key)))
 
 
 def without_pair(words: list[str]) -> list[str]:

@@ -1,11 +1,8 @@
 """Hydra's entry point into kdexp for sweeps. Imported whenever Hydra starts, so nothing heavy at the top."""
 
-import functools
-import pickle
 from dataclasses import dataclass
 from typing import Any
 
-from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -15,7 +12,7 @@ from omegaconf import OmegaConf
 
 from kdexp import screen
 from kdexp.config import plugins
-from kdexp.config.compose import Composer, without_pair
+from kdexp.config.compose import Composer, ReadOnce, without_pair
 
 
 @dataclass
@@ -39,21 +36,6 @@ class KdexpSearchPath(SearchPathPlugin):
     def manipulate_search_path(self, search_path):
         for folder in plugins.folders[1:]:
             search_path.append(provider="kdexp", path=f"file://{folder}")
-
-
-class ReadOnce(ConfigRepository):
-    """A cache of Hydra's configuration files for all jobs of a sweep; Hydra reads each file again for every job."""
-
-    def __init__(self, hydras: ConfigRepository):
-        self.sources = hydras.sources
-        read = super().load_config
-        self._read = functools.cache(lambda path: pickle.dumps(read(path)))
-
-    def load_config(self, config_path):
-        return pickle.loads(self._read(config_path))  # a copy: Hydra merges other files into what it gets
-
-    def __deepcopy__(self, memo):
-        return self  # Hydra copies its repository for every job, and would copy the cache with it
 
 
 class KdexpLauncher(Launcher):
