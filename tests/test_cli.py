@@ -224,6 +224,7 @@ MISTAKES = [
     ("device=cuda:7", "this machine has"),
     ("lr=0.1", "Did you mean"),
     ("dataset=cifar", "Did you mean dataset=cifar10"),
+    ("distill=kd,sp", "for several values, add -m: python run.py -m distill=kd,sp"),
 ]
 
 

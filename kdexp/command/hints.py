@@ -46,6 +46,8 @@ def explain(arguments: list[str], error: Exception) -> str:
         typed = (word for word in arguments if re.match(rf"{re.escape(cause.full_key)}[.=]", word))
         return _no_key(next(typed, cause.full_key), cause)
     first = first_line(error).removeprefix("Error merging override ")
+    if several := re.match("Ambiguous value for argument '(.*)'", first):
+        return f"{several[1]}: for several values, add -m: python run.py -m {several[1]}"
     return f"{first}: {first_line(cause)}" if cause else first
 
 
