@@ -71,14 +71,17 @@ def _resolved(config: DictConfig) -> dict:
 
 
 @functools.cache
-def _composed(**options: str) -> str:
-    config = compose("config", [f"{group}={option}" for group, option in options.items()])
+def _composed(name: str, **options: str) -> str:
+    config = compose(name, [f"{group}={option}" for group, option in options.items()])
     return json.dumps(OmegaConf.to_container(config))
 
 
-def _chosen(**options: str) -> DictConfig:
-    """These options as in their files, neither resolved nor typed yet, so that they can be changed first."""
-    return OmegaConf.create(json.loads(_composed(**options)))
+def _chosen(distill: str, **options: str) -> DictConfig:
+    """These options as in their files, neither resolved nor typed yet, so that they can be changed first. A method's file is
+    composed by itself: a sweep has many, and the whole takes ten times as long."""
+    chosen = OmegaConf.create(json.loads(_composed("config", **options)))
+    chosen.distill = DISTILL | json.loads(_composed(f"distill/{distill}"))["distill"]
+    return chosen
 
 
 @functools.cache
@@ -105,8 +108,8 @@ def networks(config: dict) -> Iterator[dict]:
     """The node of every network in conf/model, as it would be in this configuration."""
     with initialised():
         for file in plugins.options("model"):
-            node = OmegaConf.to_container(compose(f"model/{file.stem}").model)
-            yield OmegaConf.to_container(OmegaConf.create(config | {"model": node}).model, resolve=True)
+            node = json.loads(_composed(f"model/{file.stem}"))
+            yield OmegaConf.to_container(OmegaConf.create(config | node).model, resolve=True)
 
 
 @functools.cache
