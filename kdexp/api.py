@@ -28,7 +28,7 @@ def run(*words: str, **settings: object) -> pd.DataFrame:
 
     words: as on the command line; several values separated by commas are a sweep. settings: the same as keywords; a tuple
     or a range is several values. For keys with dots, use words. A run that fails or diverges has that `status`. Raises
-    kdexp.errors.UsageError before anything starts, and kdexp.compute.interrupt.Stopped after Ctrl-C, when all is saved.
+    kdexp.errors.UsageError before anything starts, and kdexp.errors.Stopped after Ctrl-C, when all is saved.
     """
     from kdexp.command.notebook import run
 

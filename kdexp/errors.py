@@ -1,4 +1,4 @@
-"""Mistakes that a user can mend, and optional packages that may be missing."""
+"""Mistakes that a user can mend, a training that was stopped, and optional packages that may be missing."""
 
 import importlib
 
@@ -9,6 +9,14 @@ class UsageError(Exception):
 
 class Unfit(UsageError):
     """A method that cannot handle a pair of networks, or the values it was given."""
+
+
+class Stopped(Exception):
+    """Training was stopped early, and everything is saved."""
+
+    def __init__(self, why: str, exit_code: int):
+        super().__init__(f"{why}, saved.   Go on: type the same command again.")
+        self.exit_code = exit_code
 
 
 def first_line(error: BaseException) -> str:

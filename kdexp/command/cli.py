@@ -16,12 +16,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kdexp import ROOT, SWEEPS
 from kdexp.command import hints
-from kdexp.compute.interrupt import Stopped
 from kdexp.config import plugins
 from kdexp.config.compose import pair_axis, without_pair
 from kdexp.config.network_names import mlp_name, resnet_name
 from kdexp.config.schema import Config
-from kdexp.errors import UsageError
+from kdexp.errors import Stopped, UsageError
 from kdexp.spelling import as_typed
 
 

@@ -11,11 +11,12 @@ from kdexp.command.describe import describe
 from kdexp.command.plan import plan
 from kdexp.command.preview import about, preview
 from kdexp.command.winners import winners
-from kdexp.compute.interrupt import Stopped, deferred_interrupt
+from kdexp.compute.interrupt import deferred_interrupt
 from kdexp.config import naming
 from kdexp.config.resolve import baseline_of
 from kdexp.config.targets import construct
 from kdexp.engines.dispatch import check_data
+from kdexp.errors import Stopped
 from kdexp.experiment.objects import build_optimizer
 from kdexp.jobs.changes import weights_changed
 from kdexp.jobs.groups import grouped

@@ -7,17 +7,10 @@ import time
 from contextlib import contextmanager
 
 from kdexp import screen
+from kdexp.errors import Stopped
 
 # what a cluster sends ahead of time (sbatch --signal=USR1@120); Windows has neither
 WARNINGS = [getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
-
-
-class Stopped(Exception):
-    """Training was stopped early, and everything is saved."""
-
-    def __init__(self, why: str, exit_code: int):
-        super().__init__(f"{why}, saved.   Go on: type the same command again.")
-        self.exit_code = exit_code
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from kdexp import screen
-from kdexp.compute.interrupt import Stopped
+from kdexp.errors import Stopped
 from kdexp.experiment.data import load_data
 from kdexp.jobs.groups import missing_teachers, title
 from kdexp.jobs.job import Job

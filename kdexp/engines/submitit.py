@@ -8,10 +8,9 @@ import sys
 from pathlib import Path
 
 from kdexp import screen
-from kdexp.compute.interrupt import Stopped
 from kdexp.engines import slurm, worker
 from kdexp.engines.dispatch import Dispatch, check_data
-from kdexp.errors import needed
+from kdexp.errors import Stopped, needed
 from kdexp.jobs.job import Job
 
 CPUS = 4  # per job at most, unless engine.parameters.cpus_per_task asks for more

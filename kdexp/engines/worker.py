@@ -3,8 +3,9 @@
 import torch
 
 from kdexp import screen
-from kdexp.compute.interrupt import Stopped, deferred_interrupt
+from kdexp.compute.interrupt import deferred_interrupt
 from kdexp.config import plugins
+from kdexp.errors import Stopped
 from kdexp.jobs.job import Job
 from kdexp.teachers import Teachers
 from kdexp.training.group import Group

@@ -6,9 +6,8 @@ import traceback
 import torch
 
 from kdexp import screen
-from kdexp.compute.interrupt import Stopped
 from kdexp.compute.machine import machine, prepare_torch
-from kdexp.errors import UsageError
+from kdexp.errors import Stopped, UsageError
 from kdexp.jobs import changes
 from kdexp.jobs.job import Job
 from kdexp.teachers import Teacher, Teachers, teacher_forward

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 
 from kdexp import screen
-from kdexp.compute.interrupt import Stopped
 from kdexp.compute.machine import Machine
-from kdexp.errors import first_line
+from kdexp.errors import Stopped, first_line
 from kdexp.evaluate import Score, evaluate, measures
 from kdexp.experiment.data import Data, train_batches
 from kdexp.experiment.objects import build_logger
