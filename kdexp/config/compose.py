@@ -6,6 +6,7 @@ import contextlib
 import functools
 import pickle
 from collections.abc import Callable
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.config_repository import ConfigRepository
@@ -93,7 +94,7 @@ class Composer:
 
 def composer() -> Composer:
     """For code outside of Hydra's own application, inside `initialised`."""
-    loader = GlobalHydra.instance().config_loader()
+    loader: Any = GlobalHydra.instance().config_loader()  # its interface does not tell of the repository
     loader.repository = ReadOnce(loader.repository)
     return Composer(lambda words: compose("config", words), lambda key: bool(loader.get_group_options(key)))
 
