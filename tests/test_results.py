@@ -28,6 +28,19 @@ def test_readme_shows_what_the_records_say(folder, tmp_path, monkeypatch, capsys
         assert table.startswith(shown) and len(shown.splitlines()) > 12
 
 
+def test_all_of_them_in_one_table(tmp_path):
+    """In some pairs the teacher's accuracy differs from row to row."""
+    summarize.main([*map(str, FOLDERS), "--out", str(tmp_path)])
+    head = (tmp_path / "summary.md").read_text(encoding="utf-8").splitlines()[0]
+    assert [name.strip() for name in head.split("|") if "teacher" in name] == ["teacher", "teacher, %"]
+
+
+def test_a_grid_needs_teachers(tmp_path):
+    (alone,) = (str(folder) for folder in FOLDERS if folder.name == "cifar10-resnet8")
+    with pytest.raises(SystemExit, match="--by student: none of these runs has a teacher"):
+        summarize.main([alone, "--by", "student", "--out", str(tmp_path)])
+
+
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: "-".join(run.relative_to(ROOT / "analysis" / "results").parts))
 def test_a_record_is_whole(run):
     result, rows = json.loads((run / "result.json").read_text()), pd.read_csv(run / "epochs.csv")
