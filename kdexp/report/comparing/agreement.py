@@ -66,7 +66,8 @@ def gain_per_class(runs: pd.DataFrame, labels: np.ndarray) -> pd.DataFrame:
     if not alone:
         return pd.DataFrame()
     baseline = pd.DataFrame(alone).mean()
-    return pd.DataFrame([row - baseline for row in taught]).groupby(level=0, sort=False).mean()
+    gains = pd.DataFrame([(row - baseline).rename(row.name) for row in taught])
+    return gains.groupby(level=0, sort=False).mean()
 
 
 def labels_of(run: pd.Series, data: str) -> np.ndarray:
