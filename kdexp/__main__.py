@@ -42,10 +42,8 @@ def run() -> None:
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def _composed(config) -> None:
-    from kdexp.command.sweep import (
-        exit_unless_done,
-        run_jobs,
-    )  # imports torch, which --help and tab completion don't need
+    # imports torch, which --help and tab completion don't need
+    from kdexp.command.sweep import exit_unless_done, run_jobs
 
     with cli.messages():  # Hydra would print a heading of its own above the message
         exit_unless_done(run_jobs([config]))

@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kdexp import ROOT, SWEEPS
+from kdexp import INSTALLED, ROOT, SWEEPS
 from kdexp.command import hints
 from kdexp.config import plugins
 from kdexp.config.compose import pair_axis, without_pair
@@ -39,7 +39,7 @@ def register(packages: Sequence[str] = ()) -> None:
     """Call before Hydra starts. packages: those in plugins=. Raises UsageError for one that is missing."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions reach `messages` instead of being printed by Hydra
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    if str(ROOT) not in paths:  # for the processes that engines start
+    if not INSTALLED and str(ROOT) not in paths:  # for the processes that engines start
         os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, paths)])
     plugins.use(list(packages))
     _register_resolvers()
@@ -89,9 +89,7 @@ def sweeps_of(words: list[str]) -> list[list[str]]:
         return [words]
     file = SWEEPS / f"{names[-1]}.yaml"
     if not file.exists():
-        raise UsageError(
-            f"sweep={names[-1]}: no such sweep. There are: {', '.join(sorted(f.stem for f in SWEEPS.glob('*.yaml')))}"
-        )
+        raise UsageError(hints.no_option("sweep", names[-1], [other.stem for other in SWEEPS.glob("*.yaml")]))
     rest = [word for word in words if not word.startswith("sweep=")]
     steps = _steps(OmegaConf.to_container(OmegaConf.load(file)))
     return [[*(f"{key}={value}" for key, value in params.items()), *rest] for params in steps]

@@ -39,7 +39,7 @@ def explain(arguments: list[str], error: Exception) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         if group in KIND and name:
-            return _no_option(group, name, list(error.options or []))
+            return no_option(group, name, list(error.options or []))
     if isinstance(error, OverrideParseException) and "=" not in error.override:
         return f"{error.override}: not of the form key=value"
     if isinstance(cause, (ConfigAttributeError, ConfigKeyError)) and not str(cause.full_key).startswith("hydra"):
@@ -76,7 +76,8 @@ def _no_key(word: str, error: OmegaConfBaseException) -> str:
     return f"{word}: there is no option '{key}'. {_meant(meant)}python run.py --cfg job shows all options"
 
 
-def _no_option(group: str, name: str, options: list[str]) -> str:
+def no_option(group: str, name: str, options: list[str]) -> str:
+    """The message for a choice that is not among the options of its group."""
     lowered = {option.lower(): option for option in sorted(options)}  # KD is kd
     there = f"There are: {', '.join(sorted(lowered.values(), key=plugins.natural))}"
     word = re.sub("^wide_?resnet", "wrn", name.lower().replace("-", "_"))
